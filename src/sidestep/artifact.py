@@ -1,0 +1,172 @@
+"""A noun in a folder: `manifest.json`, `tensors.safetensors` and parquet tables, written whole or not at all.
+
+The manifest names the kind, the format version, the settings that made the artifact, its parents' digests and the
+SHA-256 of every file, so that a mismatched, truncated or altered part is refused when it is read. Nothing is ever
+unpickled. Writing is deterministic: the same content gives the same digest.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from sidestep.errors import ArtifactError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+TENSORS = "tensors.safetensors"
+
+Tensors = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds and where it came from. `digest` covers everything else in the manifest."""
+
+    kind: str
+    version: int
+    meta: dict[str, Any]
+    config: dict[str, Any]
+    parents: dict[str, str]
+    files: dict[str, str]
+    digest: str = ""
+
+    def compute_digest(self) -> str:
+        content = {name: value for name, value in asdict(self).items() if name != "digest"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified folder. Tensors and tables are read when asked for."""
+
+    folder: Path
+    manifest: Manifest
+    tensors: dict[str, np.ndarray[Any, Any]] = field(repr=False)
+
+    def table(self, name: str) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / f"{name}.parquet")
+
+
+def save(
+    folder: Path,
+    kind: str,
+    *,
+    tensors: Tensors | None = None,
+    tables: Mapping[str, pl.DataFrame] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    parents: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Write an artifact into `folder`, replacing an older one only when the new one is complete."""
+    with replacing(folder) as staging:
+        if tensors:
+            contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+            save_file(contiguous, staging / TENSORS)
+        for name, table in (tables or {}).items():
+            table.write_parquet(staging / f"{name}.parquet")
+        files = {path.name: file_hash(path) for path in sorted(staging.iterdir())}
+        manifest = Manifest(
+            kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files
+        )
+        manifest = Manifest(**{**asdict(manifest), "digest": manifest.compute_digest()})
+        write_json(staging / MANIFEST, asdict(manifest))
+    return manifest
+
+
+def load(folder: Path, kind: str) -> Artifact:
+    """Read an artifact and verify every byte of it.
+
+    Raises:
+        ArtifactError: nothing there, another kind, a newer format, or bytes that differ from the manifest.
+    """
+    manifest = read_manifest(folder)
+    if manifest.kind != kind:
+        raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected {kind!r}")
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{str(path)!r} is missing; make it again by running its stage with --force")
+        if file_hash(path) != expected:
+            raise ArtifactError(
+                f"{str(path)!r} was changed after it was written (its SHA-256 differs from the manifest's); "
+                "restore it, or make it again by running its stage with --force"
+            )
+    try:
+        tensors = load_file(folder / TENSORS) if TENSORS in manifest.files else {}
+    except SafetensorError as error:
+        raise ArtifactError(f"Cannot read {str(folder / TENSORS)!r}: {error}") from None
+    return Artifact(folder, manifest, tensors)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone, checked against its own digest but not against the files."""
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**content)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(
+            f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ArtifactError(f"Cannot read {str(path)!r}: {error}; make it again with --force") from None
+    if manifest.version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{str(folder)!r} has format {manifest.version}, this Sidestep reads up to {FORMAT_VERSION}; upgrade Sidestep"
+        )
+    if manifest.compute_digest() != manifest.digest:
+        raise ArtifactError(f"{str(path)!r} was changed after it was written; make it again with --force")
+    return manifest
+
+
+def exists(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A temporary sibling folder that becomes `folder` when the block ends well, and vanishes when it does not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    staging.chmod(0o755)
+    try:
+        yield staging
+        if folder.exists():
+            old = staging.with_name(staging.name + ".old")
+            folder.rename(old)
+            staging.rename(folder)
+            shutil.rmtree(old)
+        else:
+            staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one step, so that a reader never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging.write_text(text, encoding="utf-8")
+    staging.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,110 @@
+"""The base of all recipe sections, and how a recipe is read: TOML, then `key=value` overrides."""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sidestep.errors import ConfigError, did_you_mean
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that knows all its keys and refuses any other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file as nested dictionaries.
+
+    Raises:
+        ConfigError: the file is absent, is no UTF-8 text, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"No recipe file at {str(path)!r}; `sidestep recipes` lists the built-in ones"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"Cannot read {str(path)!r} as TOML: {error}") from None
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """`"train.lr=1e-3"` -> `(["train", "lr"], 0.001)`.
+
+    The value is read as TOML (numbers, booleans, lists); what TOML does not know is a plain string.
+    """
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"Cannot read the override {text!r}; expected key=value, as in train.epochs=10")
+    try:
+        return path, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path, value
+
+
+def merge(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of nested `values` with every override laid over it."""
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for text in overrides:
+        path, value = parse_override(text)
+        here = merged
+        for depth, name in enumerate(path[:-1]):
+            inner = here.get(name, {})
+            if not isinstance(inner, Mapping):
+                raise ConfigError(
+                    f"Cannot set {text!r}: {'.'.join(path[: depth + 1])!r} is a value, not a section"
+                )
+            here[name] = here = dict(inner)
+        here[path[-1]] = value
+    return merged
+
+
+def build(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Validate nested values into a section.
+
+    Raises:
+        ConfigError: an unknown key (with a suggestion) or a value of the wrong type or range, the first one met.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first_message(kind, error)) from None
+
+
+def load(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
+    """Read a recipe file, lay the overrides over it, validate."""
+    return build(kind, merge(read_toml(path), overrides))
+
+
+def _first_message(kind: type[Section], error: ValidationError) -> str:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    where = f"in [{'.'.join(path[:-1])}]" if len(path) > 1 else "in the recipe"
+    if problem["type"] == "extra_forbidden":
+        hint = did_you_mean(path[-1], _fields_at(kind, path[:-1]))
+        return f"Unknown key {path[-1]!r} {where}{hint}"
+    if problem["type"] == "missing":
+        return f"Missing key {path[-1]!r} {where}; set it in the recipe or as {'.'.join(path)}=VALUE"
+    name = ".".join(path) or "the recipe"
+    return f"Bad value {problem['input']!r} for {name}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+    for name in path:
+        field = kind.model_fields.get(name)
+        if field is None:
+            return []
+        options = (field.annotation, *get_args(field.annotation))
+        nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+        if not nested:
+            return []
+        kind = nested[0]
+    return list(kind.model_fields)

@@ -1,0 +1,84 @@
+"""The catalogue: contiguous item numbers, their outside ids, and whatever else is known about each item."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sidestep import artifact
+from sidestep.errors import DataError, UnknownItemError, did_you_mean
+
+ITEM_ID = "item_id"
+Items = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """`table` has one row per item, row number = item number. Column `item_id` holds the outside id as a string,
+    the others are metadata in the source's own columns and types. Column `text`, where present, is what a text
+    embedder reads.
+    """
+
+    table: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        assert ITEM_ID in self.table.columns
+        duplicated = self.table.filter(pl.col(ITEM_ID).is_duplicated())
+        if len(duplicated):
+            raise DataError(
+                f"Item {duplicated[ITEM_ID][0]!r} stands {duplicated[ITEM_ID].value_counts()['count'][0]} times in the "
+                'catalogue, expected once; keep the first of each with data.duplicate_items = "first"'
+            )
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        """Outside ids by item number."""
+        return self.table[ITEM_ID].to_list()
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """Item number by outside id."""
+        return {item_id: item for item, item_id in enumerate(self.item_ids)}
+
+    def items(self, item_ids: Sequence[str]) -> Items:
+        """Item numbers `[n]` of outside ids.
+
+        Raises:
+            UnknownItemError: an id that is not in the catalogue.
+        """
+        number_of = self.number_of
+        for item_id in item_ids:
+            if item_id not in number_of:
+                hint = did_you_mean(item_id, self.item_ids) if len(self) <= 100_000 else ""
+                raise UnknownItemError(
+                    f"Unknown item {item_id!r}: the catalogue of {len(self)} items has no such id{hint}"
+                )
+        return np.array([number_of[item_id] for item_id in item_ids], dtype=np.int64)
+
+    def title(self, item: int) -> str:
+        """What a person should read: the title where there is one, else the outside id."""
+        for column in ("title", "name"):
+            if column in self.table.columns and self.table[column][item]:
+                return str(self.table[column][item])
+        return self.item_ids[item]
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The text of every item (empty where an item has none), or None when no item has any."""
+        if "text" not in self.table.columns:
+            return None
+        return self.table["text"].fill_null("").to_list()
+
+    def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
+        return artifact.save(folder, "catalog", tables={"items": self.table}, **origin)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Catalog":
+        return cls(artifact.load(folder, "catalog").table("items"))

@@ -1,0 +1,149 @@
+"""Who may see what. Nothing but this module hands out training interactions and evaluation cases.
+
+The co-occurrence graph, the popularity counts, the tokenizer and the training loop accept `TrainingInteractions`
+alone, a type that only a split makes: passing the whole log to any of them is a type error.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sidestep.config import Section
+from sidestep.data.interactions import NO_TIME, Interactions, Ints
+from sidestep.errors import DataError
+
+
+class SplitConfig(Section):
+    """How the log is divided.
+
+    kind: leave-one-out holds out each user's last interaction for test and the one before for validation;
+        global-time holds out, per user, the first interaction at or after `valid_from` and `test_from`.
+    valid_from, test_from: milliseconds since 1970; None takes the times before which 80 % and 90 % of the timed
+        interactions lie. Global-time only.
+    """
+
+    kind: Literal["leave-one-out", "global-time"] = "leave-one-out"
+    valid_from: int | None = None
+    test_from: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingInteractions(Interactions):
+    """Interactions that every training stage may see. Made by `split` only."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Questions with a known answer: given all that user `users[c]` did before row `rows[c]`, which item comes?
+
+    interactions: the whole log, private to the evaluation.
+    users: user number of each case, `[C]`.
+    rows: the row of `interactions` that holds the target, `[C]`.
+    """
+
+    interactions: Interactions
+    users: Ints
+    rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def targets(self) -> Ints:
+        """Target items, `[C]`."""
+        return self.interactions.items[self.rows]
+
+    @property
+    def lengths(self) -> Ints:
+        """Interactions of the user up to and including the target, `[C]`: what `users >= 10` counts at test."""
+        return self.rows - self.interactions.offsets[self.users] + 1
+
+    def history(self, case: int) -> Ints:
+        """Everything before the target, oldest first."""
+        return self.interactions.items[self.interactions.offsets[self.users[case]] : self.rows[case]]
+
+    def take(self, cases: Ints) -> "Cases":
+        return Cases(self.interactions, self.users[cases], self.rows[cases])
+
+    def sample(self, size: int, seed: int) -> "Cases":
+        """At most `size` cases, drawn once and kept in order."""
+        if size >= len(self):
+            return self
+        chosen = np.random.default_rng(seed).choice(len(self), size=size, replace=False)
+        return self.take(np.sort(chosen))
+
+
+@dataclass(frozen=True)
+class Split:
+    """train: what training may see. valid, test: the held-out cases. short_users: users without a held-out case."""
+
+    train: TrainingInteractions
+    valid: Cases
+    test: Cases
+    short_users: int
+
+
+def split(interactions: Interactions, config: SplitConfig) -> Split:
+    """Divide the log.
+
+    Raises:
+        DataError: an empty log, nobody with a held-out interaction, or a global-time split without absolute times.
+    """
+    if len(interactions) == 0:
+        raise DataError("The log holds no interactions; expected at least one user with three")
+    rows = np.arange(len(interactions))
+    owners = interactions.users
+    if config.kind == "leave-one-out":
+        long_enough = np.flatnonzero(interactions.lengths >= 3)
+        if len(long_enough) == 0:
+            raise DataError(
+                f"No user is long enough for leave-one-out: the longest history has {interactions.lengths.max()} "
+                "interactions, at least 3 are needed (training, validation, test)"
+            )
+        last = interactions.offsets[long_enough + 1] - 1
+        valid, test = Cases(interactions, long_enough, last - 1), Cases(interactions, long_enough, last)
+        keep = np.ones(len(interactions), dtype=bool)
+        keep[last] = keep[last - 1] = False
+    else:
+        valid_from, test_from = _boundaries(interactions, config)
+        assert interactions.times is not None
+        keep = interactions.times < valid_from
+        in_valid = (interactions.times >= valid_from) & (interactions.times < test_from)
+        valid = _first_per_user(interactions, rows[in_valid], owners)
+        test = _first_per_user(interactions, rows[interactions.times >= test_from], owners)
+        if min(len(valid), len(test)) == 0 or not keep.any():
+            raise DataError(
+                f"The global-time split at {valid_from} and {test_from} ms leaves {int(keep.sum())} interactions to "
+                f"train on, {len(valid)} users to validate and {len(test)} to test; none may be empty. "
+                "Choose split.valid_from and split.test_from inside the log's time span"
+            )
+    kept = interactions.take(keep)
+    train = TrainingInteractions(kept.user_ids, kept.offsets, kept.items, kept.times, kept.absolute_times)
+    short = interactions.num_users - len(np.union1d(valid.users, test.users))
+    return Split(train, valid, test, short)
+
+
+def _boundaries(interactions: Interactions, config: SplitConfig) -> tuple[int, int]:
+    if not interactions.absolute_times or interactions.times is None:
+        raise DataError(
+            "split.kind = 'global-time' needs times that can be compared between users, and this log has none; "
+            "use split.kind = 'leave-one-out', or name a column of absolute times in data.time"
+        )
+    timed = interactions.times[interactions.times != NO_TIME]
+    if len(timed) == 0:
+        raise DataError("split.kind = 'global-time' needs times, and every time in this log is empty")
+    default_valid, default_test = (int(np.quantile(timed, q)) for q in (0.8, 0.9))
+    valid_from = default_valid if config.valid_from is None else config.valid_from
+    test_from = default_test if config.test_from is None else config.test_from
+    if not valid_from < test_from:
+        raise DataError(f"split.valid_from = {valid_from} must lie before split.test_from = {test_from}")
+    return valid_from, test_from
+
+
+def _first_per_user(interactions: Interactions, rows: Ints, owners: Ints) -> Cases:
+    """The first of the given rows of each user that has something before it to go by."""
+    users, first = np.unique(owners[rows], return_index=True)
+    chosen = rows[first]
+    has_history = chosen > interactions.offsets[users]
+    return Cases(interactions, users[has_history], chosen[has_history])

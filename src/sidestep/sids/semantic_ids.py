@@ -1,0 +1,64 @@
+"""Semantic IDs: every item's codes, and the codewords and clusters behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidestep import artifact
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class SemanticIds:
+    """codes: int64 `[N, L]`, coarse to fine.
+    codebook_sizes: number of codes at each level, L numbers.
+    codebooks: the codewords of each level, L arrays `[K_l, d]`.
+    clusters: the cluster of every code at each level, L arrays `[K_l]` of int64 (S2GR, above eq. 18).
+    """
+
+    codes: Ints
+    codebook_sizes: tuple[int, ...]
+    codebooks: Sequence[Floats]
+    clusters: Sequence[Ints]
+
+    def __post_init__(self) -> None:
+        assert self.codes.ndim == 2
+        assert self.codes.shape[1] == self.num_levels == len(self.codebooks) == len(self.clusters)
+        assert (self.codes >= 0).all()
+        assert (self.codes < np.array(self.codebook_sizes)).all()
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.codebook_sizes)
+
+    @property
+    def num_clusters(self) -> tuple[int, ...]:
+        """Clusters at each level."""
+        return tuple(int(cluster.max()) + 1 for cluster in self.clusters)
+
+    def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
+        tensors: dict[str, np.ndarray[Any, Any]] = {"codes": self.codes}
+        for level in range(self.num_levels):
+            tensors[f"codebook_{level}"] = self.codebooks[level]
+            tensors[f"cluster_{level}"] = self.clusters[level]
+        return artifact.save(folder, "semantic_ids", tensors=tensors, **origin)
+
+    @classmethod
+    def load(cls, folder: Path) -> "SemanticIds":
+        tensors = artifact.load(folder, "semantic_ids").tensors
+        levels = range(tensors["codes"].shape[1])
+        codebooks = [tensors[f"codebook_{level}"] for level in levels]
+        return cls(
+            tensors["codes"],
+            tuple(len(codebook) for codebook in codebooks),
+            codebooks,
+            [tensors[f"cluster_{level}"] for level in levels],
+        )
