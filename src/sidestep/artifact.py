@@ -77,9 +77,7 @@ def save(
         for name, table in (tables or {}).items():
             table.write_parquet(staging / f"{name}.parquet")
         files = {path.name: file_hash(path) for path in sorted(staging.iterdir())}
-        manifest = Manifest(
-            kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files
-        )
+        manifest = Manifest(kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files)
         manifest = Manifest(**{**asdict(manifest), "digest": manifest.compute_digest()})
         write_json(staging / MANIFEST, asdict(manifest))
     return manifest
@@ -117,9 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(**content)
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(
-            f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first"
-        ) from None
+        raise ArtifactError(f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first") from None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ArtifactError(f"Cannot read {str(path)!r}: {error}; make it again with --force") from None
     if manifest.version > FORMAT_VERSION:

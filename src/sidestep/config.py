@@ -28,9 +28,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(
-            f"No recipe file at {str(path)!r}; `sidestep recipes` lists the built-in ones"
-        ) from None
+        raise ConfigError(f"No recipe file at {str(path)!r}; `sidestep recipes` lists the built-in ones") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"Cannot read {str(path)!r} as TOML: {error}") from None
 
@@ -59,9 +57,7 @@ def merge(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]
         for depth, name in enumerate(path[:-1]):
             inner = here.get(name, {})
             if not isinstance(inner, Mapping):
-                raise ConfigError(
-                    f"Cannot set {text!r}: {'.'.join(path[: depth + 1])!r} is a value, not a section"
-                )
+                raise ConfigError(f"Cannot set {text!r}: {'.'.join(path[: depth + 1])!r} is a value, not a section")
             here[name] = here = dict(inner)
         here[path[-1]] = value
     return merged

@@ -82,9 +82,7 @@ class Interactions:
             tensors["times"] = self.times
         users = pl.DataFrame({"user_id": self.user_ids}, schema={"user_id": pl.String})
         meta = {**origin.pop("meta", {}), "absolute_times": self.absolute_times}
-        return artifact.save(
-            folder, "interactions", tensors=tensors, tables={"users": users}, meta=meta, **origin
-        )
+        return artifact.save(folder, "interactions", tensors=tensors, tables={"users": users}, meta=meta, **origin)
 
     @classmethod
     def load(cls, folder: Path) -> "Interactions":

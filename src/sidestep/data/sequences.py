@@ -75,9 +75,7 @@ class TrainingSequences:
 
     def __init__(self, interactions: TrainingInteractions, max_history: int, every_position: bool) -> None:
         starts, ends, firsts = [], [], []  # rows of the log: history from, last target, first target
-        for begin, end in zip(
-            interactions.offsets[:-1].tolist(), interactions.offsets[1:].tolist(), strict=True
-        ):
+        for begin, end in zip(interactions.offsets[:-1].tolist(), interactions.offsets[1:].tolist(), strict=True):
             if not every_position:
                 for target in range(begin + 1, end):
                     starts.append(max(begin, target - max_history))
@@ -93,9 +91,7 @@ class TrainingSequences:
                 first = last + 1
                 start = first - max(max_history // 2, 1)
         self._items = interactions.items
-        self._starts, self._ends, self._firsts = (
-            np.array(rows, dtype=np.int64) for rows in (starts, ends, firsts)
-        )
+        self._starts, self._ends, self._firsts = (np.array(rows, dtype=np.int64) for rows in (starts, ends, firsts))
 
     def __len__(self) -> int:
         return len(self._starts)
