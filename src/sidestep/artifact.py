@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 
-Tensors = Mapping[str, np.ndarray[Any, Any]]
+Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Artifact:
 
     folder: Path
     manifest: Manifest
-    tensors: dict[str, np.ndarray[Any, Any]] = field(repr=False)
+    tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = field(repr=False)
 
     def table(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self.folder / f"{name}.parquet")

@@ -1,0 +1,180 @@
+"""TIGER (Rajput et al. 2023, arXiv 2305.05065): a T5-style encoder-decoder that says the next item's semantic ID."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from sidestep.config import Section
+from sidestep.data.sequences import SequenceBatch
+from sidestep.layers.blocks import Decoder, Encoder, first_positions
+from sidestep.layers.state import Cache, Memory
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.vocabulary import Vocabulary
+
+
+class GeneratorConfig(Section):
+    """The shape of a generator. The defaults are TIGER's, but for the history.
+
+    encoder: "causal" looks back only, so that one encoded history serves every position as a target; "bidirectional"
+        is the paper's T5, with one target per history.
+    history: "codes" encodes one position per code as the paper does, "items" one per item, its codes projected
+        together, which is L times shorter.
+    """
+
+    width: int = Field(128, ge=1)
+    num_heads: int = Field(6, ge=1)
+    head_width: int = Field(64, ge=1)
+    inner: int = Field(1024, ge=1)
+    encoder_layers: int = Field(4, ge=1)
+    decoder_layers: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    max_history: int = Field(20, ge=1)
+    encoder: Literal["causal", "bidirectional"] = "causal"
+    history: Literal["items", "codes"] = "items"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a generator says of the n real targets of a batch, each given the true codes before it.
+
+    logits: per level `[n, K_l]`. codes: the true codes `[n, L]`. rows: the history each target belongs to, `[n]`.
+    embeddings: the code embeddings of each level, `[K_l, D]`.
+    thoughts: `[n, L, D]`, and interest: `[n, D]`, where the generator thinks.
+    """
+
+    logits: list[Float[Tensor, "n _"]]
+    codes: Int[Tensor, "n L"]
+    rows: Int[Tensor, " n"]
+    embeddings: list[Float[Tensor, "_ D"]]
+    thoughts: Float[Tensor, "n L D"] | None = None
+    interest: Float[Tensor, "n D"] | None = None
+
+
+@dataclass(frozen=True)
+class DecodingState:
+    """Where a search stands, W beams to each user.
+
+    level: the level whose code comes next. thoughts: the thought before each code so far, `[B, W, D]` each.
+    """
+
+    memory: Memory
+    cache: Cache = field(default_factory=Cache)
+    level: int = 0
+    thoughts: tuple[Float[Tensor, "B W D"], ...] = ()
+
+    def select(self, parents: Int[Tensor, "B W"]) -> "DecodingState":
+        """The state in which beam w of user b goes on from beam `parents[b, w]`."""
+        thoughts = tuple(
+            thought.gather(1, parents[:, :, None].expand(-1, -1, thought.shape[2])) for thought in self.thoughts
+        )
+        return replace(self, cache=self.cache.select(parents), thoughts=thoughts)
+
+
+class EncoderDecoder(nn.Module):
+    """TIGER's generator. Batches carry item numbers; the code table of the items is a buffer in here.
+
+    A level's output head is tied to the embeddings of its codes, and scaled by `D ** -0.5` as in T5.
+    """
+
+    tokens: Int[Tensor, "N L"]
+
+    def __init__(self, sids: SemanticIds, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = Vocabulary(sids.codebook_sizes)
+        self.register_buffer("tokens", self.vocabulary.tokens(torch.from_numpy(sids.codes)), persistent=False)
+        shape = (config.width, config.num_heads, config.head_width, config.inner)
+        self.code_embedding = nn.Embedding(len(self.vocabulary), config.width)
+        self.begin = nn.Parameter(torch.randn(config.width))  # e_0
+        if config.history == "items":
+            self.item_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
+            nn.init.normal_(self.item_projection.weight, std=self.item_projection.in_features**-0.5)
+        causal = config.encoder == "causal"
+        self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal)
+        self.decoder = Decoder(*shape, config.decoder_layers, config.dropout)
+
+    @property
+    def num_levels(self) -> int:
+        return self.vocabulary.num_levels
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return self.vocabulary.codebook_sizes
+
+    def embeddings(self, level: int) -> Float[Tensor, "K D"]:
+        """The embeddings of one level's codes."""
+        return self.code_embedding.weight[self.vocabulary.level(level)]
+
+    def encode(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], int]:
+        """The encoded histories, and how many positions each item takes."""
+        real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
+        x = self.code_embedding(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
+        if self.config.history == "items":
+            return self.encoder(self.item_projection(x.flatten(2)), real), 1
+        x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
+        return self.encoder(x, real), self.num_levels
+
+    def forward(self, batch: SequenceBatch) -> Prediction:
+        """Every target's logits under teacher forcing."""
+        encoded, per_item = self.encode(batch)
+        asked = batch.targets >= 0
+        tokens = self.tokens[batch.targets.clamp(min=0)]
+        seen = first_positions(batch.visible * per_item, encoded.shape[1])
+        return self.decode(tokens, asked, encoded, seen)
+
+    def decode(
+        self,
+        tokens: Int[Tensor, "B P L"],
+        asked: Bool[Tensor, "B P"],
+        encoded: Float[Tensor, "B M D"],
+        seen: Bool[Tensor, "B P M"],
+    ) -> Prediction:
+        """All levels in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
+        x = torch.cat([self._begin(*asked.shape), self.code_embedding(tokens[:, :, :-1])], dim=2)
+        hidden, _ = self.decoder(x, self.decoder.remember(encoded, seen), Cache())
+        return self._prediction(hidden[asked], tokens[asked], asked)
+
+    def start(self, batch: SequenceBatch) -> DecodingState:
+        """Encode the histories once, for any number of beams."""
+        encoded, per_item = self.encode(batch)
+        seen = first_positions(batch.lengths[:, None] * per_item, encoded.shape[1])
+        return DecodingState(self.decoder.remember(encoded, seen))
+
+    def step(
+        self, state: DecodingState, codes: Int[Tensor, "B W"] | None
+    ) -> tuple[Float[Tensor, "B W K"], DecodingState]:
+        """Log-probabilities of the next level's codes after each beam took `codes`; None before the first level,
+        where one beam stands for all.
+        """
+        hidden, cache = self.decoder(self._last(state, codes), state.memory, state.cache)
+        return self._log_probs(state.level, hidden), replace(state, cache=cache, level=state.level + 1)
+
+    def _begin(self, batch: int, rows: int) -> Float[Tensor, "B Q 1 D"]:
+        return self.begin.expand(batch, rows, 1, -1)
+
+    def _last(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W 1 D"]:
+        """The embedding of the token each beam said last."""
+        if codes is None:
+            return self._begin(len(state.memory.mask), 1)
+        return self.embeddings(state.level - 1)[codes][:, :, None]
+
+    def _logits(self, level: int, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows K"]:
+        return hidden @ (self.embeddings(level).T * self.config.width**-0.5)
+
+    def _log_probs(self, level: int, hidden: Float[Tensor, "B W 1 D"]) -> Float[Tensor, "B W K"]:
+        return torch.log_softmax(self._logits(level, hidden[:, :, 0]).float(), dim=-1)
+
+    def _prediction(
+        self, hidden: Float[Tensor, "n L D"], tokens: Int[Tensor, "n L"], asked: Bool[Tensor, "B P"]
+    ) -> Prediction:
+        levels = range(self.num_levels)
+        return Prediction(
+            [self._logits(level, hidden[:, level]) for level in levels],
+            self.vocabulary.codes(tokens),
+            asked.nonzero()[:, 0],
+            [self.embeddings(level) for level in levels],
+        )

@@ -1,0 +1,193 @@
+"""The training loop, for every model: next batch, objective, backward, clip, step, log. It knows nothing of
+recommendation, and nothing of how many processes there are: Accelerate does.
+
+A run that is stopped and started again ends bit for bit where an uninterrupted one ends: the order of batches is a
+pure function of (seed, epoch), dropout is seeded from (seed, step, rank), the rate is a function of the step, and the
+rest is in the checkpoint.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sidestep.progress import Meter, meter
+from sidestep.training import checkpoint
+from sidestep.training.log import JsonLog
+from sidestep.training.optim import TrainConfig, adamw, learning_rate
+
+Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
+
+
+class Batches(Protocol):
+    """Training data: the order of an epoch, and the batch behind each entry of it."""
+
+    def batches(self, epoch: int) -> Sequence[Any]: ...
+    def load(self, index: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a stage wants to do between epochs.
+
+    score: the validation score, higher is better; decides which weights are kept and when to stop.
+    before_epoch: called with the epoch number, also when a run resumes at that epoch's start.
+    after_epoch: called with the epoch's row of the log.
+    """
+
+    score: Callable[[], float] | None = None
+    before_epoch: Callable[[int], None] | None = None
+    after_epoch: Callable[[dict[str, Any]], None] | None = None
+
+
+@dataclass
+class Result:
+    """steps: optimiser steps taken. best_score, best_epoch: of the weights the model now holds (None, -1 unscored)."""
+
+    steps: int
+    best_score: float | None
+    best_epoch: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    data: Batches,
+    config: TrainConfig,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    hooks: Hooks | None = None,
+    title: str = "train",
+) -> Result:
+    """Train `model` in place. It ends with the weights of the best validation, or the last ones where none was made.
+
+    folder: where checkpoints and `log.jsonl` live; a run that finds a checkpoint there goes on from it.
+    """
+    run = _Run(model, objective, data, config, seed, folder, hooks or Hooks())
+    with meter(title, run.total_steps) as shown:
+        while not run.progress.finished:
+            run.epoch(shown)
+    run.close()
+    return Result(run.progress.step, run.progress.best_score, run.progress.best_epoch, run.log.rows)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        data: Batches,
+        config: TrainConfig,
+        seed: int,
+        folder: Path | None,
+        hooks: Hooks,
+    ) -> None:
+        self.objective, self.data, self.config, self.seed, self.hooks = objective, data, config, seed, hooks
+        self.accelerator = Accelerator(log_with=list(config.log_with) or None, project_dir=folder)
+        if config.log_with:
+            self.accelerator.init_trackers("sidestep")
+        self.model, self.optimizer = self.accelerator.prepare(model, adamw(model, config))
+        self.bare = self.accelerator.unwrap_model(self.model)
+        self.folder = folder / "checkpoint" if folder is not None else None
+        writes = folder is not None and self.accelerator.is_main_process
+        self.log = JsonLog(folder / "log.jsonl" if folder is not None and writes else None)
+        self.progress, self.best, self.totals = checkpoint.Progress(), None, dict[str, float]()
+        self.identity: dict[str, object] = {"seed": seed, "world": self.accelerator.num_processes}
+        self.identity |= config.model_dump(exclude={"checkpoint_seconds", "log_with"})
+        if self.folder is not None and (self.folder / "manifest.json").is_file():
+            restored = checkpoint.restore(self.folder, self.bare, self.optimizer.optimizer, self.identity)
+            self.progress, self.best, self.totals = restored
+        self.log.rewind(self.progress.step)
+        self.steps_per_epoch = len(self._order(0))
+        self.total_steps = self.steps_per_epoch * config.epochs
+        self.saved_at = time.monotonic()
+
+    def _order(self, epoch: int) -> Sequence[Any]:
+        """This process's batches, one for each step; all processes take the same number of steps."""
+        order, world = self.data.batches(epoch), self.accelerator.num_processes
+        steps = -(-len(order) // world)
+        return [order[(step * world + self.accelerator.process_index) % len(order)] for step in range(steps)]
+
+    def epoch(self, shown: Meter) -> None:
+        progress, begun = self.progress, time.monotonic()
+        order = self._order(progress.epoch)
+        if self.hooks.before_epoch is not None and progress.batch == 0:
+            self.hooks.before_epoch(progress.epoch)
+        while progress.batch < len(order):
+            losses = self._step(self.data.load(order[progress.batch]))
+            progress.batch += 1
+            progress.step += 1
+            for name, value in losses.items():
+                self.totals[name] = self.totals.get(name, 0.0) + float(value)
+            note = f"epoch {progress.epoch + 1}, loss {self.totals['total'] / progress.batch:.4f}"
+            shown.update(progress.epoch * self.steps_per_epoch + progress.batch, note + self._best_note())
+            if time.monotonic() - self.saved_at > self.config.checkpoint_seconds and progress.batch < len(order):
+                self._save()
+        row: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch}
+        row |= {name: total / len(order) for name, total in self.totals.items()}
+        row["seconds"] = round(time.monotonic() - begun, 3)
+        self._validate(row)
+        progress.epoch, progress.batch, self.totals = progress.epoch + 1, 0, {}
+        progress.finished |= progress.epoch == self.config.epochs
+        self.log.write(row)
+        self.accelerator.log({name: value for name, value in row.items() if value is not None}, step=progress.step)
+        if self.hooks.after_epoch is not None:
+            self.hooks.after_epoch(row)
+        if progress.finished or time.monotonic() - self.saved_at > self.config.checkpoint_seconds / 4:
+            self._save()
+
+    def _best_note(self) -> str:
+        best = self.progress.best_score
+        return "" if best is None else f", best score {best:.4f}"
+
+    def _step(self, batch: Any) -> dict[str, Tensor]:
+        progress, device = self.progress, self.accelerator.device
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        torch.manual_seed((self.seed << 40) + progress.step * world + rank)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, progress.step, self.total_steps)
+        self.model.train()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"):
+            losses = self.objective(self.model, batch.to(device))
+        self.optimizer.zero_grad()
+        self.accelerator.backward(losses["total"])
+        if self.config.clip:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _validate(self, row: dict[str, Any]) -> None:
+        progress, last = self.progress, self.progress.epoch + 1 == self.config.epochs
+        if self.hooks.score is None or ((progress.epoch + 1) % self.config.validate_every and not last):
+            return
+        self.model.eval()
+        with torch.no_grad():
+            score = self.hooks.score()
+        row["score"] = score
+        if progress.best_score is None or score > progress.best_score:
+            progress.best_score, progress.best_epoch, progress.worse = score, progress.epoch, 0
+            self.best = {name: value.detach().clone() for name, value in self.bare.state_dict().items()}
+        else:
+            progress.worse += 1
+            progress.finished = bool(self.config.patience) and progress.worse >= self.config.patience
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.folder is not None and self.accelerator.is_main_process:
+            optimizer = self.optimizer.optimizer
+            checkpoint.save(self.folder, self.bare, optimizer, self.progress, self.best, self.totals, self.identity)
+        self.accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        if self.best is not None:
+            self.bare.load_state_dict(self.best)
+        self.model.eval()
+        if self.config.log_with:
+            self.accelerator.end_training()

@@ -1,0 +1,42 @@
+"""Every shape and type of the package is checked while it is tested; nothing may leave the machine."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("sidestep", "beartype.beartype")
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"):
+            return connect(self, address)
+        raise AssertionError(f"a test tried to reach {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def _data(name: str) -> Path:
+    root = Path(os.environ.get("SIDESTEP_DATA", Path(__file__).parents[1] / "../shared/data"))
+    if not (root / name).is_dir():
+        pytest.skip(f"{name} is not in {root}; set SIDESTEP_DATA to the folder that holds it")
+    return root / name
+
+
+@pytest.fixture(scope="session")
+def beauty() -> Path:
+    return _data("beauty")
+
+
+@pytest.fixture(scope="session")
+def kuairand() -> Path:
+    return _data("kuairand")

@@ -1,0 +1,46 @@
+"""A small catalogue with known semantic IDs, and small generators on it."""
+
+import numpy as np
+import torch
+
+from sidestep.data.sequences import SequenceBatch, pad
+from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.sids.semantic_ids import SemanticIds
+
+SIZES = (5, 4, 6)
+
+
+def make_sids(num_items: int = 40, sizes: tuple[int, ...] = SIZES, seed: int = 0) -> SemanticIds:
+    rng = np.random.default_rng(seed)
+    codes = np.stack([rng.integers(0, size, num_items) for size in sizes], axis=1)
+    codebooks = [rng.standard_normal((size, 8)).astype(np.float32) for size in sizes]
+    clusters = [np.arange(size) % 2 for size in sizes]
+    return SemanticIds(codes, sizes, codebooks, clusters)
+
+
+def make_batch(num_items: int = 40, seed: int = 0) -> SequenceBatch:
+    """Four histories of lengths 1 to 6 with a target after every item."""
+    rng = np.random.default_rng(seed)
+    lengths = [6, 1, 4, 3]
+    histories = [rng.integers(0, num_items, length) for length in lengths]
+    targets = [np.append(history[1:], rng.integers(0, num_items)) for history in histories]
+    visible = [np.arange(1, length + 1) for length in lengths]
+    return SequenceBatch(pad(histories), torch.tensor(lengths), pad(targets), pad(visible).clamp(min=1))
+
+
+def small(**changes: object) -> GeneratorConfig:
+    shape = {"width": 16, "num_heads": 2, "head_width": 8, "inner": 32, "encoder_layers": 2, "decoder_layers": 2}
+    return GeneratorConfig.model_validate({**shape, "max_history": 6, **changes})
+
+
+def make(kind: str, **changes: object) -> EncoderDecoder:
+    torch.manual_seed(0)
+    sids = make_sids()
+    if kind == "tiger":
+        model = EncoderDecoder(sids, small(**changes))
+    else:
+        model = Thinking(sids, small(**changes), ThinkingConfig(thoughts=kind == "s2gr"))
+    torch.nn.init.normal_(model.encoder.bias.weight)
+    torch.nn.init.normal_(model.decoder.bias.weight)
+    return model.eval()
