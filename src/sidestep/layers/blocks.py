@@ -37,8 +37,7 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B S D"], mask: Float[Tensor, "#B H S S"]) -> Float[Tensor, "B S D"]:
         normed = self.attention_norm(x)
         x = x + self.dropout(self.attention(normed, *self.attention.keys_values(normed), mask))
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return x
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class Encoder(nn.Module):

@@ -1,6 +1,6 @@
 """A generator and its catalogue as a recommender: search paths, expand them to items, tell how each was reached."""
 
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,15 +8,16 @@ from torch import Tensor, nn
 
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
-from sidestep.recommenders.beam import Barred, Beams, Steppable, beam_search
+from sidestep.recommenders.beam import Beams, Steppable, beam_search
 from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
+from sidestep.sids.trie import Permitted, Trie
 
 NAMED_CLUSTERS = 3
 """How many of a thought's nearest clusters an explanation names."""
 
 
+@runtime_checkable
 class Thinker(Protocol):
     """A generator whose thoughts can be named."""
 
@@ -66,9 +67,11 @@ class GenerativeRecommender:
         return _widen(items, scores, k)
 
     def _search(self, batch: SequenceBatch, k: int, barred: ItemFilter | None, explain: bool) -> Recommendations:
-        closed = Barred.of(self.trie, barred, len(batch))
-        beams = beam_search(cast(Steppable[Any], self.model), batch, closed, max(self.num_beams, k))
-        answers = closed.answers(beams.leaves)
+        barred = barred or ItemFilter()
+        permitted = Permitted(self.trie, barred.allowed, barred.excluded)
+        model = cast(Steppable[Any], self.model)
+        beams = beam_search(model, batch, self.trie, permitted, max(self.num_beams, k))
+        answers = permitted.items_under(beams.leaves)
         order = _best_first(beams.scores, answers)
         answers = answers.gather(1, order[:, :, None].expand_as(answers))
         real = answers.flatten(1) >= 0

@@ -1,7 +1,7 @@
 """What a recommender is: a batch of histories in, ranked items out."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -57,6 +57,7 @@ class ItemFilter:
         return allowed[:, :num_items]
 
 
+@runtime_checkable
 class Recommender(Protocol):
     """Anything that ranks items after a history."""
 

@@ -1,0 +1,229 @@
+"""The command line: verbs only. Each imports its room when it is asked for, so that `--help` is quick."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sidestep.errors import ConfigError, SidestepError
+
+if TYPE_CHECKING:
+    from sidestep.pipeline.run import Run
+
+app = typer.Typer(
+    name="sidestep",
+    help="Semantic IDs, one thoughtful step at a time: from a log of interactions to a generative recommender.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A built-in recipe, a TOML file, or a run folder to go on with.")
+]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as train.epochs=10")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder [default: runs/RECIPE].")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Do again what was done with other settings.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except SidestepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        print(f"error: {error.strerror}: {error.filename!r}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _show(as_json: bool, value: Any, text: str) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
+
+
+def _open(recipe: str, overrides: list[str] | None, out: Path | None, force: bool) -> "Run":
+    from sidestep.pipeline.run import RECIPE, Run
+    from sidestep.recipes import read
+
+    if (Path(recipe) / RECIPE).is_file():
+        if overrides or out:
+            raise ConfigError(
+                f"{recipe!r} is a run folder and has its recipe; name the recipe instead to change keys or the folder"
+            )
+        return Run.open(Path(recipe), force=force)
+    return Run.open(out or Path("runs") / Path(recipe).stem, read(recipe, overrides or ()), force)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"sidestep {installed('sidestep')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.Exit(2)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    out: OutOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare, embed, propagate, tokenize, train, evaluate; go on where it stopped."""
+    from sidestep.pipeline.evaluate import evaluate as judge
+    from sidestep.pipeline.stages import run_until
+    from sidestep.report.terminal import metrics_table
+
+    opened = _open(recipe, overrides, out, force)
+    run_until(opened, "train", _say)
+    result = judge(opened)
+    _show(as_json, result.as_json(), metrics_table(result))
+    if not as_json:
+        print(f"\nNext: sidestep recommend {opened.folder} --user {result.example_user} --explain")
+
+
+def _stage(name: str, help_text: str) -> None:
+    def verb(
+        recipe: RecipeArgument,
+        overrides: OverridesArgument = None,
+        out: OutOption = None,
+        force: ForceOption = False,
+    ) -> None:
+        from sidestep.pipeline.stages import run_until
+
+        run_until(_open(recipe, overrides, out, force), name, _say)
+
+    app.command(name, help=help_text)(verb)
+
+
+_stage("prepare", "Read, check and number the log and the catalogue.")
+_stage("embed", "Make a vector for every item; earlier stages are run where they are missing.")
+_stage("propagate", "Enrich the vectors with the co-occurrence graph.")
+_stage("tokenize", "Train the tokenizer and give every item its semantic ID.")
+_stage("train", "Train the generator.")
+
+
+@app.command()
+def evaluate(folder: RunArgument, force: ForceOption = False, as_json: JsonOption = False) -> None:
+    """HR, NDCG and MRR at item level, beside popularity and item-kNN."""
+    from sidestep.pipeline.evaluate import evaluate as judge
+    from sidestep.pipeline.run import Run
+    from sidestep.report.terminal import metrics_table
+
+    result = judge(Run.open(folder, force=force))
+    _show(as_json, result.as_json(), metrics_table(result))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B")],
+    as_json: JsonOption = False,
+) -> None:
+    """Two evaluated runs on the same users, with a paired bootstrap test."""
+    from sidestep.pipeline.evaluate import compare as contrast
+    from sidestep.report.terminal import comparison_table
+
+    rows = contrast(first, second)
+    _show(as_json, rows, comparison_table(rows, str(first), str(second)))
+
+
+@app.command()
+def recommend(
+    folder: RunArgument,
+    history: Annotated[
+        str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="A user of the log, by outside id.")] = None,
+    histories: Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the log.")] = False,
+    k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the path of thoughts.")] = False,
+    unknown: Annotated[str, typer.Option(help="error or skip: what to do with unknown items.")] = "error",
+    out: Annotated[Path | None, typer.Option(help="Write a Parquet file instead of printing.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The next items for a history, a user, a file of histories, or everybody."""
+    from sidestep.pipeline import recommend as ask
+    from sidestep.pipeline.world import load
+    from sidestep.report.terminal import answers_text
+
+    question = ask.read_question(history, user, histories, all_users)
+    answers = ask.answer(load(folder), question, k=k, explain=explain, unknown=unknown)
+    if out is not None:
+        ask.write(answers, out)
+        _say(f"{len(answers):,} lists written to {out}")
+        return
+    _show(as_json, [ask.as_json(entry) for entry in answers], answers_text(answers))
+
+
+@app.command()
+def report(
+    folder: RunArgument, out: Annotated[Path | None, typer.Option(help="[default: RUN/report.html]")] = None
+) -> None:
+    """One self-contained HTML page: metrics, losses, codes, clusters, example users with their thoughts."""
+    from sidestep.pipeline.report import write_report
+
+    print(write_report(folder, out))
+
+
+@app.command()
+def init(
+    interactions: Annotated[Path, typer.Option(help="A file of interactions.")],
+    items: Annotated[Path | None, typer.Option(help="A file of items.")] = None,
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.toml"),
+    force: ForceOption = False,
+) -> None:
+    """Look at your own files, say what is there, and write the recipe that runs on them."""
+    from sidestep.artifact import write_text
+    from sidestep.data.inspect import inspect, recipe
+
+    if out.exists() and not force:
+        raise ConfigError(f"{str(out)!r} exists; choose another --out, or overwrite it with --force")
+    findings = inspect(interactions, items)
+    print("\n".join(findings.lines()))
+    write_text(out, recipe(findings))
+    print(f"\nWrote {out}. Next: sidestep run {out}")
+
+
+@app.command()
+def methods(as_json: JsonOption = False) -> None:
+    """What can be trained, and where each method stands in the literature."""
+    from sidestep.methods import rows
+
+    listed = [{"method": name, "summary": summary, "paper": paper} for name, summary, paper in rows()]
+    _show(as_json, listed, "\n".join(f"{r['method']:20} {r['summary']:42} {r['paper']}" for r in listed))
+
+
+@app.command()
+def recipes(as_json: JsonOption = False) -> None:
+    """The built-in recipes."""
+    from sidestep.recipes import built_in
+
+    listed = [{"recipe": name, "summary": summary} for name, summary in built_in().items()]
+    _show(as_json, listed, "\n".join(f"{r['recipe']:20} {r['summary']}" for r in listed))

@@ -1,0 +1,129 @@
+"""THE table: what each method is made of, and the whole recipe."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+
+from sidestep import objectives
+from sidestep.config import Section
+from sidestep.data.sources import DataConfig
+from sidestep.data.splits import SplitConfig
+from sidestep.errors import did_you_mean
+from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.training.loop import Objective
+from sidestep.training.optim import TrainConfig
+from sidestep.vectors.graph import GraphConfig
+from sidestep.vectors.text import EmbedConfig
+
+
+class EvaluateConfig(Section):
+    """How a model is searched and judged.
+
+    num_beams: beams at test; raised to k where it is below. valid_beams, valid_users: the same for the validation
+        that picks the epoch, on one fixed sample of users. k: length of the ranked lists. batch_size: users at once.
+    """
+
+    num_beams: int = Field(50, ge=1)
+    valid_beams: int = Field(20, ge=1)
+    valid_users: int = Field(2000, ge=1)
+    k: int = Field(20, ge=10)
+    batch_size: int = Field(128, ge=1)
+
+
+class Recipe(Section):
+    """Everything that decides a run; a recipe file sets what differs from these defaults."""
+
+    method: str = "s2gr"
+    seed: int = Field(0, ge=0, lt=2**20)
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    embed: EmbedConfig = EmbedConfig()
+    graph: GraphConfig = GraphConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    thinking: ThinkingConfig = ThinkingConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"there is no such method{did_you_mean(name, METHODS)}; `sidestep methods` lists them")
+        return name
+
+
+Build = Callable[[SemanticIds, Recipe], nn.Module]
+Teach = Callable[[SemanticIds, Recipe], Objective]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row: what it is, where it stands in the literature, and the parts it is made of.
+
+    parts: recipe values that make the method what it is, laid under the recipe file's own.
+    """
+
+    summary: str
+    paper: str
+    build: Build
+    objective: Teach
+    parts: Mapping[str, Mapping[str, Any]]
+
+
+def _encoder_decoder(sids: SemanticIds, recipe: Recipe) -> nn.Module:
+    return EncoderDecoder(sids, recipe.generator)
+
+
+def _thinking(sids: SemanticIds, recipe: Recipe) -> nn.Module:
+    return Thinking(sids, recipe.generator, recipe.thinking)
+
+
+def _tiger(sids: SemanticIds, recipe: Recipe) -> Objective:
+    return objectives.tiger
+
+
+def _s2gr(sids: SemanticIds, recipe: Recipe) -> Objective:
+    clusters = [torch.from_numpy(cluster) for cluster in sids.clusters]
+    return partial(objectives.s2gr, thinking=recipe.thinking, clusters=clusters)
+
+
+_PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae"}, "graph": {"enabled": False}}
+_COBA: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
+_TIGER = "Rajput et al. 2023, arXiv 2305.05065"
+_S2GR = "Guo et al. 2026, arXiv 2601.18664"
+
+METHODS: dict[str, Method] = {
+    "tiger": Method(
+        "three codes of a plain RQ-VAE, no thoughts", f"{_TIGER}, sec. 3", _encoder_decoder, _tiger, _PLAIN
+    ),
+    "s2gr": Method("a supervised thought before each code", f"{_S2GR}, sec. 4", _thinking, _s2gr, _COBA),
+    "s2gr-no-coba": Method("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", _thinking, _s2gr, _PLAIN),
+    "s2gr-no-reason": Method("CoBa codes, no thoughts", f"{_S2GR}, table 2", _encoder_decoder, _tiger, _COBA),
+    "s2gr-no-think-loss": Method("thoughts without supervision", f"{_S2GR}, table 2", _thinking, _tiger, _COBA),
+}
+NON_NEURAL: tuple[Literal["popularity", "item-knn"], ...] = ("popularity", "item-knn")
+"""Baselines without training, in every evaluation."""
+
+
+def with_parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values over the parts of its method."""
+    method = METHODS.get(str(values.get("method", Recipe.model_fields["method"].default)))
+    merged: dict[str, Any] = dict(values)
+    for section, parts in (method.parts if method else {}).items():
+        own = values.get(section, {})
+        merged[section] = {**parts, **own} if isinstance(own, Mapping) else own
+    return merged
+
+
+def rows() -> Sequence[tuple[str, str, str]]:
+    """Name, summary and paper of every method."""
+    return [(name, method.summary, method.paper) for name, method in METHODS.items()]

@@ -1,0 +1,137 @@
+"""Asking a trained model from the command line: which histories, and what is done with the answers."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sidestep.errors import ConfigError, DataError
+from sidestep.progress import meter
+from sidestep.recommenders.facade import Answer, TrainedModel
+
+
+@dataclass(frozen=True)
+class Question:
+    """Either histories of item ids, or users of the log (None: every one of them)."""
+
+    histories: list[list[str]] | None = None
+    users: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """asked: the user's id, or the number of the history."""
+
+    asked: str
+    history: list[str]
+    answer: Answer
+
+
+def read_question(history: str | None, user: str | None, histories: Path | None, all_users: bool) -> Question:
+    """What the options of `sidestep recommend` ask for.
+
+    Raises:
+        ConfigError: none or several of the four. DataError: a file of histories that cannot be read.
+    """
+    given = [history is not None, user is not None, histories is not None, all_users]
+    if sum(given) != 1:
+        raise ConfigError(f"Expected one of --history, --user, --histories and --all-users, got {sum(given)}")
+    if history is not None:
+        return Question(histories=[_parse_history(history)])
+    if histories is not None:
+        return Question(histories=list(_read_histories(histories)))
+    return Question(users=None if user is None else [user])
+
+
+def _parse_history(text: str) -> list[str]:
+    if not text.lstrip().startswith("["):
+        return [item_id.strip() for item_id in text.split(",") if item_id.strip()]
+    try:
+        return _ids(json.loads(text), "--history")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"Cannot read --history {text!r} as a JSON list: {error}") from None
+
+
+def _read_histories(path: Path) -> Iterator[list[str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{str(path)!r} is no UTF-8 text: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield _ids(json.loads(line), f"{str(path)!r}, line {number}")
+            except json.JSONDecodeError:
+                raise DataError(
+                    f"{str(path)!r}, line {number} is {line[:60]!r}; expected one JSON list of item ids a line, "
+                    'such as ["B004756YJA", "B004ZT0SSG"]'
+                ) from None
+
+
+def _ids(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item_id, str | int) for item_id in value):
+        raise DataError(f"{where} is {str(value)[:60]!r}; expected a list of item ids")
+    return [str(item_id) for item_id in value]
+
+
+def answer(model: TrainedModel, question: Question, *, k: int, explain: bool, unknown: str) -> list[Answered]:
+    """Ask the model, in batches, with a progress bar where there are many.
+
+    Raises:
+        DataError: an unknown item or user. ConfigError: `unknown` is neither error nor skip.
+    """
+    if unknown not in ("error", "skip"):
+        raise ConfigError(f"--unknown is {unknown!r}; expected error or skip")
+    log = model.interactions
+    if question.histories is None:
+        users = log.user_ids if question.users is None else question.users
+        asked, histories = users, model.histories_of(users)
+    else:
+        asked, histories = [str(number) for number in range(1, len(question.histories) + 1)], question.histories
+    answers: list[Answered] = []
+    with meter("recommend", len(histories)) as shown:
+        for begin in range(0, len(histories), model.batch_size):
+            some = slice(begin, begin + model.batch_size)
+            found = model.recommend_many(histories[some], k, explain=explain, unknown=unknown)  # type: ignore[arg-type]
+            answers += map(Answered, asked[some], histories[some], found)
+            shown.update(len(answers))
+    return answers
+
+
+def as_json(answered: Answered) -> dict[str, Any]:
+    content = asdict(answered.answer)
+    if all(entry["thoughts"] is None for entry in content["recommendations"]):
+        for entry in content["recommendations"]:
+            del entry["thoughts"]
+    return {"asked": answered.asked, "history": answered.history, **content}
+
+
+def write(answers: list[Answered], path: Path) -> None:
+    """One row per recommended item, with its path as JSON where it was asked for; replaced in one step."""
+    rows = [
+        {
+            "asked": answered.asked,
+            "rank": rank,
+            "item_id": found.item_id,
+            "score": found.score,
+            "by": answered.answer.by,
+            "thoughts": None if found.thoughts is None else json.dumps([asdict(thought) for thought in found.thoughts]),
+        }
+        for answered in answers
+        for rank, found in enumerate(answered.answer.recommendations, start=1)
+    ]
+    schema = {
+        "asked": pl.String, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64, "by": pl.String,
+        "thoughts": pl.String,
+    }  # fmt: skip
+    table = pl.DataFrame(rows, schema=schema)
+    if table["thoughts"].is_null().all():
+        table = table.drop("thoughts")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    table.write_parquet(staging)
+    staging.replace(path)

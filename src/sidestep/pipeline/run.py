@@ -1,0 +1,121 @@
+"""A run folder: the recipe it was opened with, and which of its stages are done.
+
+recipe.json     the whole recipe
+catalog/ interactions/ vectors/ aligned/ sids/ tokenizer/ model/ evaluation/     artifacts, one a stage or two
+train/ tokenizer-train/     checkpoint and log.jsonl while and after training
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidestep import artifact, config
+from sidestep.errors import ArtifactError, did_you_mean
+from sidestep.methods import Recipe
+
+RECIPE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """force: do again what was done with other settings, instead of refusing."""
+
+    folder: Path
+    recipe: Recipe
+    force: bool = False
+
+    @classmethod
+    def open(cls, folder: Path, recipe: Recipe | None = None, force: bool = False) -> "Run":
+        """Open a run folder, made if a recipe is given and nothing is there yet.
+
+        Raises:
+            ArtifactError: no run there and no recipe, or a run with another recipe and no `force`.
+        """
+        path = folder / RECIPE
+        if recipe is None:
+            return cls(folder, _read(path), force)
+        if path.is_file() and not force:
+            changed = _changes(_read(path).model_dump(mode="json"), recipe.model_dump(mode="json"))
+            if changed:
+                raise ArtifactError(
+                    f"{str(folder)!r} holds a run from another configuration ({'; '.join(changed[:3])}); choose "
+                    "another --out, or add --force to do again what differs"
+                )
+        elif folder.exists() and not path.is_file() and any(folder.iterdir()):
+            raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
+        artifact.write_json(path, recipe.model_dump(mode="json"))
+        return cls(folder, recipe, force)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def digest(self, name: str) -> str:
+        """The digest of a stage's artifact, which its children remember."""
+        return artifact.read_manifest(self.path(name)).digest
+
+    def done(self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
+        """Whether a stage's artifact is there and was made with these settings from these parents.
+
+        Raises:
+            ArtifactError: it was made otherwise, or was altered, and `force` is off.
+        """
+        if not artifact.exists(self.path(name)):
+            return False
+        try:
+            manifest = artifact.verify(self.path(name))
+        except ArtifactError:
+            if self.force:
+                return False
+            raise
+        if manifest.config == dict(settings) and manifest.parents == dict(parents):
+            return True
+        if self.force:
+            return False
+        changed = _changes(manifest.config, dict(settings)) or ["an earlier stage was made again"]
+        raise ArtifactError(
+            f"{str(self.path(name))!r} was made from another configuration ({'; '.join(changed[:3])}); choose another "
+            "run folder, or add --force to make it again"
+        )
+
+    def training_folder(self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> Path:
+        """Where a stage's checkpoints live; those of other settings are refused, or thrown away with `force`."""
+        folder, origin = self.path(name), {"settings": dict(settings), "parents": dict(parents)}
+        path = folder / "origin.json"
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != origin:
+            if not self.force:
+                raise ArtifactError(
+                    f"{str(folder)!r} holds checkpoints of another configuration; choose another run folder, or add "
+                    "--force to train anew"
+                )
+            shutil.rmtree(folder)
+        artifact.write_json(path, origin)
+        return folder
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        return config.build(Recipe, json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        near = did_you_mean(path.parent.name, _siblings(path.parent))
+        raise ArtifactError(f"No run in {str(path.parent)!r}: {RECIPE} is missing{near}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"Cannot read {str(path)!r}: {error}") from None
+
+
+def _siblings(folder: Path) -> list[str]:
+    return [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested settings, as `key: old -> new`."""
+    changes: list[str] = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            changes += _changes(before, after, f"{prefix}{key}.")
+        elif before != after:
+            changes.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return changes

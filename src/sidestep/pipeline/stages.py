@@ -1,0 +1,187 @@
+"""The stages, run folder in, artifact out: prepare, embed, propagate, tokenize, train.
+
+Each reads the artifacts before it, calls the rooms, and writes its own. A stage that is done with the same settings is
+left alone, so a run goes on where it stopped.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sidestep import artifact, objectives
+from sidestep.data import sources
+from sidestep.data.sequences import SequenceBatch, TrainingSequences
+from sidestep.data.splits import split
+from sidestep.evaluation import codebooks
+from sidestep.evaluation.metrics import ndcg
+from sidestep.evaluation.ranking import rank_cases
+from sidestep.methods import METHODS, Recipe
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.world import World, training_origin
+from sidestep.sids import tokenizer
+from sidestep.training.loop import Hooks, fit
+from sidestep.training.optim import TrainConfig
+from sidestep.vectors import graph, text
+from sidestep.vectors.item_vectors import ItemVectors
+
+Say = Callable[[str], None]
+
+
+def prepare(run: Run, say: Say) -> None:
+    """Read, check and number the log and the catalogue."""
+    settings = run.recipe.model_dump(mode="json", include={"data", "seed"})
+    if run.done("catalog", settings, {}) and run.done("interactions", settings, {}):
+        return
+    dataset = sources.read(run.recipe.data, run.recipe.seed)
+    catalog, interactions = dataset.catalog, dataset.interactions
+    parts = split(interactions, run.recipe.split)  # refuses a log that cannot be divided before anything is written
+    catalog.save(run.path("catalog"), config=settings)
+    interactions.save(run.path("interactions"), config=settings)
+    for note in dataset.notes:
+        say(note)
+    say(f"{interactions.num_users:,} users, {len(catalog):,} items, {len(interactions):,} interactions")
+    if parts.short_users:
+        say(f"{parts.short_users:,} users are too short to be held out; they are kept for training")
+    say(f"{len(parts.train):,} interactions to train on, {len(parts.valid):,} to validate, {len(parts.test):,} to test")
+
+
+def embed(run: Run, say: Say) -> None:
+    """Vectors for the items: the user's own, from text, or from behaviour."""
+    recipe = run.recipe
+    settings = recipe.model_dump(mode="json", include={"embed", "split", "seed"})
+    parents = {name: run.digest(name) for name in ("catalog", "interactions")}
+    if run.done("vectors", settings, parents):
+        return
+    world = World(run)
+    vectors = text.embed(world.catalog, recipe.embed, world.split.train, recipe.seed)
+    vectors.save(run.path("vectors"), config=settings, parents=parents)
+    say(f"vectors: {len(vectors):,} x {vectors.width}")
+
+
+def propagate(run: Run, say: Say) -> None:
+    """Enrich the vectors with the co-occurrence graph (S2GR eqs 3-5), or pass them on where the recipe wants none."""
+    recipe = run.recipe
+    settings = recipe.model_dump(mode="json", include={"graph", "split"})
+    parents = {name: run.digest(name) for name in ("interactions", "vectors")}
+    if run.done("aligned", settings, parents):
+        return
+    world = World(run)
+    vectors = ItemVectors.load(run.path("vectors"))
+    if recipe.graph.enabled:
+        edges = graph.cooccurrence(world.split.train, len(world.catalog), recipe.graph)
+        vectors = graph.align(vectors, edges, recipe.graph)
+        say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
+    vectors.save(run.path("aligned"), config=settings, parents=parents)
+
+
+def tokenize(run: Run, say: Say) -> None:
+    """Train the tokenizer and give every item its semantic ID."""
+    recipe = run.recipe
+    settings = recipe.model_dump(mode="json", include={"tokenizer", "seed"})
+    parents = {"aligned": run.digest("aligned")}
+    if run.done("sids", settings, parents) and artifact.exists(run.path("tokenizer")):
+        return
+    vectors = ItemVectors.load(run.path("aligned"))
+    for note in tokenizer.notes(vectors, recipe.tokenizer):
+        say(note)
+    model = tokenizer.build(vectors, recipe.tokenizer, recipe.seed)
+    fit(
+        model,
+        partial(objectives.TOKENIZERS[recipe.tokenizer.kind], tokenizer=recipe.tokenizer),
+        tokenizer.VectorBatches(vectors, recipe.tokenizer.batch_size, recipe.seed),
+        _tokenizer_training(recipe.tokenizer),
+        seed=recipe.seed,
+        folder=run.training_folder("tokenizer-train", settings, parents),
+        hooks=Hooks(before_epoch=tokenizer.Upkeep(model, vectors, recipe.seed)),
+        title="tokenize",
+    )
+    sids = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
+    _save_weights(run, "tokenizer", model, settings, parents)
+    sids.save(run.path("sids"), config=settings, parents=parents)
+    say(codebooks.summary(sids))
+
+
+def train(run: Run, say: Say) -> None:
+    """Train the generator until its validation score no longer rises."""
+    settings, parents = training_origin(run)
+    if run.done("model", settings, parents):
+        return
+    world, recipe = World(run), run.recipe
+    method = METHODS[recipe.method]
+    torch.manual_seed(recipe.seed)
+    model = method.build(world.sids, recipe)
+    data = _Batches(world, recipe)
+    say(
+        f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
+        f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
+    )
+    hooks = Hooks(score=lambda: _validate(world, model), after_epoch=lambda row: _warn_of_chance(world, row, say))
+    folder = run.training_folder("train", settings, parents)
+    result = fit(model, method.objective(world.sids, recipe), data, recipe.train, seed=recipe.seed, folder=folder,
+                 hooks=hooks, title=f"train {recipe.method}")  # fmt: skip
+    _save_weights(run, "model", model, settings, parents)
+    say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
+
+
+STAGES: dict[str, Callable[[Run, Say], None]] = {
+    "prepare": prepare,
+    "embed": embed,
+    "propagate": propagate,
+    "tokenize": tokenize,
+    "train": train,
+}
+
+
+def run_until(run: Run, last: str, say: Say) -> None:
+    """Every stage up to and with `last`, skipping what is done."""
+    for name, stage in STAGES.items():
+        stage(run, say)
+        if name == last:
+            return
+
+
+def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
+    shared = {"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"}
+    return TrainConfig.model_validate(config.model_dump(include=shared))
+
+
+class _Batches:
+    """Training histories as the loop wants them."""
+
+    def __init__(self, world: World, recipe: Recipe) -> None:
+        every_position = recipe.generator.encoder == "causal"
+        self.sequences = TrainingSequences(world.split.train, recipe.generator.max_history, every_position)
+        self._size, self._seed = recipe.train.batch_size, recipe.seed
+
+    def batches(self, epoch: int) -> list[Any]:
+        return self.sequences.batches(self._size, self._seed, epoch)
+
+    def load(self, index: Any) -> SequenceBatch:
+        return self.sequences.batch(index)
+
+
+def _validate(world: World, model: nn.Module) -> float:
+    """NDCG@10 on a fixed sample of validation users, seen items masked."""
+    recipe = world.run.recipe.evaluate
+    cases = world.split.valid.sample(recipe.valid_users, world.run.recipe.seed)
+    ranks = rank_cases(
+        world.generative(model, recipe.valid_beams), cases, k=10, seen="masked", batch_size=recipe.batch_size
+    )
+    return float(ndcg(ranks.ranks, 10).mean())
+
+
+def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:
+    """Thoughts that name clusters no better than chance after some epochs teach the codes nothing."""
+    for level, num_clusters in enumerate(world.sids.num_clusters):
+        accuracy = row.get(f"thought_accuracy_{level + 1}")
+        if accuracy is not None and row["epoch"] == 4 and accuracy < 1.5 / num_clusters:
+            say(f"warning: thoughts at level {level + 1} are at chance ({accuracy:.3f} of 1/{num_clusters})")
+
+
+def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:
+    tensors = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
+    artifact.save(run.path(name), "weights", tensors=tensors, config=settings, parents=parents)

@@ -1,0 +1,33 @@
+"""The built-in recipes: TOML files beside this one. The first comment of each says what it is for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sidestep import config
+from sidestep.errors import ConfigError, did_you_mean
+from sidestep.methods import Recipe, with_parts
+
+_FOLDER = Path(__file__).parent
+
+
+def built_in() -> dict[str, str]:
+    """Name and first line of every built-in recipe."""
+    files = sorted(_FOLDER.glob("*.toml"))
+    return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in files}
+
+
+def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by built-in name or file, with `key=value` overrides laid over it.
+
+    Raises:
+        ConfigError: no such recipe, or a key or value that is wrong.
+    """
+    path = _FOLDER / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if not path.is_file():
+            hint = did_you_mean(name, built_in())
+            raise ConfigError(
+                f"No recipe {name!r}: neither a built-in one nor a file{hint}; `sidestep recipes` lists them"
+            )
+    return config.build(Recipe, with_parts(config.merge(config.read_toml(path), overrides)))

@@ -1,0 +1,187 @@
+"""What users hold: outside ids in, recommendations with readable paths out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+
+from sidestep.data.catalog import Catalog
+from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.sequences import pad, question
+from sidestep.errors import DataError, did_you_mean
+from sidestep.recommenders.recommender import ItemFilter, Path, Recommender
+from sidestep.sids.semantic_ids import SemanticIds
+
+
+@dataclass(frozen=True)
+class Thought:
+    """One level of a path.
+
+    clusters: what the thought named, nearest first, as (name, probability); empty where the generator does not think.
+    code: the code then said. log_prob: its log-probability given the codes before it, over the full codebook.
+    """
+
+    level: int
+    clusters: list[tuple[str, float]]
+    code: int
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    item_id: str
+    title: str
+    score: float
+    thoughts: list[Thought] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """by: "popularity" where there was no history to go by. unknown: ids of the history that were skipped."""
+
+    recommendations: list[Recommendation]
+    by: Literal["model", "popularity"]
+    unknown: list[str]
+
+    @property
+    def item_ids(self) -> list[str]:
+        return [recommendation.item_id for recommendation in self.recommendations]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A recommender with the catalogue it answers from. Made by `sidestep.load`.
+
+    interactions: the log it was trained on, to answer for its users. cluster_names: per level, a name per cluster.
+    """
+
+    recommender: Recommender
+    catalog: Catalog
+    interactions: Interactions
+    sids: SemanticIds
+    cluster_names: list[list[str]]
+    batch_size: int = 128
+
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] = (),
+        unknown: Literal["error", "skip"] = "error",
+        explain: bool = False,
+    ) -> Answer:
+        """The k best items after one history of outside ids, oldest first. An empty history is answered by popularity.
+
+        exclude_seen: never recommend what the history holds. allow: recommend from these items only. deny: never these.
+        unknown: refuse ids the catalogue does not hold, or skip them and name them in the answer.
+
+        Raises:
+            UnknownItemError: an unknown id in the history, unless skipped, or in `allow` or `deny`.
+            DataError: k below 1, or a history that is one string.
+        """
+        return self.recommend_many(
+            [history], k, exclude_seen=exclude_seen, allow=allow, deny=deny, unknown=unknown, explain=explain
+        )[0]
+
+    def recommend_many(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] = (),
+        unknown: Literal["error", "skip"] = "error",
+        explain: bool = False,
+    ) -> list[Answer]:
+        """`recommend` for many histories at once, which is much faster than one by one."""
+        if k < 1:
+            raise DataError(f"k = {k}, expected at least 1")
+        for history in histories:
+            if isinstance(history, str):
+                raise DataError(f"A history is the single string {history!r}; expected a list of ids, as [{history!r}]")
+        known = [self._known(history, unknown) for history in histories]
+        allowed = self._allowed(allow, deny)
+        answers: list[Answer] = []
+        for begin in range(0, len(known), self.batch_size):
+            answers += self._answer(known[begin : begin + self.batch_size], k, allowed, exclude_seen, explain)
+        return answers
+
+    def histories_of(self, users: Sequence[str]) -> list[list[str]]:
+        """All that users of the log did, as outside ids, oldest first.
+
+        Raises:
+            DataError: a user who is not in the log.
+        """
+        number_of, item_ids = self._user_numbers, self.catalog.item_ids
+        for user in users:
+            if user not in number_of:
+                hint = did_you_mean(user, number_of) if len(number_of) <= 100_000 else ""
+                raise DataError(f"Unknown user {user!r}: the log of {len(number_of)} users has no such id{hint}")
+        return [[item_ids[item] for item in self.interactions.history(number_of[user])] for user in users]
+
+    @cached_property
+    def _user_numbers(self) -> dict[str, int]:
+        return {user_id: user for user, user_id in enumerate(self.interactions.user_ids)}
+
+    def _known(self, history: Sequence[str], unknown: Literal["error", "skip"]) -> tuple[Ints, list[str]]:
+        missing = [item_id for item_id in history if item_id not in self.catalog.number_of]
+        if unknown == "skip" and missing:
+            history = [item_id for item_id in history if item_id in self.catalog.number_of]
+        return self.catalog.items(history), missing
+
+    def _allowed(self, allow: Sequence[str] | None, deny: Sequence[str]) -> torch.Tensor | None:
+        if allow is None and not deny:
+            return None
+        allowed = np.full(len(self.catalog), allow is None)
+        if allow is not None:
+            allowed[self.catalog.items(allow)] = True
+        allowed[self.catalog.items(deny)] = False
+        return torch.from_numpy(allowed)
+
+    def _answer(
+        self,
+        known: list[tuple[Ints, list[str]]],
+        k: int,
+        allowed: torch.Tensor | None,
+        exclude_seen: bool,
+        explain: bool,
+    ) -> list[Answer]:
+        histories = [history for history, _ in known]
+        barred = ItemFilter(pad(histories) if exclude_seen else None, allowed)
+        found = self.recommender.rank(question(histories, self.recommender.max_history), k, barred, explain)
+        answers = []
+        for row, (history, missing) in enumerate(known):
+            items = [item for item in found.items[row].tolist() if item >= 0]
+            paths = found.paths[row] if found.paths else []
+            thoughts = [self._thoughts(path) for path in paths] if paths else [None] * len(items)
+            scores = found.scores[row].tolist()
+            answers.append(
+                Answer(
+                    [
+                        Recommendation(
+                            self.catalog.item_ids[item], self.catalog.title(item), scores[rank], thoughts[rank]
+                        )
+                        for rank, item in enumerate(items)
+                    ],
+                    "model" if len(history) else "popularity",
+                    missing,
+                )
+            )
+        return answers
+
+    def _thoughts(self, path: Path) -> list[Thought]:
+        thoughts = []
+        for level, (code, log_prob) in enumerate(zip(path.codes, path.log_probs, strict=True)):
+            names = self.cluster_names[level]
+            clusters: list[tuple[str, float]] = []
+            if path.clusters:
+                clusters = [(names[c], p) for c, p in zip(path.clusters[level], path.cluster_probs[level], strict=True)]
+            thoughts.append(Thought(level + 1, clusters, code, log_prob))
+        return thoughts

@@ -1,0 +1,77 @@
+"""Recommenders that score every item: baselines, and anything else with one number per item."""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.data.sequences import NO_ITEM, SequenceBatch
+from sidestep.recommenders.recommender import ItemFilter, Recommendations
+
+SCORES_AT_ONCE = 2**24
+
+
+class ItemScorer(Protocol):
+    """Anything with an opinion on every item."""
+
+    def __call__(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
+        """One score per item, higher is better; `-inf` means never."""
+        ...
+
+
+class ItemwiseRecommender:
+    """Ranks by the scores of an `ItemScorer`, at most `SCORES_AT_ONCE` of them in memory.
+
+    max_history: how many of a history's last items the scorer is shown.
+    """
+
+    def __init__(self, scorer: ItemScorer, num_items: int, max_history: int = 1_000) -> None:
+        self._scorer, self._num_items, self._max_history = scorer, num_items, max_history
+
+    @property
+    def max_history(self) -> int:
+        return self._max_history
+
+    @torch.no_grad()
+    def rank(
+        self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
+    ) -> Recommendations:
+        """The k best items of every history; there is no path to explain."""
+        rows = max(SCORES_AT_ONCE // max(self._num_items, 1), 1)
+        found = []
+        for begin in range(0, len(batch), rows):
+            part = _rows(batch, begin, begin + rows)
+            scores = self._scorer(part)
+            if barred is not None:
+                excluded = None if barred.excluded is None else barred.excluded[begin : begin + rows]
+                allowed = ItemFilter(excluded, barred.allowed).mask(len(part), self._num_items)
+                scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
+            found.append(best(scores, k))
+        if not found:
+            return Recommendations(torch.empty(0, k, dtype=torch.int64), torch.empty(0, k))
+        return Recommendations(torch.cat([items for items, _ in found]), torch.cat([scores for _, scores in found]))
+
+
+def best(scores: Float[Tensor, "B N"], k: int) -> tuple[Int[Tensor, "B k"], Float[Tensor, "B k"]]:
+    """The k highest scores of every row, highest first, equal ones by item number.
+
+    `topk` alone picks among equal scores as it likes. Places without an item hold `NO_ITEM` and `-inf`.
+    """
+    num_answers = min(k, scores.shape[1])
+    last = scores.topk(num_answers, dim=1).values[:, -1:] if num_answers else scores[:, :0]
+    above, level = scores > last, scores == last
+    vacant = num_answers - above.sum(dim=1, keepdim=True)
+    chosen = above | (level & (level.cumsum(dim=1, dtype=torch.int32) <= vacant))
+    items = chosen.nonzero()[:, 1].view(len(scores), num_answers)  # each row in order of item number
+    kept, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
+    items = items.gather(1, order).masked_fill(kept == -torch.inf, NO_ITEM)
+    missing = (0, k - num_answers)
+    pad = torch.nn.functional.pad
+    return pad(items, missing, value=NO_ITEM), pad(kept, missing, value=-torch.inf)
+
+
+def _rows(batch: SequenceBatch, begin: int, end: int) -> SequenceBatch:
+    return SequenceBatch(
+        batch.history[begin:end], batch.lengths[begin:end], batch.targets[begin:end], batch.visible[begin:end]
+    )

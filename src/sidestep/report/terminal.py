@@ -1,0 +1,101 @@
+"""Results as plain text: tables and paths that fit a terminal and survive a pipe."""
+
+import io
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sidestep.pipeline.evaluate import Evaluation
+    from sidestep.pipeline.recommend import Answered
+    from sidestep.recommenders.facade import Thought
+
+SHOWN = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
+
+
+def metrics_table(result: "Evaluation") -> str:
+    """One row per method, users and treatment of seen items; what must be said beside the figures stands below."""
+    table = Table(box=box.SIMPLE)
+    for name in ("method", "users", "seen"):
+        table.add_column(name)
+    for name in ("n", *SHOWN, "SID-level HR@10", "invalid"):
+        table.add_column(name, justify="right")
+    for row in result.table.sort("users", "seen", descending=[True, True], maintain_order=True).to_dicts():
+        table.add_row(
+            *(str(row[name]) for name in ("method", "users", "seen")),
+            f"{row['num_users']:,}",
+            *(_figure(row[name]) for name in SHOWN),
+            _figure(row.get("sid_HR@10")),
+            _figure(row["invalid"]),
+        )
+    lines = [_text(table), f"Protocol: {result.protocol}."]
+    lines.append(
+        "SID-level HR counts any item with the right semantic ID as a hit: optimistic, shown because others do."
+    )
+    if result.best_possible is not None:
+        lines.append(_against_best(result, result.best_possible))
+    return "\n".join(lines)
+
+
+def _against_best(result: "Evaluation", best: float) -> str:
+    lines = [f"\nHR@10, all users, seen kept. Best possible in this planted world: {best:.4f}"]
+    for row in result.table.to_dicts():
+        if row["users"] == "all" and row["seen"] == "kept":
+            lines.append(f"  {row['method']:12} {row['HR@10']:.4f}  {row['HR@10'] / best:6.1%} of it")
+    return "\n".join(lines)
+
+
+def comparison_table(rows: Sequence[dict[str, Any]], first: str, second: str) -> str:
+    """The second run minus the first, with its 95 % interval and two-sided p."""
+    table = Table(box=box.SIMPLE)
+    for name in ("seen", "users", "n", "metric", "A", "B", "B - A", "95 % interval", "p"):
+        table.add_column(name, justify="left" if name in ("seen", "users", "metric") else "right")
+    for row in rows:
+        table.add_row(
+            row["seen"], row["users"], f"{row['num_users']:,}", row["metric"], _figure(row["first"]),
+            _figure(row["second"]), f"{row['difference']:+.4f}", f"{row['low']:+.4f} .. {row['high']:+.4f}",
+            f"{row['p']:.4f}",
+        )  # fmt: skip
+    return f"A = {first}\nB = {second}\n{_text(table)}Paired bootstrap over users, 10,000 draws, two-sided."
+
+
+def answers_text(answers: Sequence["Answered"]) -> str:
+    return "\n\n".join(_answer_text(answered) for answered in answers)
+
+
+def _answer_text(answered: "Answered") -> str:
+    answer = answered.answer
+    lines = [f"{answered.asked}: after {len(answered.history)} items"]
+    if answer.unknown:
+        lines.append(f"  skipped unknown items: {', '.join(answer.unknown)}")
+    if answer.by == "popularity":
+        lines.append("  no history to go by: these are the most popular items")
+    for rank, found in enumerate(answer.recommendations, start=1):
+        title = "" if found.title == found.item_id else f"  {found.title}"
+        lines.append(f"{rank:3}. {found.item_id}{title}  ({found.score:.2f})")
+        lines += [f"       {_thought_text(thought)}" for thought in found.thoughts or ()]
+    if not answer.recommendations:
+        lines.append("  nothing is left to recommend")
+    return "\n".join(lines)
+
+
+def _thought_text(thought: "Thought") -> str:
+    named = " | ".join(f"{name} {probability:.0%}" for name, probability in thought.clusters)
+    thinks = f"thinks of {named} -> " if named else ""
+    return f"level {thought.level}: {thinks}code {thought.code} (log p {thought.log_prob:.2f})"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _text(table: Table) -> str:
+    width = max(shutil.get_terminal_size((120, 24)).columns, 100)
+    console = Console(file=io.StringIO(), width=width, no_color=True)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()

@@ -1,0 +1,78 @@
+"""Laws of artifacts: round trip, refusal of altered bytes, nothing half-written."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sidestep import artifact
+from sidestep.errors import ArtifactError
+
+
+def write(folder: Path, value: float = 1.0) -> artifact.Manifest:
+    return artifact.save(
+        folder,
+        "thing",
+        tensors={"x": np.array([[value, 2.0]], dtype=np.float32)},
+        tables={"t": pl.DataFrame({"id": ["007", "ä,b"]})},
+        meta={"note": "n"},
+        config={"a": {"b": 1}},
+        parents={"other": "digest"},
+    )
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "a")
+    loaded = artifact.load(tmp_path / "a", "thing")
+    assert loaded.manifest == manifest
+    assert loaded.tensors["x"].tolist() == [[1.0, 2.0]]
+    assert loaded.table("t")["id"].to_list() == ["007", "ä,b"]
+
+
+def test_same_content_gives_the_same_digest_and_other_content_another(tmp_path: Path) -> None:
+    first, again, other = write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", 9.0)
+    assert first.digest == again.digest != other.digest
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "t.parquet", "manifest.json"])
+def test_altered_bytes_are_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a")
+    path = tmp_path / "a" / name
+    content = bytearray(path.read_bytes())
+    place = content.index(b"note") if name == "manifest.json" else len(content) // 2
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=r"changed after it was written|Cannot read"):
+        artifact.load(tmp_path / "a", "thing")
+
+
+def test_missing_parts_and_other_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="run its stage first"):
+        artifact.load(tmp_path / "nothing", "thing")
+    write(tmp_path / "a")
+    with pytest.raises(ArtifactError, match="holds 'thing', expected 'other'"):
+        artifact.load(tmp_path / "a", "other")
+    (tmp_path / "a" / "t.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"t\.parquet' is missing"):
+        artifact.load(tmp_path / "a", "thing")
+
+
+def test_an_interrupted_write_leaves_the_old_artifact_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+
+    def interrupted() -> None:
+        with artifact.replacing(tmp_path / "a") as staging:
+            (staging / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert artifact.load(tmp_path / "a", "thing").tensors["x"][0, 0] == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_rewriting_replaces_the_whole_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    artifact.save(tmp_path / "a", "thing", tensors={"y": np.zeros(1, dtype=np.float32)})
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "tensors.safetensors"]

@@ -1,0 +1,147 @@
+"""Laws of the loop: resumed equals uninterrupted bit for bit, the best weights are kept, schedules by hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sidestep.errors import ArtifactError
+from sidestep.training.loop import Hooks, Result, fit
+from sidestep.training.optim import TrainConfig, learning_rate
+
+
+@dataclass
+class Rows:
+    """A batch of numbers that knows how to move."""
+
+    x: Tensor
+
+    def to(self, device: torch.device) -> "Rows":
+        return Rows(self.x.to(device))
+
+
+class Data:
+    """Forty rows in batches of five, in an order that follows from the epoch; may pull the plug at a given load."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
+        self.loads, self.fail_at = 0, fail_at
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        return list(torch.randperm(40, generator=torch.Generator().manual_seed(epoch)).split(5))
+
+    def load(self, index: Tensor) -> Rows:
+        self.loads += 1
+        if self.loads == self.fail_at:
+            raise KeyboardInterrupt
+        return Rows(self.rows[index])
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+def objective(model: nn.Module, batch: Rows) -> dict[str, Tensor]:
+    total = ((model(batch.x)[:, 0] - batch.x.sum(1)) ** 2).mean()
+    return {"squared": total.detach(), "total": total}
+
+
+CONFIG = TrainConfig(epochs=5, batch_size=5, lr=1e-2, warmup_steps=3, checkpoint_seconds=0.0, patience=0)
+
+
+def run(net: nn.Module, folder: Path | None, data: Data | None = None, config: TrainConfig = CONFIG) -> Result:
+    return fit(net, objective, data or Data(), config, seed=7, folder=folder, hooks=Hooks(score=lambda: _score(net)))
+
+
+def _score(net: nn.Module) -> float:
+    torch.rand(3)  # a careless validation that draws from the global random state
+    return float(next(net.parameters()).abs().sum())
+
+
+@pytest.mark.parametrize("fail_at", [1, 6, 8, 9, 23, 40])
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, fail_at: int) -> None:
+    whole, resumed = model(), model()
+    expected = run(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(model(), tmp_path / "stopped", Data(fail_at))
+    torch.manual_seed(fail_at)  # another process has another random state
+    result = run(resumed, tmp_path / "stopped")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    for ours, theirs in zip(result.history, expected.history, strict=True):
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first = model()
+    run(first, tmp_path)
+    again, data = model(), Data()
+    run(again, tmp_path, data)
+    assert data.loads == 0
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    run(model(), tmp_path)
+    with pytest.raises(ArtifactError, match=r"other settings \(lr\)"):
+        run(model(), tmp_path, config=CONFIG.model_copy(update={"lr": 0.5}))
+
+
+def _fit_with_scores(scores: list[float], patience: int) -> tuple[nn.Module, Result, list[Tensor]]:
+    net, seen, coming = model(), list[Tensor](), iter(scores)
+
+    def score() -> float:
+        seen.append(next(net.parameters()).detach().clone())
+        return next(coming)
+
+    config = CONFIG.model_copy(update={"patience": patience, "epochs": len(scores)})
+    return net, fit(net, objective, Data(), config, seed=0, hooks=Hooks(score=score)), seen
+
+
+def test_the_weights_of_the_best_validation_are_kept() -> None:
+    net, result, seen = _fit_with_scores([0.1, 0.4, 0.3, 0.2], patience=0)
+    assert (result.best_score, result.best_epoch) == (0.4, 1)
+    assert torch.equal(next(net.parameters()), seen[1])
+
+
+def test_training_stops_when_patience_runs_out() -> None:
+    _, result, seen = _fit_with_scores([0.1, 0.4, 0.3, 0.2, 0.1, 0.9], patience=2)
+    assert len(seen) == 4
+    assert result.steps == 4 * 8
+
+
+def test_the_log_holds_one_row_an_epoch_with_every_loss() -> None:
+    rows: list[dict[str, object]] = []
+    fit(model(), objective, Data(), CONFIG, seed=0, hooks=Hooks(after_epoch=rows.append))
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4]
+    assert all(row["squared"] == row["total"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "expected"),
+    [
+        ("constant", 0, 0.25),  # a quarter of the way through a warm-up of four
+        ("constant", 3, 1.0),
+        ("constant", 99, 1.0),
+        ("cosine", 4, 1.0),
+        ("cosine", 52, 0.55),  # half-way from 1 to the final 0.1
+        ("cosine", 100, 0.1),
+        ("inverse-sqrt", 16, 0.5),  # sqrt(4 / 16)
+        ("inverse-sqrt", 10_000, 0.1),
+    ],
+)
+def test_learning_rates_by_hand(schedule: str, step: int, expected: float) -> None:
+    config = TrainConfig.model_validate({"lr": 1.0, "warmup_steps": 4, "final_lr": 0.1, "schedule": schedule})
+    assert learning_rate(config, step, 100) == pytest.approx(expected)
+
+
+def test_decay_falls_on_matrices_only() -> None:
+    from sidestep.training.optim import adamw
+
+    groups = adamw(model(), CONFIG).param_groups
+    assert [group["weight_decay"] for group in groups] == [CONFIG.weight_decay, 0.0]
+    assert all(p.ndim >= 2 for p in groups[0]["params"])
+    assert all(p.ndim < 2 for p in groups[1]["params"])
