@@ -89,9 +89,23 @@ def load(folder: Path, kind: str) -> Artifact:
     Raises:
         ArtifactError: nothing there, another kind, a newer format, or bytes that differ from the manifest.
     """
-    manifest = read_manifest(folder)
+    manifest = verify(folder)
     if manifest.kind != kind:
         raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected {kind!r}")
+    try:
+        tensors = load_file(folder / TENSORS) if TENSORS in manifest.files else {}
+    except SafetensorError as error:
+        raise ArtifactError(f"Cannot read {str(folder / TENSORS)!r}: {error}") from None
+    return Artifact(folder, manifest, tensors)
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest, once every file has been found to have the bytes it names.
+
+    Raises:
+        ArtifactError: see `load`.
+    """
+    manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -101,11 +115,7 @@ def load(folder: Path, kind: str) -> Artifact:
                 f"{str(path)!r} was changed after it was written (its SHA-256 differs from the manifest's); "
                 "restore it, or make it again by running its stage with --force"
             )
-    try:
-        tensors = load_file(folder / TENSORS) if TENSORS in manifest.files else {}
-    except SafetensorError as error:
-        raise ArtifactError(f"Cannot read {str(folder / TENSORS)!r}: {error}") from None
-    return Artifact(folder, manifest, tensors)
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -120,7 +130,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"Cannot read {str(path)!r}: {error}; make it again with --force") from None
     if manifest.version > FORMAT_VERSION:
         raise ArtifactError(
-            f"{str(folder)!r} has format {manifest.version}, this Sidestep reads up to {FORMAT_VERSION}; upgrade Sidestep"
+            f"{str(folder)!r} has format {manifest.version}, this Sidestep reads up to {FORMAT_VERSION}; "
+            "upgrade Sidestep"
         )
     if manifest.compute_digest() != manifest.digest:
         raise ArtifactError(f"{str(path)!r} was changed after it was written; make it again with --force")

@@ -88,7 +88,8 @@ def test_k_valid_distinct_permitted_items_come_back_whenever_they_exist(
     seed: int, k: int, num_beams: int, allowed: set[int], excluded: list[list[int]]
 ) -> None:
     width = max(map(len, excluded))
-    rows = torch.tensor([row + [NO_ITEM] * (width - len(row)) for row in excluded]).reshape(4, width)
+    padded = [row + [NO_ITEM] * (width - len(row)) for row in excluded]
+    rows = torch.tensor(padded, dtype=torch.int64).reshape(4, width)
     mask = torch.zeros(N, dtype=torch.bool)
     mask[list(allowed)] = True
     found = recommender("s2gr", num_beams).rank(histories(seed), k, ItemFilter(rows, mask))

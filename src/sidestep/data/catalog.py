@@ -13,6 +13,7 @@ from sidestep import artifact
 from sidestep.errors import DataError, UnknownItemError, did_you_mean
 
 ITEM_ID = "item_id"
+SOURCE_ROW = "source_row"  # column with each item's row in the items file, where there is one, counted from 0
 Items = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -29,8 +30,9 @@ class Catalog:
         assert ITEM_ID in self.table.columns
         duplicated = self.table.filter(pl.col(ITEM_ID).is_duplicated())
         if len(duplicated):
+            example = duplicated[ITEM_ID][0]
             raise DataError(
-                f"Item {duplicated[ITEM_ID][0]!r} stands {duplicated[ITEM_ID].value_counts()['count'][0]} times in the "
+                f"Item {example!r} stands {int((duplicated[ITEM_ID] == example).sum())} times in the "
                 'catalogue, expected once; keep the first of each with data.duplicate_items = "first"'
             )
 

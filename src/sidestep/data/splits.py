@@ -5,13 +5,15 @@ alone, a type that only a split makes: passing the whole log to any of them is a
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from sidestep.config import Section
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.errors import DataError
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class SplitConfig(Section):
@@ -108,7 +110,8 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
     else:
         valid_from, test_from = _boundaries(interactions, config)
         assert interactions.times is not None
-        keep = interactions.times < valid_from
+        late = interactions.times >= valid_from
+        keep = ~(late | _after_any(late, interactions))  # untimed rows behind a held-out one belong to its future
         in_valid = (interactions.times >= valid_from) & (interactions.times < test_from)
         valid = _first_per_user(interactions, rows[in_valid], owners)
         test = _first_per_user(interactions, rows[interactions.times >= test_from], owners)
@@ -147,3 +150,10 @@ def _first_per_user(interactions: Interactions, rows: Ints, owners: Ints) -> Cas
     chosen = rows[first]
     has_history = chosen > interactions.offsets[users]
     return Cases(interactions, users[has_history], chosen[has_history])
+
+
+def _after_any(marked: Mask, interactions: Interactions) -> Mask:
+    """Rows `[E]` that stand behind a marked row of the same user."""
+    so_far = np.concatenate([[0], np.cumsum(marked)])
+    before_user = np.repeat(so_far[interactions.offsets[:-1]], interactions.lengths)
+    return so_far[:-1] > before_user

@@ -114,7 +114,7 @@ class EncoderDecoder(nn.Module):
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
         x = self.code_embedding(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
         if self.config.history == "items":
-            return self.encoder(self.item_projection(x.flatten(2)), real), 1
+            return self.encoder(self.item_projection(x.flatten(2)).float(), real), 1
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
         return self.encoder(x, real), self.num_levels
 
@@ -163,10 +163,10 @@ class EncoderDecoder(nn.Module):
         return self.embeddings(state.level - 1)[codes][:, :, None]
 
     def _logits(self, level: int, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows K"]:
-        return hidden @ (self.embeddings(level).T * self.config.width**-0.5)
+        return (hidden @ (self.embeddings(level).T * self.config.width**-0.5)).float()
 
     def _log_probs(self, level: int, hidden: Float[Tensor, "B W 1 D"]) -> Float[Tensor, "B W K"]:
-        return torch.log_softmax(self._logits(level, hidden[:, :, 0]).float(), dim=-1)
+        return torch.log_softmax(self._logits(level, hidden[:, :, 0]), dim=-1)
 
     def _prediction(
         self, hidden: Float[Tensor, "n L D"], tokens: Int[Tensor, "n L"], asked: Bool[Tensor, "B P"]

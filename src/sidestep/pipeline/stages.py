@@ -22,6 +22,7 @@ from sidestep.evaluation.ranking import rank_cases
 from sidestep.methods import METHODS, Recipe
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.world import World, training_origin
+from sidestep.progress import meter
 from sidestep.sids import tokenizer
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
@@ -57,7 +58,11 @@ def embed(run: Run, say: Say) -> None:
     if run.done("vectors", settings, parents):
         return
     world = World(run)
-    vectors = text.embed(world.catalog, recipe.embed, world.split.train, recipe.seed)
+    with meter("embed", len(world.catalog)) as shown:
+        vectors = text.embed(
+            world.catalog, recipe.embed, world.split.train, recipe.seed, folder=recipe.data.path,
+            progress=lambda done, total: shown.update(done),
+        )  # fmt: skip
     vectors.save(run.path("vectors"), config=settings, parents=parents)
     say(f"vectors: {len(vectors):,} x {vectors.width}")
 

@@ -1,6 +1,6 @@
 """Recommenders that score every item: baselines, and anything else with one number per item."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from sidestep.recommenders.recommender import ItemFilter, Recommendations
 SCORES_AT_ONCE = 2**24
 
 
+@runtime_checkable
 class ItemScorer(Protocol):
     """Anything with an opinion on every item."""
 

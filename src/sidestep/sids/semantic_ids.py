@@ -45,7 +45,7 @@ class SemanticIds:
         return tuple(int(cluster.max()) + 1 for cluster in self.clusters)
 
     def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
-        tensors: dict[str, np.ndarray[Any, Any]] = {"codes": self.codes}
+        tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"codes": self.codes}
         for level in range(self.num_levels):
             tensors[f"codebook_{level}"] = self.codebooks[level]
             tensors[f"cluster_{level}"] = self.clusters[level]

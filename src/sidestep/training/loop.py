@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +24,7 @@ from sidestep.training.optim import TrainConfig, adamw, learning_rate
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Training data: the order of an epoch, and the batch behind each entry of it."""
 

@@ -1,0 +1,67 @@
+"""The recipe's [data] section."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sidestep.config import Section
+from sidestep.data.sources.planted import PlantedConfig
+
+Source = Literal["table", "amazon", "movielens", "recbole", "planted"]
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso"]
+
+
+class DataConfig(Section):
+    """Where the log and the catalogue come from, and which of their rows are kept.
+
+    source: the layout of the files. "table" is any Parquet, CSV, TSV or JSON-lines file, gzipped or not, with any
+        column names; "planted" is the built-in synthetic shop and reads no file. The layouts amazon and movielens
+        know their own columns and pay no heed to the column keys below.
+    path: a folder, or the interactions file itself. Relative to the working directory.
+    interactions, items: file names within `path`. None lets the reader look; a table without `items` has a catalogue
+        of bare ids.
+    user, item: columns of the interactions that hold the user's id and the item's key.
+    order: column with the position of an interaction in its user's history. Wins over `time`.
+    time, time_unit: column with the moment; "auto" tells numbers by their size and dates by their spelling.
+    absolute_times: whether times of different users can be compared, which a global-time split needs.
+    item_key: column of the items file that the interactions' `item` refers to; None means the same name as `item`.
+    item_id: column of the items file with the id that people use; None means `item_key`.
+    text_fields: columns of the items file that make up an item's text; None picks title, brand, categories and the
+        like, an empty list means no text.
+    unknown_items: what to do with interactions of items that the items file lacks.
+    duplicate_items: what to do when the items file holds an item twice.
+    items_without_interactions: whether items nobody touched (after the filters below) stay in the catalogue.
+    k_core: every kept user and every kept item has at least this many interactions; 0 and 1 switch it off.
+    min_length: users with fewer interactions are dropped.
+    ties: interactions of a user at the same time (or, without times, at the same position) keep the order of the
+        file, or are shuffled by the recipe's seed.
+    planted: settings of the planted world.
+    """
+
+    source: Source = "table"
+    path: Path = Path(".")
+    interactions: str | None = None
+    items: str | None = None
+    user: str = "user_id"
+    item: str = "item_id"
+    order: str | None = None
+    time: str | None = None
+    time_unit: TimeUnit = "auto"
+    absolute_times: bool = True
+    item_key: str | None = None
+    item_id: str | None = None
+    text_fields: list[str] | None = None
+    unknown_items: Literal["error", "drop"] = "error"
+    duplicate_items: Literal["error", "first"] = "error"
+    items_without_interactions: Literal["drop", "keep"] = "drop"
+    k_core: int = Field(default=0, ge=0)
+    min_length: int = Field(default=1, ge=1)
+    ties: Literal["file", "shuffled"] = "file"
+    planted: PlantedConfig = Field(default_factory=lambda: PlantedConfig.model_validate({}))
+
+    @model_validator(mode="after")
+    def _filters_agree(self) -> "DataConfig":
+        if self.k_core > 1 and self.items_without_interactions == "keep":
+            raise ValueError("a k-core leaves no item without interactions; set data.k_core = 0 to keep them")
+        return self

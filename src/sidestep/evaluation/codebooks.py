@@ -1,0 +1,78 @@
+"""How well codes are used, and how many items share a semantic ID (S2GR, table 3)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sidestep.sids.semantic_ids import Ints, SemanticIds
+
+
+@dataclass(frozen=True)
+class LevelUsage:
+    """used: codes that some item has, of `size`. perplexity: exp of the entropy of their shares, `size` at best."""
+
+    size: int
+    used: int
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class CodebookReport:
+    """items, distinct: how many items, and how many different semantic IDs they have.
+    icr: distinct IDs / items. cur: distinct IDs / IDs that the codebooks can spell.
+    sharing: items that share their ID with another. largest: items of the most shared ID.
+    levels: usage of every level.
+    """
+
+    items: int
+    distinct: int
+    icr: float
+    cur: float
+    sharing: int
+    largest: int
+    levels: list[LevelUsage]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def summary(self) -> str:
+        """Three lines for people."""
+        usage = [f"{level.used}/{level.size} (perplexity {level.perplexity:.0f})" for level in self.levels]
+        return (
+            f"ICR {self.icr:.2%}: {self.distinct:,} distinct IDs for {self.items:,} items; CUR {self.cur:.4%}\n"
+            f"{self.sharing:,} items share their ID with another, at most {self.largest:,} of them the same one\n"
+            f"codes used, level by level: {', '.join(usage)}"
+        )
+
+
+def summary(sids: SemanticIds) -> str:
+    """What is printed when a tokenizer ends."""
+    return codebook_report(sids).summary()
+
+
+def codebook_report(sids: SemanticIds) -> CodebookReport:
+    return report_codes(sids.codes, sids.codebook_sizes)
+
+
+def report_codes(codes: Ints, codebook_sizes: Sequence[int]) -> CodebookReport:
+    """The same for codes `[N, L]` from anywhere."""
+    shared = np.unique(codes, axis=0, return_counts=True)[1]
+    levels = [_usage(codes[:, level], size) for level, size in enumerate(codebook_sizes)]
+    return CodebookReport(
+        items=len(codes),
+        distinct=len(shared),
+        icr=len(shared) / len(codes),
+        cur=len(shared) / math.prod(codebook_sizes),
+        sharing=int(shared[shared > 1].sum()),
+        largest=int(shared.max()),
+        levels=levels,
+    )
+
+
+def _usage(codes: Ints, size: int) -> LevelUsage:
+    counts = np.bincount(codes, minlength=size)
+    shares = counts[counts > 0] / len(codes)
+    return LevelUsage(size, len(shares), float(np.exp(-(shares * np.log(shares)).sum())))

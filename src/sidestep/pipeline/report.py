@@ -1,0 +1,173 @@
+"""What a run folder has to tell, gathered for whoever writes it down. What is not there yet is None or empty."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from sidestep import artifact
+from sidestep.data.splits import Cases
+from sidestep.evaluation.ranking import RankTable, Seen
+from sidestep.methods import NON_NEURAL, Recipe
+from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.world import World
+from sidestep.recommenders.facade import Answer, TrainedModel
+from sidestep.sids.semantic_ids import SemanticIds
+
+AT_RANDOM, FOUND = 3, 2
+"""Example users: so many drawn from all test users, then so many from those whose held-out item was found."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test user: history and target as (item_id, title), oldest first; seen items are masked, except the target.
+
+    clusters: for each recommended item and level, the name of the cluster that its code belongs to.
+    drawn: how the user came to be shown.
+    """
+
+    user: str
+    history: list[tuple[str, str]]
+    target: tuple[str, str]
+    answer: Answer
+    clusters: list[list[str]]
+    drawn: str
+
+    @property
+    def place(self) -> int | None:
+        """The place of the target among the answers, from 1."""
+        ids = self.answer.item_ids
+        return ids.index(self.target[0]) + 1 if self.target[0] in ids else None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The sizes of the log: users, items, interactions, test users."""
+
+    users: int
+    items: int
+    interactions: int
+    test_users: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """name: of the run folder. ranks: of every method, by seen items and method, for `evaluation`.
+    training, tokenizing: the rows of the two logs. cluster_names: per level, a name per cluster.
+    """
+
+    name: str
+    recipe: Recipe
+    protocol: str
+    counts: Counts | None
+    evaluation: Evaluation | None
+    ranks: dict[str, dict[str, RankTable]]
+    training: list[Row]
+    tokenizing: list[Row]
+    sids: SemanticIds | None
+    cluster_names: list[list[str]]
+    examples: list[Example]
+    digests: dict[str, str]
+
+    @property
+    def thinks(self) -> bool:
+        """Whether thoughts were supervised in training."""
+        return any(name.startswith("thought_accuracy_") for row in self.training[:1] for name in row)
+
+
+def gather(run: Run) -> Findings:
+    """Read everything a report shows, and ask the model about the example users. Nothing is trained or ranked.
+
+    Raises:
+        ArtifactError: an artifact was altered, or an evaluation belongs to another model than the folder holds.
+    """
+    world = World(run)
+    done = {name for name in ("catalog", "interactions", "sids", "model") if artifact.exists(run.path(name))}
+    prepared, tokenized = {"catalog", "interactions"} <= done, {"catalog", "interactions", "sids"} <= done
+    ranks = _ranks(run)
+    return Findings(
+        name=run.folder.resolve().name,
+        recipe=run.recipe,
+        protocol=protocol(run),
+        counts=_counts(world) if prepared else None,
+        evaluation=evaluate(run) if ranks else None,
+        ranks=ranks,
+        training=_log(run.path("train") / "log.jsonl"),
+        tokenizing=_log(run.path("tokenizer-train") / "log.jsonl"),
+        sids=world.sids if "sids" in done else None,
+        cluster_names=world.cluster_names if tokenized else [],
+        examples=_examples(world, ranks) if tokenized and "model" in done else [],
+        digests={name: run.digest(name) for name in sorted(done)},
+    )
+
+
+def _counts(world: World) -> Counts:
+    log = world.interactions
+    return Counts(log.num_users, len(world.catalog), len(log), len(world.split.test))
+
+
+def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:
+    """By seen items and method; empty unless every method was ranked, which is what `evaluate` would otherwise do."""
+    names = (*NON_NEURAL, run.recipe.method)
+    paths = {seen: {name: run.path(f"evaluation/{name}-{seen}") for name in names} for seen in get_args(Seen)}
+    if not all(artifact.exists(path) for methods in paths.values() for path in methods.values()):
+        return {}
+    return {seen: {name: RankTable.load(path) for name, path in methods.items()} for seen, methods in paths.items()}
+
+
+def _log(path: Path) -> list[Row]:
+    """The rows of a training log; a last line that is still being written is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+
+
+def _examples(world: World, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:
+    model = TrainedModel(world.trained(), world.catalog, world.interactions, world.sids, world.cluster_names)
+    cases = world.split.test
+    rng = np.random.default_rng(world.run.recipe.seed)
+    order = rng.permutation(len(cases))
+    found = np.zeros(len(cases), dtype=bool)
+    if ranks:
+        place = ranks["masked"][world.run.recipe.method].ranks
+        found = (place >= 1) & (place <= 10)
+    anybody = order[: AT_RANDOM if found.any() else AT_RANDOM + FOUND]
+    lucky = [case for case in order.tolist() if found[case] and case not in anybody][:FOUND]
+    chosen = [(int(case), "drawn at random") for case in anybody]
+    chosen += [(case, "drawn from the users whose held-out item was found") for case in lucky]
+    return [_example(model, cases, case, drawn) for case, drawn in chosen]
+
+
+def _example(model: TrainedModel, cases: Cases, case: int, drawn: str) -> Example:
+    history, target = cases.history(case), int(cases.targets[case])
+    item_ids = model.catalog.item_ids
+    seen = [item_ids[item] for item in np.unique(history) if item != target]
+    asked = [item_ids[item] for item in history]
+    answer = model.recommend(asked, 10, exclude_seen=False, deny=seen, explain=True)
+    return Example(
+        user=cases.interactions.user_ids[int(cases.users[case])],
+        history=_titled(model, history.tolist()),
+        target=_titled(model, [target])[0],
+        answer=answer,
+        clusters=_clusters(model, answer),
+        drawn=drawn,
+    )
+
+
+def _titled(model: TrainedModel, items: Sequence[int]) -> list[tuple[str, str]]:
+    return [(model.catalog.item_ids[item], model.catalog.title(item)) for item in items]
+
+
+def _clusters(model: TrainedModel, answer: Answer) -> list[list[str]]:
+    sids, names = model.sids, model.cluster_names
+    return [
+        [names[level][sids.clusters[level][thought.code]] for level, thought in enumerate(found.thoughts or ())]
+        for found in answer.recommendations
+    ]

@@ -1,0 +1,259 @@
+"""From findings to what the page shows: the tables' rows and the plots with their captions."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sidestep.evaluation.codebooks import CodebookReport, codebook_report
+from sidestep.evaluation.ranking import RankTable
+from sidestep.pipeline.evaluate import Evaluation
+from sidestep.pipeline.report import Row
+from sidestep.report import plots
+from sidestep.report.plots import PALE, Line
+from sidestep.report.svg import COLOURS
+from sidestep.sids.semantic_ids import SemanticIds
+
+COLUMNS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR@5", "MRR@10")
+OPTIMISTIC = ("sid_HR@5", "sid_HR@10")
+GROUPS = (("all", "masked"), ("all", "kept"), (">=10", "masked"), (">=10", "kept"))
+SPANS = ((1, 5), (5, 10), (10, 20), (20, 50), (50, None))
+METHOD_COLOURS = (COLOURS[0], COLOURS[1], PALE)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """picture: the SVG. note: what it shows beyond its title, or how to read it."""
+
+    title: str
+    picture: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One block of the table of figures. rows: of `Evaluation.table`. best: the highest value of every column."""
+
+    users: str
+    seen: str
+    num_users: int
+    rows: list[Row]
+    best: dict[str, float]
+    ceiling: float | None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A method's HR@10 in the headline; share: of the longest bar."""
+
+    method: str
+    value: float
+    share: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """seen: how the bars' figures treat items of the history. ceiling: the best possible, where it is known."""
+
+    seen: str
+    num_users: int
+    bars: list[Bar]
+    ceiling: float | None
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    number: int
+    name: str
+    colour: str
+    codes: int
+    items: int
+
+
+@dataclass(frozen=True)
+class LevelMap:
+    """A level's cluster map and its legend, the largest cluster first."""
+
+    level: int
+    picture: Markup
+    rows: list[ClusterRow]
+    shown: int
+    size: int
+
+
+def groups(evaluation: Evaluation) -> list[Group]:
+    """The table of figures, all users first; users of whom there are none are left out."""
+    rows = evaluation.table.to_dicts()
+    found = []
+    for users, seen in GROUPS:
+        chosen = [row for row in reversed(rows) if row["users"] == users and row["seen"] == seen and row["num_users"]]
+        if not chosen:
+            continue
+        best = {name: max(row[name] for row in chosen) for name in COLUMNS}
+        ceiling = evaluation.best_possible if (users, seen) == ("all", "kept") else None
+        found.append(Group(users, seen, chosen[0]["num_users"], chosen, best, ceiling))
+    return found
+
+
+def headline(evaluation: Evaluation) -> Headline:
+    """HR@10 of all users: seen items kept where the best possible is known, which holds for that; else masked."""
+    seen = "masked" if evaluation.best_possible is None else "kept"
+    group = next(group for group in groups(evaluation) if group.users == "all" and group.seen == seen)
+    longest = max([row["HR@10"] for row in group.rows] + [evaluation.best_possible or 0.0]) or 1.0
+    bars = [
+        Bar(row["method"], row["HR@10"], row["HR@10"] / longest, colour)
+        for row, colour in zip(group.rows, METHOD_COLOURS, strict=False)
+    ]
+    if evaluation.best_possible is not None:
+        bars.insert(0, Bar("best possible", evaluation.best_possible, evaluation.best_possible / longest, ""))
+    return Headline(seen, group.num_users, bars, evaluation.best_possible)
+
+
+def by_length(ranks: dict[str, RankTable]) -> Plot | None:
+    """HR@10 by the number of a user's interactions, the trained model first."""
+    tables = dict(reversed(ranks.items()))
+    lengths = next(iter(tables.values())).table["length"].to_numpy()
+    spans = [(low, high) for low, high in SPANS if ((lengths >= low) & (lengths < (high or np.inf))).any()]
+    if not spans:
+        return None
+    members = [(lengths >= low) & (lengths < (high or np.inf)) for low, high in spans]
+    first, *_ = tables
+    named = [(f"{max(low, int(lengths.min()))}-{high - 1}" if high else f"{low}+") for low, high in spans]
+    lines = [
+        Line(name, range(len(spans)), [float(table.values("HR@10")[inside].mean()) for inside in members], colour)
+        for (name, table), colour in zip(tables.items(), METHOD_COLOURS, strict=False)
+    ]
+    sizes = [int(inside.sum()) for inside in members]
+    intervals = [wilson(rate, size) for rate, size in zip(lines[0].y, sizes, strict=True)]
+    described = f"HR@10 of {', '.join(tables)} by history length"
+    notes = [(name, f"{size:,}") for name, size in zip(named, sizes, strict=True)]
+    note = f"Interactions of the user, the held-out one included, and below the number of such users. \
+The bars are 95 % intervals for {first}."
+    return Plot("HR@10 by history length", plots.by_group(described, notes, lines, intervals), note)
+
+
+def wilson(rate: float, size: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), which stays within 0 and 1 in small groups."""
+    middle = rate + z * z / (2 * size)
+    half = z * math.sqrt(rate * (1 - rate) / size + z * z / (4 * size * size))
+    return (middle - half) / (1 + z * z / size), (middle + half) / (1 + z * z / size)
+
+
+def training_plots(rows: Sequence[Row], num_clusters: Sequence[int]) -> list[Plot]:
+    """One panel for everything that the log of a generator's training holds."""
+    found = [_score(rows)]
+    parts = [("codes", "recommend_"), ("alignment", "align_")]
+    lines = [_line(rows, "total", "total")] + [_sum(rows, name, prefix) for name, prefix in parts]
+    lines = [line for line in [*lines, _line(rows, "InfoNCE", "info_nce")] if line is not None]
+    if len(lines) == 2:  # the total is the loss of the codes
+        lines = lines[:1]
+    found.append(_plot("Loss", "Training loss and its parts, the mean of each epoch.", lines))
+    note = "Cross-entropy of the right code, given the right codes before it."
+    found.append(_plot("Loss of the codes", note, _levels(rows, "recommend_")))
+    note = "Cross-entropy of the right cluster, by cosine to the centroids."
+    found.append(_plot("Alignment of the thoughts", note, _levels(rows, "align_")))
+    accuracy = _levels(rows, "thought_accuracy_")
+    chances = [(f"chance 1/{count}", 1 / count) for count in dict.fromkeys(num_clusters)]
+    note = "How often the thought's nearest cluster is that of the right code, in training."
+    found.append(_plot("Thoughts that name the right cluster", note, accuracy, against=chances, from_zero=True))
+    note = "Cosine of the first thought and the holistic interest."
+    found.append(_plot("Holistic interest", note, [_line(rows, "cosine", "interest_cosine")]))
+    return [plot for plot in found if plot is not None]
+
+
+def tokenizer_plots(rows: Sequence[Row]) -> list[Plot]:
+    """One panel for every loss of the tokenizer."""
+    found = [
+        _plot("Reconstruction", "||x - x̂||², the mean over items.", [_line(rows, "", "reconstruct")]),
+        _plot("Quantisation", "Residuals against their codewords, summed over levels.", [_line(rows, "", "quantise")]),
+        _plot("Uniformity", "How near codewords crowd, per level.", _levels(rows, "uniform_")),
+    ]
+    return [plot for plot in found if plot is not None]
+
+
+def usage_plots(sids: SemanticIds) -> tuple[CodebookReport, list[Plot]]:
+    """The sorted usage of every level's codes."""
+    report, found = codebook_report(sids), []
+    for level, used in enumerate(report.levels):
+        counts = np.bincount(sids.codes[:, level], minlength=used.size)
+        entropy, most = math.log2(used.perplexity), math.log2(used.size)
+        note = (
+            f"{used.used:,} of {used.size:,} codes used, {used.size - used.used:,} dead; "
+            f"entropy {entropy:.2f} of {most:.2f} bits"
+        )
+        described = f"Items per code of level {level + 1}"
+        found.append(Plot(f"Level {level + 1}", plots.usage(described, counts, _colour(level)), note))
+    return report, found
+
+
+def level_maps(sids: SemanticIds, names: Sequence[Sequence[str]]) -> list[LevelMap]:
+    """Codewords in the plane, level by level. names: per level, a name per cluster; empty without a catalogue."""
+    found = []
+    for level, clusters in enumerate(sids.clusters):
+        counts = np.bincount(sids.codes[:, level], minlength=len(clusters))
+        items = np.bincount(clusters, weights=counts).astype(np.int64)
+        codes = np.bincount(clusters)
+        rows = [
+            ClusterRow(
+                number + 1,
+                names[level][number] if names else "",
+                plots.colour_of(number),
+                int(codes[number]),
+                int(items[number]),
+            )
+            for number in np.argsort(-items, kind="stable").tolist()
+        ]
+        described = f"Map of the codewords of level {level + 1}, coloured by cluster"
+        picture = plots.cluster_map(described, sids.codebooks[level], clusters, counts)
+        found.append(LevelMap(level + 1, picture, rows, min(len(clusters), plots.MAX_DOTS), len(clusters)))
+    return found
+
+
+def _score(rows: Sequence[Row]) -> Plot | None:
+    line = _line(rows, "", "score")
+    if line is None:
+        return None
+    epoch, score = max(line.points, key=lambda point: point[1], default=(0, 0))
+    note = f"On a fixed sample of users; the weights of epoch {epoch:.0f} were kept."
+    return _plot("Validation NDCG@10", note, [line], best=(epoch, score))
+
+
+def _plot(title: str, note: str, lines: Sequence[Line | None], **options: Any) -> Plot | None:
+    drawn = [line for line in lines if line is not None and line.points]
+    return Plot(title, plots.curves(f"{title} by epoch", drawn, **options), note) if drawn else None
+
+
+def _line(rows: Sequence[Row], name: str, column: str, colour: str | None = None) -> Line | None:
+    known = [row for row in rows if row.get(column) is not None]
+    if not known:
+        return None
+    return Line(name, [row["epoch"] + 1 for row in known], [float(row[column]) for row in known], colour)
+
+
+def _levels(rows: Sequence[Row], prefix: str) -> list[Line]:
+    columns = _columns(rows, prefix)
+    lines = [
+        _line(rows, f"level {column.removeprefix(prefix)}", column, _colour(int(column.removeprefix(prefix)) - 1))
+        for column in columns
+    ]
+    return [line for line in lines if line is not None]
+
+
+def _sum(rows: Sequence[Row], name: str, prefix: str) -> Line | None:
+    columns = _columns(rows, prefix)
+    if not columns:
+        return None
+    return Line(name, [row["epoch"] + 1 for row in rows], [sum(row[column] for column in columns) for row in rows])
+
+
+def _columns(rows: Sequence[Row], prefix: str) -> list[str]:
+    found = [name for name in (rows[0] if rows else {}) if name.startswith(prefix)]
+    return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
+
+
+def _colour(level: int) -> str:
+    return COLOURS[level % len(COLOURS)]

@@ -1,0 +1,86 @@
+"""A run as one self-contained page: no script, no request, and item text is text there, never markup."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sidestep import artifact
+from sidestep.methods import METHODS
+from sidestep.pipeline.report import Findings, gather
+from sidestep.pipeline.run import Run
+from sidestep.report import figures
+
+HERE = Path(__file__).parent
+HISTORY_SHOWN, LEGEND_ROWS = 12, 40
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page of a run folder to `out`, or to report.html within it, and say where it is.
+
+    Raises:
+        ArtifactError: no run there, or altered bytes.
+    """
+    target = folder / "report.html" if out is None else out
+    artifact.write_text(target, render(gather(Run.open(folder))))
+    return target
+
+
+def render(findings: Findings) -> str:
+    """The page. The same findings give the same bytes."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["figure"] = _figure
+    environment.filters["share"] = _share
+    return environment.get_template("page.html").render(
+        found=findings,
+        css=(HERE / "page.css").read_text(encoding="utf-8"),
+        version=version("sidestep"),
+        history_shown=HISTORY_SHOWN,
+        legend_rows=LEGEND_ROWS,
+        recipe=json.dumps(findings.recipe.model_dump(mode="json"), indent=1, ensure_ascii=False),
+        **_identity(findings),
+        **_results(findings),
+        **_making(findings),
+    )
+
+
+def _identity(findings: Findings) -> dict[str, Any]:
+    data, method = findings.recipe.data, METHODS[findings.recipe.method]
+    source = "the planted world" if data.source == "planted" else data.path.resolve().name
+    return {"recipe_method": findings.recipe.method, "source": source, "summary": method.summary, "paper": method.paper}
+
+
+def _results(findings: Findings) -> dict[str, Any]:
+    if findings.evaluation is None:
+        return {"headline": None, "groups": [], "by_length": None, "columns": figures.COLUMNS}
+    headline = figures.headline(findings.evaluation)
+    return {
+        "headline": headline,
+        "groups": figures.groups(findings.evaluation),
+        "by_length": figures.by_length(findings.ranks[headline.seen]),
+        "columns": figures.COLUMNS,
+    }
+
+
+def _making(findings: Findings) -> dict[str, Any]:
+    sids = findings.sids
+    codebooks, usage = (None, []) if sids is None else figures.usage_plots(sids)
+    return {
+        "training": figures.training_plots(findings.training, () if sids is None else sids.num_clusters),
+        "tokenizing": figures.tokenizer_plots(findings.tokenizing),
+        "codebooks": codebooks,
+        "usage": usage,
+        "maps": [] if sids is None else figures.level_maps(sids, findings.cluster_names),
+    }
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"  # noqa: RUF001
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}"

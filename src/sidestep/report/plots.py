@@ -1,0 +1,160 @@
+"""The plots of the report: curves over epochs, code usage, cluster maps, hit rates by history length."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sidestep.report.svg import COLOURS, HEIGHT, WIDTH, Frame, element, path, picture, ticks
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+PALE = "#767676"
+MAX_DOTS = 1_000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve, named at its right end. colour: one of `COLOURS` by turns where None."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str | None = None
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(y)]
+
+
+def curves(
+    description: str,
+    lines: Sequence[Line],
+    *,
+    against: Sequence[tuple[str, float]] = (),
+    best: tuple[float, float] | None = None,
+    from_zero: bool = False,
+) -> Markup:
+    """Lines over epochs. against: names and heights of dotted lines to compare with. best: a point to mark."""
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return Markup("")
+    heights = [y for _, y in points] + [height for _, height in against] + [0.0] * from_zero
+    low, high = min(heights), max(heights)
+    room = 0.06 * ((high - low) or abs(high) or 1.0)
+    frame = Frame(min(x for x, _ in points), max(x for x, _ in points), low - room * (not from_zero), high + room)
+    drawn, ends = [frame.y_axis(), _epochs(frame)], []
+    for name, height in against:
+        drawn.append(_across(frame, height))
+        ends.append((name, height, PALE))
+    for number, line in enumerate(lines):
+        if not line.points:
+            continue
+        colour = line.colour or COLOURS[number % len(COLOURS)]
+        drawn.append(_draw(frame, line.points, colour))
+        ends.append((line.name, line.points[-1][1], colour))
+    if best is not None:
+        drawn.append(_best(frame, *best))
+    return picture(description, *drawn, frame.names([end for end in ends if end[0]]))
+
+
+def usage(description: str, counts: Ints, colour: str) -> Markup:
+    """How many items have each code `[K]`, the most used first, against equal use."""
+    size, equal = len(counts), counts.sum() / len(counts)
+    frame = Frame(0, size, 0, max(float(counts.max()), 1.0) * 1.05, right=12)
+    points: list[tuple[float, float]] = [(frame.x(0), frame.y(0))]
+    for place, count in enumerate(np.sort(counts)[::-1].tolist()):
+        points += [(frame.x(place), frame.y(count)), (frame.x(place + 1), frame.y(count))]
+    points.append((frame.x(size), frame.y(0)))
+    places = [(value, f"{value:,.0f}") for value in ticks(0, size, 4, whole=True)]
+    return picture(
+        description,
+        frame.y_axis(whole=True),
+        path(points, fill=colour, fill_opacity="0.8"),
+        _across(frame, equal),
+        element("text", f"equal use {equal:,.1f}", x=frame.x(size), y=frame.y(equal) - 5, text_anchor="end"),
+        frame.x_axis(places, "codes, the most used first"),
+    )
+
+
+def cluster_map(description: str, codewords: Floats, clusters: Ints, counts: Ints) -> Markup:
+    """Codewords `[K, d]` in the plane that shows most of them, coloured by cluster `[K]`, each cluster's number
+    (from 1) at the middle of its codewords. A dot's area grows with the items `[K]` of the code; a ring has none.
+    """
+    points, side = plane(codewords), float(WIDTH)
+    low, high = points.min(axis=0), points.max(axis=0)
+    frame = Frame(low[0], high[0], low[1], high[1], side, side * 0.85, left=14, right=14, top=14, bottom=14)
+    most = max(int(counts.max()), 1)
+    drawn = []
+    for code in np.argsort(-counts, kind="stable")[:MAX_DOTS].tolist():
+        colour, count = colour_of(int(clusters[code])), int(counts[code])
+        style = {"fill": colour, "class_": "dot"} if count else {"stroke": colour, "class_": "ring"}
+        radius = 1.5 + 6.5 * math.sqrt(count / most)
+        drawn.append(element("circle", cx=frame.x(points[code, 0]), cy=frame.y(points[code, 1]), r=radius, **style))
+    for cluster in np.unique(clusters).tolist():
+        middle = points[clusters == cluster].mean(axis=0)
+        x, y = frame.x(middle[0]), frame.y(middle[1]) + 4
+        drawn.append(element("text", str(cluster + 1), x=x, y=y, text_anchor="middle", class_="cluster"))
+    return picture(description, *drawn, width=side, height=side * 0.85)
+
+
+def by_group(
+    description: str, groups: Sequence[tuple[str, str]], lines: Sequence[Line], intervals: Sequence[tuple[float, float]]
+) -> Markup:
+    """Lines over groups that have a name and a note below. intervals: low and high around the first line's points."""
+    highest = max([y for line in lines for y in line.y] + [high for _, high in intervals])
+    frame = Frame(-0.4, len(groups) - 0.6, 0, (highest or 1.0) * 1.05, bottom=50)
+    drawn, ends = [frame.y_axis()], []
+    for number, line in reversed(list(enumerate(lines))):
+        colour = line.colour or COLOURS[number % len(COLOURS)]
+        drawn.append(_draw(frame, line.points, colour, dots=True))
+        ends.append((line.name, line.y[-1], colour))
+    for place, (low, high) in enumerate(intervals):
+        x, colour = frame.x(place), lines[0].colour or COLOURS[0]
+        drawn.append(element("line", x1=x, x2=x, y1=frame.y(low), y2=frame.y(high), stroke=colour, class_="interval"))
+    for place, (_, note) in enumerate(groups):
+        drawn.append(element("text", note, x=frame.x(place), y=HEIGHT - 21, text_anchor="middle", class_="note"))
+    names = [(place, name) for place, (name, _) in enumerate(groups)]
+    return picture(description, *drawn, frame.x_axis(names, ""), frame.names(ends))
+
+
+def plane(points: Floats) -> Floats:
+    """The first two principal components `[K, 2]` of points `[K, d]`; the largest loading of each is positive."""
+    centred = points.astype(np.float64) - points.mean(axis=0)
+    loadings = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    largest = loadings[np.arange(len(loadings)), np.abs(loadings).argmax(axis=1)]
+    found = centred @ (loadings * np.where(largest < 0, -1, 1)[:, None]).T
+    return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
+
+
+def colour_of(cluster: int) -> str:
+    return COLOURS[cluster % len(COLOURS)]
+
+
+def _epochs(frame: Frame) -> Markup:
+    places = ticks(frame.x_low, frame.x_high, 5, whole=True)
+    return frame.x_axis([(value, f"{value:,.0f}") for value in places], "epoch")
+
+
+def _across(frame: Frame, height: float) -> Markup:
+    y = frame.y(height)
+    return element("line", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y, class_="against")
+
+
+def _draw(frame: Frame, points: Sequence[tuple[float, float]], colour: str, dots: bool = False) -> Markup:
+    places = [(frame.x(x), frame.y(y)) for x, y in points]
+    drawn = path(places, stroke=colour, class_="line")
+    if dots or len(places) < 3:
+        drawn += Markup("").join(element("circle", cx=x, cy=y, r=3.2, fill=colour) for x, y in places)
+    return drawn
+
+
+def _best(frame: Frame, epoch: float, score: float) -> Markup:
+    x, y = frame.x(epoch), frame.y(score)
+    inside = min(max(x, frame.left + 20), frame.width - frame.right - 20)
+    label = element("text", f"{score:.4f}", x=inside, y=y + 18, text_anchor="middle", fill=COLOURS[0], class_="name")
+    return element("circle", cx=x, cy=y, r=3.6, fill=COLOURS[0]) + label

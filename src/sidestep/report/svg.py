@@ -1,0 +1,143 @@
+"""Small plots as inline SVG, written element by element: text stays text, and the same numbers give the same bytes.
+
+Coordinates are CSS pixels. How things look beyond their colour stands in page.css.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+# Okabe & Ito (2008): told apart by colour-blind readers. The yellow is left out: it is too pale for a thin line.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5C5C5C")
+WIDTH, HEIGHT = 340, 210
+"""A panel fits a phone, so that its letters need no shrinking."""
+
+Point = tuple[float, float]
+
+
+def element(kind: str, *content: str, **attributes: str | float) -> Markup:
+    """`<kind attribute="...">content</kind>`; plain content is escaped, `_` in a name becomes `-`, `class_` `class`."""
+    written = Markup("").join(
+        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _number(value))
+        for name, value in attributes.items()
+    )
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(kind), written, Markup("").join(content))
+
+
+def path(points: Iterable[Point], **attributes: str | float) -> Markup:
+    """A line through the points; one that is not finite is a gap."""
+    moves, pen = [], "M"
+    for x, y in points:
+        if not (math.isfinite(x) and math.isfinite(y)):
+            pen = "M"
+            continue
+        moves.append(f"{pen}{_number(x)} {_number(y)}")
+        pen = "L"
+    return element("path", d="".join(moves), **attributes)
+
+
+def picture(description: str, *content: str, width: float = WIDTH, height: float = HEIGHT) -> Markup:
+    """The whole, as wide as its place up to half again its size. description: for those who do not see it."""
+    box, limit = f"0 0 {_number(width)} {_number(height)}", f"max-width:{_number(width * 1.5)}px"
+    return element("svg", *content, viewBox=box, style=limit, role="img", aria_label=description)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A plotting area with linear scales: data in [x_low, x_high] x [y_low, y_high], pixels out."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    width: float = WIDTH
+    height: float = HEIGHT
+    left: float = 44
+    right: float = 84
+    top: float = 14
+    bottom: float = 36
+
+    def x(self, value: float) -> float:
+        share = (value - self.x_low) / ((self.x_high - self.x_low) or 1.0)
+        return self.left + share * (self.width - self.left - self.right)
+
+    def y(self, value: float) -> float:
+        share = (value - self.y_low) / ((self.y_high - self.y_low) or 1.0)
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+    def y_axis(self, count: int = 4, whole: bool = False) -> Markup:
+        """Faint lines across, with their values at the left."""
+        values = ticks(self.y_low, self.y_high, count, whole)
+        end = self.width - self.right
+        drawn = [
+            element("line", x1=self.left, x2=end, y1=self.y(value), y2=self.y(value), class_="grid")
+            + element("text", label, x=self.left - 6, y=self.y(value) + 4, text_anchor="end")
+            for value, label in zip(values, labels(values), strict=True)
+        ]
+        return Markup("").join(drawn)
+
+    def x_axis(self, places: Sequence[tuple[float, str]], title: str) -> Markup:
+        """Values below their places, and what they are; the axis line itself."""
+        base = self.height - self.bottom
+        end = self.width - self.right
+        drawn = [element("line", x1=self.left, x2=end, y1=base, y2=base, class_="axis")]
+        for place, label in places:
+            drawn.append(element("text", label, x=self.x(place), y=base + 15, text_anchor="middle"))
+        drawn.append(element("text", title, x=(self.left + end) / 2, y=base + 31, text_anchor="middle"))
+        return Markup("").join(drawn)
+
+    def names(self, ends: Sequence[tuple[str, float, str]]) -> Markup:
+        """(name, value, colour) of every line, written to the right of its end, pushed apart where they would meet."""
+        wanted = [self.y(value) for _, value, _ in ends]
+        places = spread(wanted, 14.0, self.top, self.height - self.bottom)
+        drawn = [
+            element("text", name, x=self.width - self.right + 7, y=place + 4, fill=colour, class_="name")
+            for (name, _, colour), place in zip(ends, places, strict=True)
+        ]
+        return Markup("").join(drawn)
+
+
+def ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
+    """About `count` round numbers within [low, high]: multiples of 1, 2 or 5 times a power of ten.
+
+    whole: none between two whole numbers.
+    """
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low] if math.isfinite(low) else []
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    if whole:
+        step = max(round(step), 1)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """Numbers with as many decimals as their distance calls for."""
+    step = abs(values[1] - values[0]) if len(values) > 1 else abs(values[0]) if values else 0.0
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step else 0
+    return [f"{value:,.{min(decimals, 8)}f}" for value in values]
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places as near as can be to those wanted, in their order, at least `gap` apart, none above `high` and, as long
+    as there is room, none below `low`.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    places = [min(max(wanted[i], low), high) for i in order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], high - gap * (len(places) - 1 - i))
+    found = dict(zip(order, places, strict=True))
+    return [found[i] for i in range(len(wanted))]
+
+
+def _number(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.1f}".removesuffix(".0")

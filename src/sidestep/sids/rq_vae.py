@@ -1,0 +1,84 @@
+"""RQ-VAE: an encoder, a residual quantiser and a decoder that must restore the vector from the codewords alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sidestep.sids.residual import Quantised, ResidualQuantiser
+
+ENCODE_ROWS = 8192  # vectors encoded at once where no gradient is kept
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """inputs: the standardised vectors x. outputs: the decoder's x_hat. quantised: what lies between."""
+
+    inputs: Float[Tensor, "B D"]
+    outputs: Float[Tensor, "B D"]
+    quantised: Quantised
+
+
+class RQVAE(nn.Module):
+    """TIGER sec. 3.1 (arXiv 2305.05065), S2GR sec. 4.2.2 (arXiv 2601.18664).
+
+    Vectors are standardised per dimension first, by the mean and deviation of the catalogue that `standardise_by` saw;
+    raw unit-length embeddings are so small that the codebooks collapse.
+
+    Args:
+        width: D, dimensions of an item vector.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        quantiser: the levels of codebooks, of width `code_width`.
+        code_width: d, dimensions of a codeword.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int, hidden: Sequence[int], quantiser: ResidualQuantiser, code_width: int) -> None:
+        super().__init__()
+        self.encoder = _mlp([width, *hidden, code_width])
+        self.decoder = _mlp([code_width, *reversed(hidden), width])
+        self.quantiser = quantiser
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def standardise_by(self, vectors: Float[Tensor, "N D"]) -> None:
+        """Take over the mean and the standard deviation of every dimension; a constant dimension becomes 0."""
+        deviation, mean = torch.std_mean(vectors.double(), dim=0, correction=0)
+        constant = deviation <= 1e-6 * deviation.max()
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation.masked_fill(constant, torch.inf))
+
+    def standardise(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        return (vectors - self.mean) / self.deviation
+
+    def forward(self, vectors: Float[Tensor, "B D"]) -> Reconstruction:
+        inputs = self.standardise(vectors)
+        quantised = self.quantiser(self.encoder(inputs))
+        return Reconstruction(inputs, self.decoder(quantised.total), quantised)
+
+    @torch.no_grad()
+    def encode(self, vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N d"]:
+        """z = E(x) of any number of vectors, in blocks."""
+        return torch.cat([self.encoder(self.standardise(block)) for block in self._blocks(vectors)])
+
+    @torch.no_grad()
+    def assign(self, vectors: Float[Tensor, "N D"]) -> Int[Tensor, "N L"]:
+        """The codes of any vectors, old or new, by plain distances. Pure: the same vectors give the same codes."""
+        return torch.cat([self.quantiser.assign(self.encode(block)) for block in self._blocks(vectors)])
+
+    def _blocks(self, vectors: Float[Tensor, "N D"]) -> Iterator[Tensor]:
+        for begin in range(0, len(vectors), ENCODE_ROWS):
+            yield vectors[begin : begin + ENCODE_ROWS].to(self.mean.device)
+
+
+def _mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them, none after the last."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

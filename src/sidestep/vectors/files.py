@@ -1,0 +1,149 @@
+"""A user's own vectors, from `.npy`, `.safetensors` or Parquet. Nothing is ever unpickled."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sidestep.data.catalog import ITEM_ID, SOURCE_ROW, Catalog
+from sidestep.data.interactions import Ints
+from sidestep.errors import DataError, did_you_mean
+from sidestep.vectors.item_vectors import ItemVectors
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def read_vectors(path: Path, catalog: Catalog, tensor: str | None = None) -> ItemVectors:
+    """One vector per item of the catalogue, by the end of the file's name.
+
+    .npy, .safetensors: numbers `[rows, D]` in the order of the items file. Where the catalogue has a column
+        `source_row`, that row belongs to the item; otherwise row i belongs to item i.
+    .parquet: column `item_id` with the outside ids, and one column of lists or several of numbers. Rows may stand in
+        any order, and rows of other items are passed over.
+
+    tensor: which tensor of a .safetensors file, where it holds several; which column of lists of a Parquet file.
+
+    Raises:
+        DataError: no such file or tensor, not two dimensions, not numbers, NaN, items without a vector.
+    """
+    readers = {".npy": _read_npy, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
+    if not path.is_file():
+        raise DataError(f"No file of vectors at {str(path)!r} (embed.path)")
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"Cannot read vectors from {str(path)!r}: its name ends in {path.suffix!r}, "
+            f"expected one of {', '.join(readers)}"
+        )
+    rows = reader(path, catalog, tensor)
+    _check(path, rows)
+    values = rows if path.suffix.lower() == ".parquet" else rows[_rows_of_items(path, len(rows), catalog)]
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is refused with its row
+        return ItemVectors(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _read_npy(path: Path, catalog: Catalog, tensor: str | None) -> Array:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"Cannot read {str(path)!r} as .npy: {error}; expected an array of numbers") from None
+    if not isinstance(values, np.ndarray):
+        raise DataError(f"{str(path)!r} is an archive of arrays (.npz), expected one array saved with numpy.save")
+    return values
+
+
+def _read_safetensors(path: Path, catalog: Catalog, tensor: str | None) -> Array:
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            if tensor is None and len(names) != 1:
+                raise DataError(
+                    f"{str(path)!r} holds {len(names)} tensors ({', '.join(names[:5])}); choose one with embed.tensor"
+                )
+            name = names[0] if tensor is None else tensor
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise DataError(f"{str(path)!r} has no tensor {name!r}{hint}; it holds {', '.join(names[:5])}")
+            values = file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"Cannot read {str(path)!r} as .safetensors: {error}; copy or download it again") from None
+    if values.is_floating_point() and values.dtype != torch.float64:
+        values = values.to(torch.float32)  # numpy has no bfloat16
+    return np.asarray(values.numpy())
+
+
+def _read_parquet(path: Path, catalog: Catalog, tensor: str | None) -> Array:
+    try:
+        table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"Cannot read {str(path)!r} as Parquet: {error}") from None
+    if ITEM_ID not in table.columns:
+        hint = did_you_mean(ITEM_ID, table.columns)
+        raise DataError(f"{str(path)!r} has no column {ITEM_ID!r}{hint}; it holds {', '.join(table.columns[:5])}")
+    ids = table[ITEM_ID].cast(pl.String)
+    if ids.is_duplicated().any():
+        example = ids.filter(ids.is_duplicated())[0]
+        raise DataError(f"{str(path)!r} has item {example!r} more than once, expected one vector per item")
+    row_of = {item_id: row for row, item_id in enumerate(ids.to_list())}
+    missing = [item_id for item_id in catalog.item_ids if item_id not in row_of]
+    if missing:
+        raise DataError(
+            f"{str(path)!r} has no vector for {len(missing)} of {len(catalog)} items, the first is {missing[0]!r}; "
+            "expected one for every item of the catalogue"
+        )
+    rows = [row_of[item_id] for item_id in catalog.item_ids]
+    return _numbers(path, table.drop(ITEM_ID)[rows], tensor)
+
+
+def _numbers(path: Path, table: pl.DataFrame, column: str | None) -> Array:
+    """The one column of lists, or all columns of numbers, as an array."""
+    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array)]
+    if column is None and len(lists) > 1:
+        raise DataError(
+            f"{str(path)!r} has {len(lists)} columns of lists ({', '.join(lists[:5])}); choose embed.tensor"
+        )
+    if column is not None and column not in lists:
+        raise DataError(f"{str(path)!r} has no column of lists {column!r}{did_you_mean(column, lists)}")
+    if lists:
+        values = table[column or lists[0]]
+        values = values.arr.to_list() if isinstance(values.dtype, pl.Array) else values
+        lengths = values.list.len()
+        if lengths.null_count() or lengths.n_unique() != 1:
+            known = lengths.fill_null(0).to_list()
+            raise DataError(
+                f"{str(path)!r}: vectors in {values.name!r} have from {min(known)} to {max(known)} "
+                "numbers, expected equally many in all"
+            )
+        width = len(values[0])
+        return values.list.to_array(width).to_numpy() if width else np.empty((len(values), 0))
+    numeric = [name for name, kind in table.schema.items() if kind.is_numeric()]
+    if not numeric:
+        raise DataError(f"{str(path)!r} has neither a column of lists nor columns of numbers beside {ITEM_ID!r}")
+    return table.select(numeric).to_numpy()
+
+
+def _check(path: Path, rows: Array) -> None:
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise DataError(f"{str(path)!r} holds an array of shape {list(rows.shape)}, expected [items, dimensions]")
+    if rows.dtype.kind not in "fiu":
+        raise DataError(f"{str(path)!r} holds values of type {rows.dtype}, expected real numbers")
+
+
+def _rows_of_items(path: Path, num_rows: int, catalog: Catalog) -> Ints:
+    """Which row belongs to each item, `[N]`."""
+    if SOURCE_ROW in catalog.table.columns:
+        rows: Ints = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
+    else:
+        rows = np.arange(len(catalog))
+    nothing_dropped = np.array_equal(rows, np.arange(len(rows)))
+    needed = int(rows.max(initial=-1)) + 1
+    if num_rows < needed or (nothing_dropped and num_rows != needed):
+        raise DataError(
+            f"{str(path)!r} holds {num_rows} vectors, expected {needed}: one per row of the items file, in its order; "
+            f"a Parquet file with a column {ITEM_ID!r} may be in any order"
+        )
+    return rows
