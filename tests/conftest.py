@@ -40,3 +40,13 @@ def beauty() -> Path:
 @pytest.fixture(scope="session")
 def kuairand() -> Path:
     return _data("kuairand")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny planted world, trained and evaluated. Read it only; copy it to change it."""
+    from command import WORLD, succeed
+
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    succeed("run", "s2gr-planted", *WORLD, "--out", folder)
+    return folder

@@ -1,19 +1,40 @@
 """The command line: verbs only. Each imports its room when it is asked for, so that `--help` is quick."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sidestep.errors import ConfigError, SidestepError
 
 if TYPE_CHECKING:
     from sidestep.pipeline.run import Run
 
+
+class _Verbs(TyperGroup):
+    """A user's mistake is one line on standard error and exit code 2; a bug of ours keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SidestepError as error:
+            return _stop(2, f"error: {' '.join(str(error).split(chr(10)))}")
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+            return _stop(2, f"error: {error.strerror}: {error.filename!r}")
+        except KeyboardInterrupt:
+            return _stop(130, "stopped; the same command goes on from the last checkpoint")
+        except BrokenPipeError:  # whoever read us, `head` perhaps, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _stop(0)
+
+
 app = typer.Typer(
     name="sidestep",
+    cls=_Verbs,
     help="Semantic IDs, one thoughtful step at a time: from a log of interactions to a generative recommender.",
     no_args_is_help=True,
     add_completion=False,
@@ -34,21 +55,14 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one line on standard error and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except SidestepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        print(f"error: {error.strerror}: {error.filename!r}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    """The `sidestep` command."""
+    app()
+
+
+def _stop(code: int, line: str = "") -> None:
+    if line:
+        _say(line)
+    raise typer.Exit(code)
 
 
 def _say(line: str) -> None:
@@ -56,7 +70,7 @@ def _say(line: str) -> None:
 
 
 def _show(as_json: bool, value: Any, text: str) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
+    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text, flush=True)
 
 
 def _open(recipe: str, overrides: list[str] | None, out: Path | None, force: bool) -> "Run":
@@ -72,18 +86,22 @@ def _open(recipe: str, overrides: list[str] | None, out: Path | None, force: boo
     return Run.open(out or Path("runs") / Path(recipe).stem, read(recipe, overrides or ()), force)
 
 
-@app.callback(invoke_without_command=True)
-def _main(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    if version:
-        from importlib.metadata import version as installed
+def _print_version(asked: bool) -> bool:
+    if asked:
+        from importlib.metadata import version
 
-        print(f"sidestep {installed('sidestep')}")
+        print(f"sidestep {version('sidestep')}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        raise typer.Exit(2)
+    return asked
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -159,7 +177,7 @@ def recommend(
     history: Annotated[
         str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="A user of the log, by outside id.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")] = None,
     histories: Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the log.")] = False,
     k: Annotated[int, typer.Option(help="How many items.")] = 10,
@@ -187,7 +205,7 @@ def report(
     folder: RunArgument, out: Annotated[Path | None, typer.Option(help="[default: RUN/report.html]")] = None
 ) -> None:
     """One self-contained HTML page: metrics, losses, codes, clusters, example users with their thoughts."""
-    from sidestep.pipeline.report import write_report
+    from sidestep.report.page import write_report
 
     print(write_report(folder, out))
 

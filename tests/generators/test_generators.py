@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_world import SIZES, make, make_batch, make_sids, small
 from torch import Tensor, nn
 
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.thinking import Thinking
+from small_world import SIZES, make, make_batch, make_sids, small
+
 
 @pytest.fixture(params=["tiger", "s2gr"])
 def kind(request: pytest.FixtureRequest) -> str:
@@ -178,7 +179,7 @@ def test_selected_state_goes_on_from_the_chosen_beams(kind: str) -> None:
     _, state = model.step(model.start(batch), None)
     codes = torch.tensor([[0, 1, 2]]).expand(4, -1)
     parents = torch.zeros(4, 3, dtype=torch.int64)
-    log_probs, state = model.step(state.select(parents), codes)
+    _, state = model.step(state.select(parents), codes)
     swap = torch.tensor([[2, 0, 0]]).expand(4, -1)
     following, _ = model.step(state.select(swap), torch.tensor([[1, 1, 3]]).expand(4, -1))
     direct, _ = model.step(state, torch.tensor([[1, 0, 1]]).expand(4, -1))

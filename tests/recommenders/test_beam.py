@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_world import make, make_batch, make_sids
 from torch import Tensor
 
 from sidestep.data.sequences import NO_ITEM, SequenceBatch, question
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
+from small_world import make, make_batch, make_sids
 
 N = 40
 POPULARITY = np.arange(N)[::-1].copy() % 7

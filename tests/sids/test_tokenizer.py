@@ -14,6 +14,8 @@ from sidestep.sids import tokenizer
 from sidestep.sids.rq_vae import RQVAE
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.training.loop import Hooks, fit
+from sidestep.training.optim import TrainConfig
 from sidestep.vectors.item_vectors import ItemVectors
 
 KINDS = ("rq-vae", "coba-rq-vae")
@@ -182,3 +184,28 @@ def test_totals_are_the_sums_the_papers_write() -> None:
     uniform = sum(losses[f"uniform_{level}"] for level in (1, 2, 3))
     expected = losses["reconstruct"] + losses["quantise"] + 0.3 * uniform
     torch.testing.assert_close(losses["total"], expected)
+
+
+def test_a_stopped_and_resumed_training_gives_the_same_ids(tmp_path: Path) -> None:
+    values, recipe = vectors(150), config(epochs=4)
+    settings = TrainConfig(epochs=4, checkpoint_seconds=0)
+    data = tokenizer.VectorBatches(values, recipe.batch_size, 0)
+
+    def run(folder: Path, stop_after: int | None) -> RQVAE:
+        model, steps = tokenizer.build(values, recipe, 0), iter(range(1000))
+
+        def objective(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            if next(steps) == stop_after:
+                raise KeyboardInterrupt
+            return objectives.coba_rq_vae(model, batch, recipe)
+
+        hooks = Hooks(before_epoch=tokenizer.Upkeep(model, values, 0))
+        fit(model, objective, data, settings, seed=0, folder=folder, hooks=hooks)
+        return model
+
+    whole = run(tmp_path / "whole", None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", 7)  # in the middle of the third epoch
+    resumed = run(tmp_path / "stopped", None)
+    assert whole.state_dict().keys() == resumed.state_dict().keys()
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())

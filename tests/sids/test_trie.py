@@ -106,7 +106,7 @@ def test_nowhere_has_no_children_and_no_items() -> None:
     assert Permitted(trie).mask(1, nowhere).tolist() == [[[False, False], [False, True]]]
     assert trie.node_of_item(1, torch.tensor([-1])).tolist() == [-1]
     assert trie.child(1, torch.tensor([-1]), torch.tensor([0])).tolist() == [-1]
-    assert trie.items_under(2, torch.tensor([-1])).shape == (1, 0)
+    assert trie.items_under(2, torch.tensor([-1])).tolist() == [[-1]]
 
 
 def test_items_that_share_an_id_stand_in_order_of_popularity_then_number() -> None:

@@ -9,9 +9,13 @@ from typing import Any
 
 import polars as pl
 
+from sidestep.data.catalog import Catalog
 from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
 from sidestep.recommenders.facade import Answer, TrainedModel
+
+RECENT = 3
+"""How many items of a history are shown with an answer."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +28,28 @@ class Question:
 
 @dataclass(frozen=True)
 class Answered:
-    """asked: the user's id, or the number of the history."""
+    """asked: the user's id, or the number of the history. recent: titles of the last known items of the history."""
 
     asked: str
     history: list[str]
     answer: Answer
+    recent: list[str]
 
 
-def read_question(history: str | None, user: str | None, histories: Path | None, all_users: bool) -> Question:
+def read_question(history: str | None, users: list[str] | None, histories: Path | None, all_users: bool) -> Question:
     """What the options of `sidestep recommend` ask for.
 
     Raises:
         ConfigError: none or several of the four. DataError: a file of histories that cannot be read.
     """
-    given = [history is not None, user is not None, histories is not None, all_users]
+    given = [history is not None, bool(users), histories is not None, all_users]
     if sum(given) != 1:
         raise ConfigError(f"Expected one of --history, --user, --histories and --all-users, got {sum(given)}")
     if history is not None:
         return Question(histories=[_parse_history(history)])
     if histories is not None:
         return Question(histories=list(_read_histories(histories)))
-    return Question(users=None if user is None else [user])
+    return Question(users=users or None)
 
 
 def _parse_history(text: str) -> list[str]:
@@ -97,9 +102,15 @@ def answer(model: TrainedModel, question: Question, *, k: int, explain: bool, un
         for begin in range(0, len(histories), model.batch_size):
             some = slice(begin, begin + model.batch_size)
             found = model.recommend_many(histories[some], k, explain=explain, unknown=unknown)  # type: ignore[arg-type]
-            answers += map(Answered, asked[some], histories[some], found)
+            recent = [_titles(model.catalog, history[-RECENT:]) for history in histories[some]]
+            answers += map(Answered, asked[some], histories[some], found, recent)
             shown.update(len(answers))
     return answers
+
+
+def _titles(catalog: Catalog, item_ids: list[str]) -> list[str]:
+    """Titles of those of the items that the catalogue holds."""
+    return [catalog.title(catalog.number_of[item_id]) for item_id in item_ids if item_id in catalog.number_of]
 
 
 def as_json(answered: Answered) -> dict[str, Any]:

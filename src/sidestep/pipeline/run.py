@@ -29,7 +29,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, recipe: Recipe | None = None, force: bool = False) -> "Run":
-        """Open a run folder, made if a recipe is given and nothing is there yet.
+        """Open a run folder. Nothing is written until a stage has something to keep; see `keep_recipe`.
 
         Raises:
             ArtifactError: no run there and no recipe, or a run with another recipe and no `force`.
@@ -46,8 +46,15 @@ class Run:
                 )
         elif folder.exists() and not path.is_file() and any(folder.iterdir()):
             raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
-        artifact.write_json(path, recipe.model_dump(mode="json"))
         return cls(folder, recipe, force)
+
+    def keep_recipe(self) -> None:
+        """Write the recipe down where it is not what the folder has. A stage calls this once its inputs are sound, so
+        that a recipe which cannot run leaves no trace.
+        """
+        path, content = self.path(RECIPE), self.recipe.model_dump(mode="json")
+        if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != content:
+            artifact.write_json(path, content)
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -106,7 +113,7 @@ def _read(path: Path) -> Recipe:
 
 
 def _siblings(folder: Path) -> list[str]:
-    return [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    return [path.parent.name for path in folder.parent.glob(f"*/{RECIPE}")]
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -36,10 +36,12 @@ def prepare(run: Run, say: Say) -> None:
     """Read, check and number the log and the catalogue."""
     settings = run.recipe.model_dump(mode="json", include={"data", "seed"})
     if run.done("catalog", settings, {}) and run.done("interactions", settings, {}):
+        run.keep_recipe()
         return
     dataset = sources.read(run.recipe.data, run.recipe.seed)
     catalog, interactions = dataset.catalog, dataset.interactions
     parts = split(interactions, run.recipe.split)  # refuses a log that cannot be divided before anything is written
+    run.keep_recipe()
     catalog.save(run.path("catalog"), config=settings)
     interactions.save(run.path("interactions"), config=settings)
     for note in dataset.notes:

@@ -10,7 +10,6 @@ from torch import Tensor
 from sidestep.data.sequences import SequenceBatch
 from sidestep.sids.trie import NOWHERE, Permitted, Trie
 
-
 T = TypeVar("T")
 
 

@@ -108,6 +108,7 @@ class TrainedModel:
                 raise DataError(f"A history is the single string {history!r}; expected a list of ids, as [{history!r}]")
         known = [self._known(history, unknown) for history in histories]
         allowed = self._allowed(allow, deny)
+        k = min(k, len(self.catalog))
         answers: list[Answer] = []
         for begin in range(0, len(known), self.batch_size):
             answers += self._answer(known[begin : begin + self.batch_size], k, allowed, exclude_seen, explain)

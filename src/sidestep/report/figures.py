@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from sidestep.data.interactions import Ints
 from sidestep.evaluation.codebooks import CodebookReport, codebook_report
 from sidestep.evaluation.ranking import RankTable
 from sidestep.pipeline.evaluate import Evaluation
@@ -20,7 +21,9 @@ from sidestep.sids.semantic_ids import SemanticIds
 COLUMNS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR@5", "MRR@10")
 OPTIMISTIC = ("sid_HR@5", "sid_HR@10")
 GROUPS = (("all", "masked"), ("all", "kept"), (">=10", "masked"), (">=10", "kept"))
-SPANS = ((1, 5), (5, 10), (10, 20), (20, 50), (50, None))
+EDGES = (5, 10, 20, 50)
+FEWEST = 30
+"""History lengths are grouped between these edges, into groups of at least so many users where there are so many."""
 METHOD_COLOURS = (COLOURS[0], COLOURS[1], PALE)
 
 
@@ -116,24 +119,39 @@ def headline(evaluation: Evaluation) -> Headline:
 def by_length(ranks: dict[str, RankTable]) -> Plot | None:
     """HR@10 by the number of a user's interactions, the trained model first."""
     tables = dict(reversed(ranks.items()))
-    lengths = next(iter(tables.values())).table["length"].to_numpy()
-    spans = [(low, high) for low, high in SPANS if ((lengths >= low) & (lengths < (high or np.inf))).any()]
-    if not spans:
+    first = next(iter(tables))
+    lengths = tables[first].table["length"].to_numpy()
+    if not len(lengths):
         return None
-    members = [(lengths >= low) & (lengths < (high or np.inf)) for low, high in spans]
-    first, *_ = tables
-    named = [(f"{max(low, int(lengths.min()))}-{high - 1}" if high else f"{low}+") for low, high in spans]
+    spans = length_spans(lengths)
+    members = [(lengths >= low) & (lengths <= high) for low, high in spans]
     lines = [
         Line(name, range(len(spans)), [float(table.values("HR@10")[inside].mean()) for inside in members], colour)
         for (name, table), colour in zip(tables.items(), METHOD_COLOURS, strict=False)
     ]
     sizes = [int(inside.sum()) for inside in members]
     intervals = [wilson(rate, size) for rate, size in zip(lines[0].y, sizes, strict=True)]
-    described = f"HR@10 of {', '.join(tables)} by history length"
+    named = [f"{low}-{high}" if low < high else f"{low}" for low, high in spans]
     notes = [(name, f"{size:,}") for name, size in zip(named, sizes, strict=True)]
-    note = f"Interactions of the user, the held-out one included, and below the number of such users. \
-The bars are 95 % intervals for {first}."
+    note = (
+        "By interactions of the user, the held-out one included; below, the number of such users. "
+        f"The bars are 95 % intervals for {first}."
+    )
+    described = f"HR@10 of {', '.join(tables)} by history length"
     return Plot("HR@10 by history length", plots.by_group(described, notes, lines, intervals), note)
+
+
+def length_spans(lengths: Ints) -> list[tuple[int, int]]:
+    """Shortest and longest length of every group; together they hold all lengths, and each at least `FEWEST` of them
+    unless there are fewer in all.
+    """
+    groups: list[Ints] = []
+    for group in np.split(np.sort(lengths), np.searchsorted(np.sort(lengths), EDGES)):
+        if groups and min(len(groups[-1]), len(group)) < FEWEST:
+            groups[-1] = np.concatenate([groups[-1], group])
+        else:
+            groups.append(group)
+    return [(int(group[0]), int(group[-1])) for group in groups if len(group)]
 
 
 def wilson(rate: float, size: int, z: float = 1.96) -> tuple[float, float]:
@@ -219,7 +237,7 @@ def _score(rows: Sequence[Row]) -> Plot | None:
         return None
     epoch, score = max(line.points, key=lambda point: point[1], default=(0, 0))
     note = f"On a fixed sample of users; the weights of epoch {epoch:.0f} were kept."
-    return _plot("Validation NDCG@10", note, [line], best=(epoch, score))
+    return _plot("Validation NDCG@10", note, [line], best=(epoch, score), from_zero=True)
 
 
 def _plot(title: str, note: str, lines: Sequence[Line | None], **options: Any) -> Plot | None:

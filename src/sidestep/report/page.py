@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from sidestep import artifact
 from sidestep.methods import METHODS
@@ -14,7 +15,7 @@ from sidestep.pipeline.run import Run
 from sidestep.report import figures
 
 HERE = Path(__file__).parent
-HISTORY_SHOWN, LEGEND_ROWS = 12, 40
+HISTORY_SHOWN, LEGEND_ROWS = 12, 12
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -35,9 +36,10 @@ def render(findings: Findings) -> str:
     )
     environment.filters["figure"] = _figure
     environment.filters["share"] = _share
+    environment.filters["signed"] = _signed
     return environment.get_template("page.html").render(
         found=findings,
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         version=version("sidestep"),
         history_shown=HISTORY_SHOWN,
         legend_rows=LEGEND_ROWS,
@@ -79,7 +81,11 @@ def _making(findings: Findings) -> dict[str, Any]:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"  # noqa: RUF001
+    return "" if value is None else f"{value:.4f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _share(value: float) -> str:

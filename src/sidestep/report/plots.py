@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sidestep.report.svg import COLOURS, HEIGHT, WIDTH, Frame, element, path, picture, ticks
+from sidestep.report.svg import COLOURS, HEIGHT, WIDTH, Frame, Number, Point, element, path, picture, ticks
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -22,12 +22,12 @@ class Line:
     """One curve, named at its right end. colour: one of `COLOURS` by turns where None."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[Number]
+    y: Sequence[Number]
     colour: str | None = None
 
     @property
-    def points(self) -> list[tuple[float, float]]:
+    def points(self) -> list[Point]:
         return [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(y)]
 
 
@@ -35,8 +35,8 @@ def curves(
     description: str,
     lines: Sequence[Line],
     *,
-    against: Sequence[tuple[str, float]] = (),
-    best: tuple[float, float] | None = None,
+    against: Sequence[tuple[str, Number]] = (),
+    best: Point | None = None,
     from_zero: bool = False,
 ) -> Markup:
     """Lines over epochs. against: names and heights of dotted lines to compare with. best: a point to mark."""
@@ -46,7 +46,9 @@ def curves(
     heights = [y for _, y in points] + [height for _, height in against] + [0.0] * from_zero
     low, high = min(heights), max(heights)
     room = 0.06 * ((high - low) or abs(high) or 1.0)
-    frame = Frame(min(x for x, _ in points), max(x for x, _ in points), low - room * (not from_zero), high + room)
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    margin = 84 if any(line.name for line in lines) else 24
+    frame = Frame(left, right, low - room * (not from_zero), high + room, right=margin)
     drawn, ends = [frame.y_axis(), _epochs(frame)], []
     for name, height in against:
         drawn.append(_across(frame, height))
@@ -66,7 +68,7 @@ def usage(description: str, counts: Ints, colour: str) -> Markup:
     """How many items have each code `[K]`, the most used first, against equal use."""
     size, equal = len(counts), counts.sum() / len(counts)
     frame = Frame(0, size, 0, max(float(counts.max()), 1.0) * 1.05, right=12)
-    points: list[tuple[float, float]] = [(frame.x(0), frame.y(0))]
+    points: list[Point] = [(frame.x(0), frame.y(0))]
     for place, count in enumerate(np.sort(counts)[::-1].tolist()):
         points += [(frame.x(place), frame.y(count)), (frame.x(place + 1), frame.y(count))]
     points.append((frame.x(size), frame.y(0)))
@@ -83,27 +85,31 @@ def usage(description: str, counts: Ints, colour: str) -> Markup:
 
 def cluster_map(description: str, codewords: Floats, clusters: Ints, counts: Ints) -> Markup:
     """Codewords `[K, d]` in the plane that shows most of them, coloured by cluster `[K]`, each cluster's number
-    (from 1) at the middle of its codewords. A dot's area grows with the items `[K]` of the code; a ring has none.
+    (from 1) on the codeword nearest to its middle. A dot's area grows with the items `[K]` of the code; a ring has
+    none. The frame holds the codewords with items; rings may stand on its edge.
     """
-    points, side = plane(codewords), float(WIDTH)
-    low, high = points.min(axis=0), points.max(axis=0)
-    frame = Frame(low[0], high[0], low[1], high[1], side, side * 0.85, left=14, right=14, top=14, bottom=14)
-    most = max(int(counts.max()), 1)
+    points, side = plane(codewords, counts), float(WIDTH)
+    held = points[counts > 0] if counts.any() else points
+    low, high = held.min(axis=0), held.max(axis=0)
+    points = np.clip(points, low, high)
+    frame = Frame(low[0], high[0], low[1], high[1], side, side * 0.85, left=14, right=14, top=24, bottom=12)
     drawn = []
     for code in np.argsort(-counts, kind="stable")[:MAX_DOTS].tolist():
         colour, count = colour_of(int(clusters[code])), int(counts[code])
         style = {"fill": colour, "class_": "dot"} if count else {"stroke": colour, "class_": "ring"}
-        radius = 1.5 + 6.5 * math.sqrt(count / most)
-        drawn.append(element("circle", cx=frame.x(points[code, 0]), cy=frame.y(points[code, 1]), r=radius, **style))
+        x, y = frame.x(points[code, 0]), frame.y(points[code, 1])
+        drawn.append(element("circle", cx=x, cy=y, r=_radius(counts, code), **style))
     for cluster in np.unique(clusters).tolist():
-        middle = points[clusters == cluster].mean(axis=0)
-        x, y = frame.x(middle[0]), frame.y(middle[1]) + 4
+        members = np.flatnonzero(clusters == cluster)
+        middle = np.average(points[members], axis=0, weights=counts[members] + 1e-9)
+        nearest = int(members[np.square(points[members] - middle).sum(axis=1).argmin()])
+        x, y = frame.x(points[nearest, 0]), frame.y(points[nearest, 1]) - _radius(counts, nearest) - 2
         drawn.append(element("text", str(cluster + 1), x=x, y=y, text_anchor="middle", class_="cluster"))
     return picture(description, *drawn, width=side, height=side * 0.85)
 
 
 def by_group(
-    description: str, groups: Sequence[tuple[str, str]], lines: Sequence[Line], intervals: Sequence[tuple[float, float]]
+    description: str, groups: Sequence[tuple[str, str]], lines: Sequence[Line], intervals: Sequence[Point]
 ) -> Markup:
     """Lines over groups that have a name and a note below. intervals: low and high around the first line's points."""
     highest = max([y for line in lines for y in line.y] + [high for _, high in intervals])
@@ -122,10 +128,13 @@ def by_group(
     return picture(description, *drawn, frame.x_axis(names, ""), frame.names(ends))
 
 
-def plane(points: Floats) -> Floats:
-    """The first two principal components `[K, 2]` of points `[K, d]`; the largest loading of each is positive."""
-    centred = points.astype(np.float64) - points.mean(axis=0)
-    loadings = np.linalg.svd(centred, full_matrices=False)[2][:2]
+def plane(points: Floats, counts: Ints) -> Floats:
+    """The first two principal components `[K, 2]` of points `[K, d]` that count as often as `counts[K]` says (all
+    alike where nothing does); the largest loading of each is positive.
+    """
+    weights = counts if counts.any() else np.ones(len(points))
+    centred = points.astype(np.float64) - np.average(points, axis=0, weights=weights)
+    loadings = np.linalg.svd(centred * np.sqrt(weights)[:, None], full_matrices=False)[2][:2]
     largest = loadings[np.arange(len(loadings)), np.abs(loadings).argmax(axis=1)]
     found = centred @ (loadings * np.where(largest < 0, -1, 1)[:, None]).T
     return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
@@ -135,17 +144,21 @@ def colour_of(cluster: int) -> str:
     return COLOURS[cluster % len(COLOURS)]
 
 
+def _radius(counts: Ints, code: int) -> float:
+    return 1.5 + 6.5 * math.sqrt(counts[code] / max(counts.max(), 1))
+
+
 def _epochs(frame: Frame) -> Markup:
     places = ticks(frame.x_low, frame.x_high, 5, whole=True)
     return frame.x_axis([(value, f"{value:,.0f}") for value in places], "epoch")
 
 
-def _across(frame: Frame, height: float) -> Markup:
+def _across(frame: Frame, height: Number) -> Markup:
     y = frame.y(height)
     return element("line", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y, class_="against")
 
 
-def _draw(frame: Frame, points: Sequence[tuple[float, float]], colour: str, dots: bool = False) -> Markup:
+def _draw(frame: Frame, points: Sequence[Point], colour: str, dots: bool = False) -> Markup:
     places = [(frame.x(x), frame.y(y)) for x, y in points]
     drawn = path(places, stroke=colour, class_="line")
     if dots or len(places) < 3:
@@ -153,7 +166,7 @@ def _draw(frame: Frame, points: Sequence[tuple[float, float]], colour: str, dots
     return drawn
 
 
-def _best(frame: Frame, epoch: float, score: float) -> Markup:
+def _best(frame: Frame, epoch: Number, score: Number) -> Markup:
     x, y = frame.x(epoch), frame.y(score)
     inside = min(max(x, frame.left + 20), frame.width - frame.right - 20)
     label = element("text", f"{score:.4f}", x=inside, y=y + 18, text_anchor="middle", fill=COLOURS[0], class_="name")

@@ -14,10 +14,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5
 WIDTH, HEIGHT = 340, 210
 """A panel fits a phone, so that its letters need no shrinking."""
 
-Point = tuple[float, float]
+Number = int | float
+Point = tuple[Number, Number]
 
 
-def element(kind: str, *content: str, **attributes: str | float) -> Markup:
+def element(kind: str, *content: str, **attributes: str | Number) -> Markup:
     """`<kind attribute="...">content</kind>`; plain content is escaped, `_` in a name becomes `-`, `class_` `class`."""
     written = Markup("").join(
         Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _number(value))
@@ -26,7 +27,7 @@ def element(kind: str, *content: str, **attributes: str | float) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(kind), written, Markup("").join(content))
 
 
-def path(points: Iterable[Point], **attributes: str | float) -> Markup:
+def path(points: Iterable[Point], **attributes: str | Number) -> Markup:
     """A line through the points; one that is not finite is a gap."""
     moves, pen = [], "M"
     for x, y in points:
@@ -38,7 +39,7 @@ def path(points: Iterable[Point], **attributes: str | float) -> Markup:
     return element("path", d="".join(moves), **attributes)
 
 
-def picture(description: str, *content: str, width: float = WIDTH, height: float = HEIGHT) -> Markup:
+def picture(description: str, *content: str, width: Number = WIDTH, height: Number = HEIGHT) -> Markup:
     """The whole, as wide as its place up to half again its size. description: for those who do not see it."""
     box, limit = f"0 0 {_number(width)} {_number(height)}", f"max-width:{_number(width * 1.5)}px"
     return element("svg", *content, viewBox=box, style=limit, role="img", aria_label=description)
@@ -48,22 +49,22 @@ def picture(description: str, *content: str, width: float = WIDTH, height: float
 class Frame:
     """A plotting area with linear scales: data in [x_low, x_high] x [y_low, y_high], pixels out."""
 
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-    width: float = WIDTH
-    height: float = HEIGHT
-    left: float = 44
-    right: float = 84
-    top: float = 14
-    bottom: float = 36
+    x_low: Number
+    x_high: Number
+    y_low: Number
+    y_high: Number
+    width: Number = WIDTH
+    height: Number = HEIGHT
+    left: Number = 44
+    right: Number = 84
+    top: Number = 14
+    bottom: Number = 36
 
-    def x(self, value: float) -> float:
+    def x(self, value: Number) -> float:
         share = (value - self.x_low) / ((self.x_high - self.x_low) or 1.0)
         return self.left + share * (self.width - self.left - self.right)
 
-    def y(self, value: float) -> float:
+    def y(self, value: Number) -> float:
         share = (value - self.y_low) / ((self.y_high - self.y_low) or 1.0)
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
@@ -78,7 +79,7 @@ class Frame:
         ]
         return Markup("").join(drawn)
 
-    def x_axis(self, places: Sequence[tuple[float, str]], title: str) -> Markup:
+    def x_axis(self, places: Sequence[tuple[Number, str]], title: str) -> Markup:
         """Values below their places, and what they are; the axis line itself."""
         base = self.height - self.bottom
         end = self.width - self.right
@@ -88,7 +89,7 @@ class Frame:
         drawn.append(element("text", title, x=(self.left + end) / 2, y=base + 31, text_anchor="middle"))
         return Markup("").join(drawn)
 
-    def names(self, ends: Sequence[tuple[str, float, str]]) -> Markup:
+    def names(self, ends: Sequence[tuple[str, Number, str]]) -> Markup:
         """(name, value, colour) of every line, written to the right of its end, pushed apart where they would meet."""
         wanted = [self.y(value) for _, value, _ in ends]
         places = spread(wanted, 14.0, self.top, self.height - self.bottom)
@@ -99,7 +100,7 @@ class Frame:
         return Markup("").join(drawn)
 
 
-def ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
+def ticks(low: Number, high: Number, count: int, whole: bool = False) -> list[Number]:
     """About `count` round numbers within [low, high]: multiples of 1, 2 or 5 times a power of ten.
 
     whole: none between two whole numbers.
@@ -107,23 +108,23 @@ def ticks(low: float, high: float, count: int, whole: bool = False) -> list[floa
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low] if math.isfinite(low) else []
-    raw = span / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    wanted = span / count
+    power = 10.0 ** math.floor(math.log10(wanted))
+    step = next(power * factor for factor, up_to in ((1, 1.5), (2, 3.5), (5, 7.5), (10, 11)) if wanted < power * up_to)
     if whole:
         step = max(round(step), 1)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
 
 
-def labels(values: Sequence[float]) -> list[str]:
+def labels(values: Sequence[Number]) -> list[str]:
     """Numbers with as many decimals as their distance calls for."""
     step = abs(values[1] - values[0]) if len(values) > 1 else abs(values[0]) if values else 0.0
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step else 0
     return [f"{value:,.{min(decimals, 8)}f}" for value in values]
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread(wanted: Sequence[Number], gap: Number, low: Number, high: Number) -> list[Number]:
     """Places as near as can be to those wanted, in their order, at least `gap` apart, none above `high` and, as long
     as there is room, none below `low`.
     """
@@ -137,7 +138,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return [found[i] for i in range(len(wanted))]
 
 
-def _number(value: str | float) -> str:
+def _number(value: str | Number) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.1f}".removesuffix(".0")

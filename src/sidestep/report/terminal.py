@@ -69,7 +69,10 @@ def answers_text(answers: Sequence["Answered"]) -> str:
 
 def _answer_text(answered: "Answered") -> str:
     answer = answered.answer
-    lines = [f"{answered.asked}: after {len(answered.history)} items"]
+    count = len(answered.history)
+    lines = [f"{answered.asked}: after {count} item{'' if count == 1 else 's'}"]
+    if answered.recent:
+        lines[0] += f", the last: {' -> '.join(answered.recent)}"
     if answer.unknown:
         lines.append(f"  skipped unknown items: {', '.join(answer.unknown)}")
     if answer.by == "popularity":

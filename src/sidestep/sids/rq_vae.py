@@ -49,7 +49,7 @@ class RQVAE(nn.Module):
     def standardise_by(self, vectors: Float[Tensor, "N D"]) -> None:
         """Take over the mean and the standard deviation of every dimension; a constant dimension becomes 0."""
         deviation, mean = torch.std_mean(vectors.double(), dim=0, correction=0)
-        constant = deviation <= 1e-6 * deviation.max()
+        constant = deviation <= 1e-6 * mean.abs()  # what float32 cannot tell from rounding
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.masked_fill(constant, torch.inf))
 

@@ -112,8 +112,6 @@ class Trie:
         """The nodes of depth `level + 1` reached from nodes of depth `level` by codes; `NOWHERE` where none is."""
         children, real = self.children(level, nodes)
         found = real & (self.codes[level + 1][children] == codes[..., None])
-        if not found.shape[-1]:
-            return torch.full_like(nodes, NOWHERE)
         chosen = children.gather(-1, found.int().argmax(-1, keepdim=True))[..., 0]
         return torch.where(found.any(-1), chosen, NOWHERE)
 

@@ -1,0 +1,52 @@
+# Everything here works in a fresh clone: what is missing is installed into .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c ci/constraints.txt
+DEMO := runs/demo
+USERS := u0001 u0002 u0003 u0004 u0005
+
+.PHONY: help install check test test-slow demo clean
+help:
+	@echo "make demo       train S2GR on the built-in planted world and ask it about five users (minutes)"
+	@echo "make install    .venv with Sidestep and everything its development needs"
+	@echo "make check      formatting, lint, types, and which room may import which"
+	@echo "make test       check, then the test suite"
+	@echo "make test-slow  the tests that take minutes, on real data where it is found"
+	@echo "make clean      remove .venv and caches; runs/ stays"
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# Stamps: installed once, and again when the requirements change.
+.venv/core: pyproject.toml ci/constraints.txt | .venv/bin/python
+	$(PIP) -e .
+	@touch $@
+
+.venv/dev: pyproject.toml ci/constraints.txt | .venv/bin/python
+	$(PIP) -e '.[dev]'
+	@touch $@ .venv/core
+
+install: .venv/dev
+
+check: .venv/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_imports.py
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2
+
+test-slow: .venv/dev
+	$(BIN)/pytest -m slow
+
+demo: .venv/core
+	$(BIN)/sidestep run s2gr-planted --out $(DEMO)
+	@echo
+	$(BIN)/sidestep recommend $(DEMO) $(USERS:%=--user %) --k 3 --explain
+	@echo
+	$(BIN)/sidestep report $(DEMO)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

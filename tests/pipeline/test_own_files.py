@@ -1,0 +1,198 @@
+"""Somebody's own files, good and bad: `init`, then `run`; and what is said of every kind of damage."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from command import MODEL, refuse, snapshot, succeed
+
+from sidestep import artifact
+
+USERS, ITEMS, LENGTH = 30, 20, 6
+RECIPE = 'method = "s2gr"\n[data]\npath = "{path}"\nuser = "who"\nitem = "what"\ntime = "when"\n'
+
+
+def write_shop(folder: Path) -> None:
+    """Column names of their own, ids with leading zeros, text with markup."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"{user:03}", f"{item:04}", 1_700_000_000 + 86_400 * step + user)
+        for user in range(USERS)
+        for step, item in enumerate(rng.choice(ITEMS, LENGTH, replace=False))
+    ]
+    pl.DataFrame(rows, schema=["who", "what", "when"], orient="row").write_csv(folder / "log.csv")
+    words = ["red", "green", "blue", "round"]
+    items = [{"what": f"{item:04}", "title": f"<b>{words[item % 4]}</b> thing {item}"} for item in range(ITEMS)]
+    pl.DataFrame(items).write_csv(folder / "items.csv")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    write_shop(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(shop: Path) -> Path:
+    path = shop.parent / "mine.toml"
+    path.write_text(RECIPE.format(path=shop) + 'interactions = "log.csv"\nitems = "items.csv"\n')
+    return path
+
+
+def refused(recipe: Path, *overrides: str, last: str = "prepare") -> str:
+    """The message; nothing is left behind."""
+    out = recipe.parent / "run"
+    message = refuse(last, recipe, *MODEL, *overrides, "--out", out)
+    assert not out.exists()
+    return message
+
+
+def test_init_says_what_it_found_and_writes_a_recipe_that_runs(shop: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "found.toml"
+    done = succeed("init", "--interactions", shop / "log.csv", "--items", shop / "items.csv", "--out", recipe)
+    assert f"{USERS} users, {ITEMS} items, {USERS * LENGTH} interactions" in done.out
+    assert f"Next: sidestep run {recipe}" in done.out
+    run = tmp_path / "run"
+    succeed("run", recipe, *MODEL, "--out", run)
+    answer = json.loads(succeed("recommend", run, "--history", "0003,0007", "--k", 2, "--json").out)[0]
+    assert all(entry["item_id"].startswith("00") for entry in answer["recommendations"])
+    assert all(entry["title"].startswith("<b>") for entry in answer["recommendations"])
+
+
+def test_init_overwrites_nothing_unless_told_to(shop: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "found.toml"
+    recipe.write_text("mine")
+    words = ("init", "--interactions", shop / "log.csv", "--out", recipe)
+    assert "exists; choose another --out" in refuse(*words)
+    assert recipe.read_text() == "mine"
+    succeed(*words, "--force")
+    assert "[data]" in recipe.read_text()
+
+
+def test_init_names_what_it_cannot_read(tmp_path: Path) -> None:
+    assert "No file" in refuse("init", "--interactions", tmp_path / "log.csv", "--out", tmp_path / "r.toml")
+    (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+    refuse("init", "--interactions", tmp_path / "log.csv", "--out", tmp_path / "r.toml")
+    assert not (tmp_path / "r.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.interactions=logg.csv"], "did you mean 'log.csv'?"),
+        (["data.path=/nowhere"], "'/nowhere"),
+        (["data.user=whom"], "no column 'whom' (data.user); did you mean 'who'?"),
+        (["data.item_id=asin"], "no column 'asin' (data.item_id)"),
+        (["data.text_fields=['titel']"], "no column 'titel' (data.text_fields); did you mean 'title'?"),
+        (["data.order=what", "data.time=who", "data.time_unit=iso"], "'000'"),
+        (["data.min_length=50"], "the longest history has 6; lower them"),
+        (["embed.kind=file"], "kind = 'file' needs embed.path"),
+    ],
+)
+def test_settings_that_do_not_fit_the_files_are_named(recipe: Path, overrides: list[str], message: str) -> None:
+    assert message in refused(recipe, *overrides)
+
+
+def damage_empty(shop: Path) -> None:
+    (shop / "log.csv").write_text("who,what,when\n")
+
+
+def damage_short(shop: Path) -> None:
+    (shop / "log.csv").write_text("who,what,when\na,0001,5\na,0002,6\nb,0001,7\n")
+
+
+def damage_unknown_item(shop: Path) -> None:
+    with (shop / "log.csv").open("a") as file:
+        file.write("000,9999,1800000000\n")
+
+
+def damage_duplicate(shop: Path) -> None:
+    with (shop / "items.csv").open("a") as file:
+        file.write("0003,again\n")
+
+
+def damage_type(shop: Path) -> None:
+    with (shop / "log.csv").open("a") as file:
+        file.write("000,0001,yesterday\n")
+
+
+def damage_missing_items(shop: Path) -> None:
+    (shop / "items.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_empty, "holds no interactions; expected at least one"),
+        (damage_short, "the longest history has 2 interactions, at least 3 are needed"),
+        (damage_unknown_item, 'Unknown item \'9999\'.*data.unknown_items = "drop"'),
+        (damage_duplicate, 'Item \'0003\' stands 2 times.*data.duplicate_items = "first"'),
+        (damage_type, "'yesterday'"),
+        (damage_missing_items, "No file .*items.csv"),
+    ],
+)
+def test_bad_files_are_refused_and_leave_no_run_folder(
+    recipe: Path, shop: Path, damage: object, message: str
+) -> None:
+    import re
+
+    assert callable(damage)
+    damage(shop)
+    assert re.search(message, refused(recipe, last="run"))
+
+
+def test_the_ways_out_that_are_named_lead_out(recipe: Path, shop: Path, tmp_path: Path) -> None:
+    damage_unknown_item(shop)
+    damage_duplicate(shop)
+    ways = ("data.unknown_items=drop", "data.duplicate_items=first")
+    done = succeed("prepare", recipe, *MODEL, *ways, "--out", tmp_path / "run")
+    assert "dropped 1 interactions with 1 unknown items" in done.err
+
+
+def test_users_who_are_too_short_are_counted_aloud_and_kept(recipe: Path, shop: Path, tmp_path: Path) -> None:
+    with (shop / "log.csv").open("a") as file:
+        file.write("short,0001,1700000000\n")
+    done = succeed("prepare", recipe, *MODEL, "--out", tmp_path / "run")
+    assert "1 users are too short to be held out; they are kept for training" in done.err
+    assert f"{USERS + 1} users" in done.err
+
+
+def test_a_truncated_gzip_is_refused(recipe: Path, shop: Path) -> None:
+    packed = gzip.compress((shop / "log.csv").read_bytes())
+    (shop / "log.csv.gz").write_bytes(packed[: len(packed) // 2])
+    assert "is truncated" in refused(recipe, "data.interactions=log.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [(ITEMS - 1, "vectors.npy"), (ITEMS, "NaN or infinity, the first is row 4")],
+    ids=["wrong length", "NaN"],
+)
+def test_bad_vectors_are_refused_and_whole_stages_alone_remain(
+    recipe: Path, shop: Path, tmp_path: Path, rows: int, message: str
+) -> None:
+    vectors = np.random.default_rng(0).standard_normal((rows, 8)).astype(np.float32)
+    vectors[4] = np.nan if rows == ITEMS else 0
+    np.save(shop / "vectors.npy", vectors)
+    out = tmp_path / "run"
+    assert message in refuse("run", recipe, *MODEL, "embed.path=vectors.npy", "--out", out)
+    assert {path.name for path in out.iterdir()} == {"recipe.json", "catalog", "interactions"}
+    for name in ("catalog", "interactions"):
+        artifact.verify(out / name)
+    before = snapshot(out)
+    vectors = np.random.default_rng(0).standard_normal((ITEMS, 8)).astype(np.float32)
+    np.save(shop / "vectors.npy", vectors)
+    succeed("embed", recipe, *MODEL, "embed.path=vectors.npy", "--out", out)
+    assert before.items() <= snapshot(out).items()
+
+
+def test_interactions_alone_are_enough(shop: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "bare.toml"
+    recipe.write_text(RECIPE.format(path=shop) + 'interactions = "log.csv"\n')
+    done = succeed("run", recipe, *MODEL, "--out", tmp_path / "run", "--json")
+    assert {row["method"] for row in json.loads(done.out)["rows"]} == {"popularity", "item-knn", "s2gr"}

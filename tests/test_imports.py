@@ -1,0 +1,153 @@
+"""The floor plan, enforced: which room may import which, and what an import of ours may cost."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sidestep
+
+SOURCE = Path(sidestep.__file__).parent
+
+GROUND = ("artifact", "config", "errors")
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "losses": (),
+    "layers": (),
+    "progress": (),
+    "config": ("errors",),
+    "artifact": ("errors",),
+    "training": (*GROUND, "progress"),
+    "data": GROUND,
+    "vectors": ("data", *GROUND),
+    "sids": ("vectors", "data", "losses", *GROUND),
+    "baselines": ("vectors.graph", "data", "layers", "config"),
+    "generators": ("sids", "data", "layers", "losses", "config", "errors"),
+    "objectives": ("generators", "sids", "data", "losses"),
+    "methods": ("objectives", "generators", "sids", "vectors", "data", "training", "config", "errors"),
+    "recipes": ("methods", "config", "errors"),
+    "recommenders": ("sids", "data", "errors"),
+    "evaluation": ("recommenders", "sids", "data", *GROUND),
+    "pipeline": (
+        *("methods", "objectives", "training", "evaluation", "recommenders", "baselines", "sids", "vectors", "data"),
+        *("progress", *GROUND),
+    ),
+    "report": ("pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
+    "cli": ("report", "pipeline", "recipes", "methods", "data.inspect", *GROUND),
+    "": ("pipeline.world",),  # sidestep/__init__.py, lazily
+}
+"""For every room, the rooms (or the single modules) that it may import besides itself."""
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    """The dotted name within the package; the package itself is the empty name."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module of ours that a file names, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; the contract reads absolute ones"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "sidestep":
+                yield _longest_module(name.removeprefix("sidestep").removeprefix("."))
+
+
+def _longest_module(name: str) -> str:
+    """`data.catalog.Catalog` -> `data.catalog`."""
+    parts = name.split(".")
+    while parts and not (SOURCE.joinpath(*parts).is_dir() or SOURCE.joinpath(*parts).with_suffix(".py").is_file()):
+        parts.pop()
+    return ".".join(parts)
+
+
+def permitted(target: str, allowed: tuple[str, ...]) -> bool:
+    return any(target == name or target.startswith(f"{name}.") for name in allowed)
+
+
+def in_order(graph: Mapping[str, set[str]]) -> list[str]:
+    """Raises `graphlib.CycleError` when there is a circle."""
+    return list(TopologicalSorter(graph).static_order())
+
+
+def test_every_room_has_its_place_in_the_contract() -> None:
+    assert {module_name(path).split(".")[0] for path in MODULES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_modules_import_downward_only(path: Path) -> None:
+    name = module_name(path)
+    room = name.split(".")[0]
+    others = [target for target in imported(path) if target.split(".")[0] != room]
+    wrong = [target for target in others if not permitted(target, ALLOWED[room])]
+    assert not wrong, f"{name or 'sidestep'} imports {', '.join(wrong)}; {room!r} may import {', '.join(ALLOWED[room])}"
+
+
+def test_the_contract_itself_has_no_circle() -> None:
+    order = in_order({room: {name.split(".")[0] for name in allowed} for room, allowed in ALLOWED.items()})
+    spine = ["cli", "report", "pipeline", "methods", "objectives", "generators", "sids", "vectors", "data", "artifact"]
+    assert [room for room in reversed(order) if room in spine] == spine
+
+
+def test_modules_import_each_other_without_circles() -> None:
+    in_order({name: set(imported(path)) - {name} for path in MODULES if (name := module_name(path))})
+
+
+def test_a_recommender_never_knows_a_generator() -> None:
+    assert "generators" not in ALLOWED["recommenders"]
+    assert "generators" not in ALLOWED["evaluation"]
+
+
+def test_the_contract_sees_imports_inside_functions_and_under_type_checking(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from sidestep.sids.trie import Trie\n"
+        "def f():\n    from sidestep import losses\n    import sidestep.pipeline.run\n"
+    )
+    assert set(imported(module)) == {"sids.trie", "losses", "pipeline.run"}
+
+
+HEAVY = ("torch", "polars", "sklearn", "scipy", "numpy", "pydantic", "transformers")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import sidestep",
+        "import sidestep.cli",
+        "import sys; sys.argv = ['sidestep', '--help']; from sidestep.cli import main\n"
+        "try: main()\nexcept SystemExit: pass",
+    ],
+    ids=["import sidestep", "import sidestep.cli", "sidestep --help"],
+)
+def test_help_and_import_cost_no_heavy_library(statement: str) -> None:
+    code = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == []
+
+
+def test_help_uses_less_than_a_second_of_processor_time() -> None:
+    code = "import sys, time; sys.argv = ['sidestep', '--help']; from sidestep.cli import main\n"
+    code += "try: main()\nexcept SystemExit: print(time.process_time(), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stderr) < 1.0
+
+
+def test_all_names_what_the_package_offers() -> None:
+    assert sidestep.__all__ == ["load"]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = sidestep.nothing
