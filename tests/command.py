@@ -1,4 +1,4 @@
-"""The command line as a program meets it: words in; exit code, output and errors out. And a world small enough for it."""
+"""The command line as a program meets it: words in; exit code, output and errors out. And a world to match."""
 
 import hashlib
 import io

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from command import WORLD, executable, refuse, sidestep, snapshot, succeed
 
+from command import WORLD, executable, refuse, sidestep, snapshot, succeed
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.methods import METHODS
@@ -214,7 +214,10 @@ def test_comparing_a_run_with_itself_or_with_an_unevaluated_one_is_refused(finis
     ("words", "message"),
     [
         (("s2gr-plantd",), "No recipe 's2gr-plantd': neither a built-in one nor a file; did you mean 's2gr-planted'?"),
-        (("s2gr-planted", "tokenizer.num_level=4"), "Unknown key 'num_level' in [tokenizer]; did you mean 'num_levels'"),
+        (
+            ("s2gr-planted", "tokenizer.num_level=4"),
+            "Unknown key 'num_level' in [tokenizer]; did you mean 'num_levels'",
+        ),
         (("s2gr-planted", "toknizer.num_levels=4"), "Unknown key 'toknizer' in the recipe; did you mean 'tokenizer'?"),
         (("s2gr-planted", "train.epochs=0"), "Bad value 0 for train.epochs"),
         (("s2gr-planted", "train.epochs=many"), "Bad value 'many' for train.epochs"),

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from small_world import make, make_batch, make_sids
 from torch import Tensor
 
 from sidestep import losses, objectives
 from sidestep.generators.thinking import Thinking, ThinkingConfig
+from small_world import make, make_batch, make_sids
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 

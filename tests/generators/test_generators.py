@@ -44,7 +44,7 @@ def as_t5(model: EncoderDecoder) -> nn.Module:
         )
     ).eval()  # fmt: skip
     with torch.no_grad():
-        t5.shared.weight.copy_(torch.cat([model.code_embedding.weight, model.begin[None]]))
+        t5.shared.weight.copy_(torch.cat([model.code_embedding.weight * config.width**0.5, model.begin[None]]))
         for ours, theirs in ((model.encoder, t5.encoder), (model.decoder, t5.decoder)):
             theirs.block[0].layer[0].SelfAttention.relative_attention_bias.weight.copy_(ours.bias.weight)
             theirs.final_layer_norm.weight.copy_(ours.norm.weight)
@@ -126,12 +126,12 @@ def test_interleaved_thoughts_equal_recomputing_the_whole_sequence() -> None:
         inputs.append(thought)
         run = torch.stack(inputs, 1)[:, None]
         hidden = model.decoder(run, memory, Cache())[0][:, 0, -1]
-        logits = hidden @ model.embeddings(level).T * model.config.width**-0.5
+        logits = hidden @ model.embeddings(level).T
         prediction = model(batch)
         torch.testing.assert_close(prediction.logits[level], logits, atol=1e-5, rtol=0)
         assert prediction.thoughts is not None
         torch.testing.assert_close(prediction.thoughts[:, level], thought, atol=1e-5, rtol=0)
-        inputs.append(model.embeddings(level)[prediction.codes[:, level]])
+        inputs.append(model.embeddings(level)[prediction.codes[:, level]] * model.config.width**0.5)
 
 
 @pytest.mark.parametrize("history", ["items", "codes"])

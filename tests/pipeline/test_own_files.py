@@ -2,17 +2,19 @@
 
 import gzip
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from command import MODEL, refuse, snapshot, succeed
 
+from command import MODEL, refuse, snapshot, succeed
 from sidestep import artifact
 
 USERS, ITEMS, LENGTH = 30, 20, 6
-RECIPE = 'method = "s2gr"\n[data]\npath = "{path}"\nuser = "who"\nitem = "what"\ntime = "when"\n'
+RECIPE = 'method = "s2gr"\n[data]\npath = "{path}"\nuser = "customer"\nitem = "sku"\ntime = "when"\n'
 
 
 def write_shop(folder: Path) -> None:
@@ -23,9 +25,9 @@ def write_shop(folder: Path) -> None:
         for user in range(USERS)
         for step, item in enumerate(rng.choice(ITEMS, LENGTH, replace=False))
     ]
-    pl.DataFrame(rows, schema=["who", "what", "when"], orient="row").write_csv(folder / "log.csv")
+    pl.DataFrame(rows, schema=["customer", "sku", "when"], orient="row").write_csv(folder / "log.csv")
     words = ["red", "green", "blue", "round"]
-    items = [{"what": f"{item:04}", "title": f"<b>{words[item % 4]}</b> thing {item}"} for item in range(ITEMS)]
+    items = [{"sku": f"{item:04}", "title": f"<b>{words[item % 4]}</b> thing {item}"} for item in range(ITEMS)]
     pl.DataFrame(items).write_csv(folder / "items.csv")
 
 
@@ -86,10 +88,10 @@ def test_init_names_what_it_cannot_read(tmp_path: Path) -> None:
     [
         (["data.interactions=logg.csv"], "did you mean 'log.csv'?"),
         (["data.path=/nowhere"], "'/nowhere"),
-        (["data.user=whom"], "no column 'whom' (data.user); did you mean 'who'?"),
+        (["data.user=costumer"], "no column 'costumer' (data.user); did you mean 'customer'?"),
         (["data.item_id=asin"], "no column 'asin' (data.item_id)"),
         (["data.text_fields=['titel']"], "no column 'titel' (data.text_fields); did you mean 'title'?"),
-        (["data.order=what", "data.time=who", "data.time_unit=iso"], "'000'"),
+        (["data.order=sku", "data.time=customer", "data.time_unit=iso"], "'000'"),
         (["data.min_length=50"], "the longest history has 6; lower them"),
         (["embed.kind=file"], "kind = 'file' needs embed.path"),
     ],
@@ -99,11 +101,11 @@ def test_settings_that_do_not_fit_the_files_are_named(recipe: Path, overrides: l
 
 
 def damage_empty(shop: Path) -> None:
-    (shop / "log.csv").write_text("who,what,when\n")
+    (shop / "log.csv").write_text("customer,sku,when\n")
 
 
 def damage_short(shop: Path) -> None:
-    (shop / "log.csv").write_text("who,what,when\na,0001,5\na,0002,6\nb,0001,7\n")
+    (shop / "log.csv").write_text("customer,sku,when\na,0001,5\na,0002,6\nb,0001,7\n")
 
 
 def damage_unknown_item(shop: Path) -> None:
@@ -130,18 +132,15 @@ def damage_missing_items(shop: Path) -> None:
     [
         (damage_empty, "holds no interactions; expected at least one"),
         (damage_short, "the longest history has 2 interactions, at least 3 are needed"),
-        (damage_unknown_item, 'Unknown item \'9999\'.*data.unknown_items = "drop"'),
-        (damage_duplicate, 'Item \'0003\' stands 2 times.*data.duplicate_items = "first"'),
+        (damage_unknown_item, "Unknown item '9999'.*data.unknown_items = \"drop\""),
+        (damage_duplicate, "Item '0003' stands 2 times.*data.duplicate_items = \"first\""),
         (damage_type, "'yesterday'"),
         (damage_missing_items, "No file .*items.csv"),
     ],
 )
 def test_bad_files_are_refused_and_leave_no_run_folder(
-    recipe: Path, shop: Path, damage: object, message: str
+    recipe: Path, shop: Path, damage: Callable[[Path], None], message: str
 ) -> None:
-    import re
-
-    assert callable(damage)
     damage(shop)
     assert re.search(message, refused(recipe, last="run"))
 

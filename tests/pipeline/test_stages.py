@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command import WORLD, contents, refuse, sidestep, snapshot, succeed
 
+from command import WORLD, contents, refuse, sidestep, snapshot, succeed
 from sidestep import artifact
 from sidestep.pipeline.stages import STAGES
 from sidestep.training import loop
@@ -86,7 +86,9 @@ def test_force_does_again_what_differs_and_keeps_what_does_not(copy: Path) -> No
     after = snapshot(copy)
     changed = {name.split("/")[0] for name in after if after[name] != before.get(name)}
     assert changed == {"recipe.json", "train", "model", "evaluation"}
-    unchanged = {name for name in before if name.split("/")[0] in ("catalog", "vectors", "aligned", "sids", "tokenizer")}
+    unchanged = {
+        name for name in before if name.split("/")[0] in ("catalog", "vectors", "aligned", "sids", "tokenizer")
+    }
     assert all(after[name] == before[name] for name in unchanged)
 
 

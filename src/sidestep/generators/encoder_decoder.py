@@ -77,7 +77,9 @@ class DecodingState:
 class EncoderDecoder(nn.Module):
     """TIGER's generator. Batches carry item numbers; the code table of the items is a buffer in here.
 
-    A level's output head is tied to the embeddings of its codes, and scaled by `D ** -0.5` as in T5.
+    A level's output head is tied to the embeddings of its codes. These are kept small (`D ** -0.5`) and multiplied by
+    `D ** 0.5` on the way in, as in Vaswani et al. 2017 (section 3.4): the function is T5's, which keeps them large and
+    divides on the way out, but Adam's steps of a fixed size then move them `D ** 0.5` times as far.
     """
 
     tokens: Int[Tensor, "N L"]
@@ -89,6 +91,7 @@ class EncoderDecoder(nn.Module):
         self.register_buffer("tokens", self.vocabulary.tokens(torch.from_numpy(sids.codes)), persistent=False)
         shape = (config.width, config.num_heads, config.head_width, config.inner)
         self.code_embedding = nn.Embedding(len(self.vocabulary), config.width)
+        nn.init.normal_(self.code_embedding.weight, std=config.width**-0.5)
         self.begin = nn.Parameter(torch.randn(config.width))  # e_0
         if config.history == "items":
             self.item_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
@@ -109,10 +112,14 @@ class EncoderDecoder(nn.Module):
         """The embeddings of one level's codes."""
         return self.code_embedding.weight[self.vocabulary.level(level)]
 
+    def read(self, tokens: Int[Tensor, "*B"]) -> Float[Tensor, "*B D"]:
+        """Tokens as the stacks read them."""
+        return self.code_embedding(tokens) * self.config.width**0.5
+
     def encode(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], int]:
         """The encoded histories, and how many positions each item takes."""
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
-        x = self.code_embedding(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
+        x = self.read(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
         if self.config.history == "items":
             return self.encoder(self.item_projection(x.flatten(2)).float(), real), 1
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
@@ -134,7 +141,7 @@ class EncoderDecoder(nn.Module):
         seen: Bool[Tensor, "B P M"],
     ) -> Prediction:
         """All levels in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
-        x = torch.cat([self._begin(*asked.shape), self.code_embedding(tokens[:, :, :-1])], dim=2)
+        x = torch.cat([self._begin(*asked.shape), self.read(tokens[:, :, :-1])], dim=2)
         hidden, _ = self.decoder(x, self.decoder.remember(encoded, seen), Cache())
         return self._prediction(hidden[asked], tokens[asked], asked)
 
@@ -160,10 +167,10 @@ class EncoderDecoder(nn.Module):
         """The embedding of the token each beam said last."""
         if codes is None:
             return self._begin(len(state.memory.mask), 1)
-        return self.embeddings(state.level - 1)[codes][:, :, None]
+        return self.read(codes + self.vocabulary.firsts[state.level - 1])[:, :, None]
 
     def _logits(self, level: int, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows K"]:
-        return (hidden @ (self.embeddings(level).T * self.config.width**-0.5)).float()
+        return (hidden @ self.embeddings(level).T).float()
 
     def _log_probs(self, level: int, hidden: Float[Tensor, "B W 1 D"]) -> Float[Tensor, "B W K"]:
         return torch.log_softmax(self._logits(level, hidden[:, :, 0]), dim=-1)

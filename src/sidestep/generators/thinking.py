@@ -69,7 +69,7 @@ class Thinking(EncoderDecoder):
             return super().decode(tokens, asked, encoded, seen)
         begin = self._begin(*asked.shape)
         memory, cache = self.decoder.remember(encoded, seen), Cache()
-        said = self.code_embedding(tokens)
+        said = self.read(tokens)
         x = begin
         thoughts, spoken = [], []
         for level in range(self.num_levels):

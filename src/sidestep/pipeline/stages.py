@@ -90,7 +90,7 @@ def tokenize(run: Run, say: Say) -> None:
     recipe = run.recipe
     settings = recipe.model_dump(mode="json", include={"tokenizer", "seed"})
     parents = {"aligned": run.digest("aligned")}
-    if run.done("sids", settings, parents) and artifact.exists(run.path("tokenizer")):
+    if run.done("sids", settings, parents) and run.done("tokenizer", settings, parents):
         return
     vectors = ItemVectors.load(run.path("aligned"))
     for note in tokenizer.notes(vectors, recipe.tokenizer):

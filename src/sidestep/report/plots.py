@@ -48,7 +48,7 @@ def curves(
     room = 0.06 * ((high - low) or abs(high) or 1.0)
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     margin = 84 if any(line.name for line in lines) else 24
-    frame = Frame(left, right, low - room * (not from_zero), high + room, right=margin)
+    frame = Frame(left, right, low - room * (not from_zero), high + room * (3 if best else 1), right=margin)
     drawn, ends = [frame.y_axis(), _epochs(frame)], []
     for name, height in against:
         drawn.append(_across(frame, height))
@@ -169,5 +169,5 @@ def _draw(frame: Frame, points: Sequence[Point], colour: str, dots: bool = False
 def _best(frame: Frame, epoch: Number, score: Number) -> Markup:
     x, y = frame.x(epoch), frame.y(score)
     inside = min(max(x, frame.left + 20), frame.width - frame.right - 20)
-    label = element("text", f"{score:.4f}", x=inside, y=y + 18, text_anchor="middle", fill=COLOURS[0], class_="name")
+    label = element("text", f"{score:.4f}", x=inside, y=y - 9, text_anchor="middle", fill=COLOURS[0], class_="name")
     return element("circle", cx=x, cy=y, r=3.6, fill=COLOURS[0]) + label

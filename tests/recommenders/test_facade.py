@@ -1,0 +1,103 @@
+"""What Python users hold: outside ids in, recommendations with their paths out."""
+
+from pathlib import Path
+
+import pytest
+
+import sidestep
+from sidestep.errors import ArtifactError, DataError, UnknownItemError
+from sidestep.recommenders.facade import TrainedModel
+
+HISTORY = ["P05", "P11", "P05", "P30"]
+
+
+@pytest.fixture(scope="module")
+def model(finished: Path) -> TrainedModel:
+    return sidestep.load(finished)
+
+
+def test_loading_takes_a_path_or_its_spelling(finished: Path, model: TrainedModel) -> None:
+    assert sidestep.load(str(finished)).recommend(HISTORY) == model.recommend(HISTORY)
+
+
+def test_loading_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"No run in .*recipe.json is missing"):
+        sidestep.load(tmp_path / "nowhere")
+
+
+def test_asking_for_many_equals_asking_one_by_one(model: TrainedModel) -> None:
+    histories = [HISTORY, ["P01"], [], ["P48", "P02"]]
+    small = TrainedModel(
+        model.recommender, model.catalog, model.interactions, model.sids, model.cluster_names, batch_size=3
+    )
+    one_by_one = [model.recommend(history, 5) for history in histories]
+    for many in (model.recommend_many(histories, 5), small.recommend_many(histories, 5)):
+        assert [answer.item_ids for answer in many] == [answer.item_ids for answer in one_by_one]
+        assert [answer.by for answer in many] == ["model", "model", "popularity", "model"]
+
+
+def test_a_longer_list_begins_with_the_shorter_one(model: TrainedModel) -> None:
+    assert model.recommend(HISTORY, 9).item_ids[:4] == model.recommend(HISTORY, 4).item_ids
+
+
+def test_seen_items_are_left_out_unless_they_are_wanted(model: TrainedModel) -> None:
+    assert not set(model.recommend(HISTORY, 45).item_ids) & set(HISTORY)
+    assert set(HISTORY) <= set(model.recommend(HISTORY, 48, exclude_seen=False).item_ids)
+
+
+def test_everything_that_may_be_answered_comes_back_and_no_more(model: TrainedModel) -> None:
+    answer = model.recommend(HISTORY, 10**9)
+    assert sorted(answer.item_ids) == sorted(set(model.catalog.item_ids) - set(HISTORY))
+
+
+def test_only_allowed_items_are_answered_and_denied_ones_never(model: TrainedModel) -> None:
+    allow = ["P07", "P08", "P11", "P40"]
+    assert sorted(model.recommend(HISTORY, 5, allow=allow).item_ids) == ["P07", "P08", "P40"]  # P11 is in the history
+    assert sorted(model.recommend(HISTORY, 5, allow=allow, deny=["P08"]).item_ids) == ["P07", "P40"]
+    assert model.recommend(HISTORY, 5, allow=[]).recommendations == []
+    first = model.recommend(HISTORY, 1).item_ids
+    assert first[0] not in model.recommend(HISTORY, 10, deny=first).item_ids
+
+
+def test_an_empty_history_is_answered_by_popularity_and_says_so(model: TrainedModel) -> None:
+    answer = model.recommend([], 3, explain=True)
+    assert answer.by == "popularity"
+    assert len(answer.recommendations) == 3
+    assert all(entry.thoughts is None for entry in answer.recommendations)
+
+
+def test_unknown_items_are_refused_or_skipped_and_named(model: TrainedModel) -> None:
+    with pytest.raises(UnknownItemError, match="Unknown item 'P5'"):
+        model.recommend(["P5"])
+    skipped = model.recommend(["P5", *HISTORY, "Q"], 4, unknown="skip")
+    assert skipped.unknown == ["P5", "Q"]
+    assert skipped.item_ids == model.recommend(HISTORY, 4).item_ids
+    with pytest.raises(UnknownItemError):
+        model.recommend(HISTORY, allow=["P5"])
+    with pytest.raises(UnknownItemError):
+        model.recommend(HISTORY, deny=["P5"])
+
+
+def test_one_string_is_no_history(model: TrainedModel) -> None:
+    with pytest.raises(DataError, match=r"expected a list of ids, as \['P05'\]"):
+        model.recommend("P05")
+    with pytest.raises(DataError, match="k = 0, expected at least 1"):
+        model.recommend(HISTORY, 0)
+
+
+def test_a_path_leads_to_its_item_and_adds_up_to_its_score(model: TrainedModel) -> None:
+    answer = model.recommend(HISTORY, 6, explain=True)
+    for entry in answer.recommendations:
+        assert entry.thoughts is not None
+        codes = model.sids.codes[model.catalog.number_of[entry.item_id]].tolist()
+        assert [thought.code for thought in entry.thoughts] == codes
+        assert entry.score == pytest.approx(sum(thought.log_prob for thought in entry.thoughts), abs=1e-4)
+        for level, thought in enumerate(entry.thoughts):
+            assert {name for name, _ in thought.clusters} <= set(model.cluster_names[level])
+
+
+def test_users_of_the_log_have_their_histories(model: TrainedModel) -> None:
+    (history,) = model.histories_of(["u07"])
+    assert history == [model.catalog.item_ids[item] for item in model.interactions.history(6)]
+    with pytest.raises(DataError, match="did you mean 'u07'"):
+        model.histories_of(["u007"])
