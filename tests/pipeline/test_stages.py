@@ -124,3 +124,9 @@ def test_a_model_is_not_asked_with_semantic_ids_that_it_was_not_trained_on(copy:
 def test_a_stage_that_is_missing_is_named(copy: Path) -> None:
     shutil.rmtree(copy / "model")
     assert "run its stage first" in refuse("recommend", copy, "--user", "u01")
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_extra(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "find_spec", lambda name: None)
+    message = refuse("train", "s2gr-planted", *WORLD, 'train.log_with=["wandb"]', "--out", copy, "--force")
+    assert 'pip install "sidestep[wandb]"' in message

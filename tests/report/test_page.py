@@ -180,6 +180,14 @@ def test_lucky_examples_are_hits_and_say_how_they_were_drawn(thinking: Run) -> N
     assert all(example.place is not None for example in lucky)
 
 
+def test_examples_place_the_held_out_item_where_the_evaluation_did(thinking: Run) -> None:
+    found = gather(thinking)
+    ranks = found.ranks["masked"]["s2gr"].table
+    for example in found.examples:
+        evaluated = ranks.filter(pl.col("user") == int(example.user.strip("<u>")))["rank"].item()
+        assert evaluated == (example.place or 0)
+
+
 def test_last_line_of_a_log_that_is_still_being_written_is_left_out(thinking: Run) -> None:
     assert [row["epoch"] for row in gather(thinking).training] == [0, 1, 2, 3]
 

@@ -9,6 +9,7 @@ rest is in the checkpoint.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from sidestep.errors import MissingExtraError
 from sidestep.progress import Meter, meter
 from sidestep.training import checkpoint
 from sidestep.training.log import JsonLog
@@ -91,6 +93,7 @@ class _Run:
         hooks: Hooks,
     ) -> None:
         self.objective, self.data, self.config, self.seed, self.hooks = objective, data, config, seed, hooks
+        _require_trackers(config.log_with)
         self.accelerator = Accelerator(log_with=list(config.log_with) or None, project_dir=folder)
         if config.log_with:
             self.accelerator.init_trackers("sidestep")
@@ -192,3 +195,13 @@ class _Run:
         self.model.eval()
         if self.config.log_with:
             self.accelerator.end_training()
+
+
+def _require_trackers(names: Sequence[str]) -> None:
+    """Accelerate passes over a tracker that is not installed without a word."""
+    for name in names:
+        if find_spec(name) is None:
+            raise MissingExtraError(
+                f"train.log_with names {name!r}, which is not installed; pip install \"sidestep[{name}]\", or leave it "
+                "out: log.jsonl is written in any case"
+            )

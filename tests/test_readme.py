@@ -1,0 +1,111 @@
+"""What the documents promise exists: commands, files, functions, and the Python example."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import sidestep
+from sidestep.cli import app
+from sidestep.recipes import built_in
+
+ROOT = Path(__file__).parents[1]
+SOURCE = Path(sidestep.__file__).parent
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    """Every `sidestep ...` line of the documents' shell blocks and code spans, without its comment."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
+        lines += re.findall(r"`(sidestep [^`]+)`", text)
+        for line in lines:
+            words = line.partition("#")[0].strip().removeprefix(".venv/bin/")
+            if words.startswith("sidestep ") and not words.startswith("sidestep --"):
+                yield words
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_every_command_in_the_documents_parses(line: str) -> None:
+    _, verb, *words = shlex.split(line)
+    group = typer.main.get_command(app)
+    command = group.commands[verb]  # type: ignore[attr-defined]
+    if words:
+        command.make_context(verb, words)
+    if verb in ("run", "tokenize") and words and not words[0].endswith(".toml"):
+        assert words[0] in built_in()
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in DOCUMENTS:
+        for target in re.findall(r"\bmake ([a-z-]+)", "\n".join([*blocks(path, "sh"), *_spans(path)])):
+            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{path.name} names make {target}"
+
+
+def _spans(path: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8"))
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text(encoding="utf-8").splitlines()[-1] == "make test"
+    assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_file_map_is_the_package() -> None:
+    named = set(re.findall(r"^\| `([^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    paths = {name for name in named if "/" in name}
+    assert all((ROOT / name).exists() for name in paths), [name for name in paths if not (ROOT / name).exists()]
+    rooms = {path.name for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    mapped = {Path(name).name for name in paths if name.startswith("src/sidestep/")}
+    assert mapped == rooms - {"__init__.py"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_within_the_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_python_example_runs(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = blocks(ROOT / "README.md", "python")
+    tiny = example.replace("runs/demo", str(finished)).replace("P00", "P")  # two digits are enough for 48 items
+    exec(compile(tiny, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 * (1 + 3)
+    assert all(line.startswith("   level ") for line in lines[1:4])
+
+
+# --- docs/methods.md ---
+
+METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([a-z_/]+\.py::[\w.]+)`", METHODS))))
+def test_every_function_in_the_methods_exists(name: str) -> None:
+    path, _, dotted = name.partition("::")
+    body: list[ast.stmt] = ast.parse((SOURCE / path).read_text(encoding="utf-8")).body
+    for part in dotted.split("."):
+        found = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part]
+        assert found, f"{path} has no {dotted}"
+        body = found[0].body
+
+
+def test_every_equation_of_s2gr_is_mapped() -> None:
+    section = METHODS.partition("## TIGER")[0]
+    numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)]
+    assert numbers == list(range(3, 25))
