@@ -1,7 +1,7 @@
 # Everything here works in a fresh clone: what is missing is installed into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c ci/constraints.txt
+PIP := $(BIN)/pip install -qq --disable-pip-version-check -c ci/constraints.txt
 DEMO := runs/demo
 USERS := u0001 u0002 u0003 u0004 u0005
 
@@ -19,11 +19,13 @@ help:
 
 # Stamps: installed once, and again when the requirements change.
 .venv/core: pyproject.toml ci/constraints.txt | .venv/bin/python
-	$(PIP) -e .
+	@echo "Installing Sidestep into .venv; this takes about a minute."
+	@$(PIP) -e .
 	@touch $@
 
 .venv/dev: pyproject.toml ci/constraints.txt | .venv/bin/python
-	$(PIP) -e '.[dev]'
+	@echo "Installing Sidestep and its development tools into .venv; this takes about two minutes."
+	@$(PIP) -e '.[dev]'
 	@touch $@ .venv/core
 
 install: .venv/dev

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.thinking import Thinking
+from sidestep.sids.semantic_ids import SemanticIds
 from small_world import SIZES, make, make_batch, make_sids, small
 
 
@@ -212,3 +213,25 @@ def test_relative_buckets_equal_t5s() -> None:
 def test_sizes_follow_the_recipe() -> None:
     model = EncoderDecoder(make_sids(), small(width=32))
     assert model.code_embedding.weight.shape == (sum(SIZES), 32)
+
+
+@pytest.mark.parametrize("width", [16, 4])  # wider and narrower than the codewords' 8
+def test_embeddings_start_as_the_codewords_turned(width: int) -> None:
+    sids = make_sids()
+    model = EncoderDecoder(sids, small(width=width, start="codebook"))
+    for level, codebook in enumerate(sids.codebooks):
+        embeddings = model.embeddings(level).detach()
+        assert float(embeddings.square().mean()) == pytest.approx(1 / width, rel=1e-4)
+        if width > codebook.shape[1]:
+            words = torch.from_numpy(codebook - codebook.mean(0))
+            cosines = torch.nn.functional.normalize(words, dim=1) @ torch.nn.functional.normalize(words, dim=1).T
+            turned = torch.nn.functional.normalize(embeddings, dim=1)
+            torch.testing.assert_close(turned @ turned.T, cosines, atol=1e-5, rtol=0)
+
+
+def test_equal_codewords_leave_the_random_start() -> None:
+    sids = make_sids()
+    same = SemanticIds(sids.codes, sids.codebook_sizes, [codebook * 0 for codebook in sids.codebooks], sids.clusters)
+    weights = EncoderDecoder(same, small()).code_embedding.weight
+    assert weights.isfinite().all()
+    assert weights.std() > 0.1

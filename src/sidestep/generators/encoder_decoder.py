@@ -23,6 +23,8 @@ class GeneratorConfig(Section):
         is the paper's T5, with one target per history.
     history: "codes" encodes one position per code as the paper does, "items" one per item, its codes projected
         together, which is L times shorter.
+    start: "codebook" starts each code's embedding as its codeword, turned at random into the model's width, so that
+        like codes are alike from the first step; "random" starts them unrelated, as TIGER does.
     """
 
     width: int = Field(128, ge=1)
@@ -35,6 +37,7 @@ class GeneratorConfig(Section):
     max_history: int = Field(20, ge=1)
     encoder: Literal["causal", "bidirectional"] = "causal"
     history: Literal["items", "codes"] = "items"
+    start: Literal["codebook", "random"] = "codebook"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class EncoderDecoder(nn.Module):
         shape = (config.width, config.num_heads, config.head_width, config.inner)
         self.code_embedding = nn.Embedding(len(self.vocabulary), config.width)
         nn.init.normal_(self.code_embedding.weight, std=config.width**-0.5)
+        if config.start == "codebook":
+            self._start_from(sids)
         self.begin = nn.Parameter(torch.randn(config.width))  # e_0
         if config.history == "items":
             self.item_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
@@ -99,6 +104,17 @@ class EncoderDecoder(nn.Module):
         causal = config.encoder == "causal"
         self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal)
         self.decoder = Decoder(*shape, config.decoder_layers, config.dropout)
+
+    @torch.no_grad()
+    def _start_from(self, sids: SemanticIds) -> None:
+        """Embeddings that keep the angles between a level's centred codewords, at the size of random ones."""
+        for level, codebook in enumerate(sids.codebooks):
+            words = torch.from_numpy(codebook)
+            words = words - words.mean(dim=0)
+            turned = words @ nn.init.orthogonal_(torch.empty(words.shape[1], self.config.width))
+            size = turned.square().mean().sqrt()
+            if size > 0:  # a single codeword, or many equal ones, say nothing
+                self.embeddings(level).copy_(turned / (size * self.config.width**0.5))
 
     @property
     def num_levels(self) -> int:

@@ -202,6 +202,6 @@ def _require_trackers(names: Sequence[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise MissingExtraError(
-                f"train.log_with names {name!r}, which is not installed; pip install \"sidestep[{name}]\", or leave it "
+                f'train.log_with names {name!r}, which is not installed; pip install "sidestep[{name}]", or leave it '
                 "out: log.jsonl is written in any case"
             )
