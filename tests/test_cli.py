@@ -258,6 +258,17 @@ def test_a_file_where_the_run_folder_should_be_is_refused(tmp_path: Path) -> Non
     assert (tmp_path / "run").read_text() == "a file"
 
 
+def test_a_folder_is_not_written_as_a_file(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user_id,item_id\na,b\n")
+    for words in (
+        ("recommend", finished, "--user", "u01"),
+        ("report", finished),
+        ("init", "--interactions", tmp_path / "log.csv", "--force"),
+    ):
+        assert "is a folder; expected the name of a file to write" in refuse(*words, "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_unknown_verbs_and_options_end_with_code_2() -> None:
     assert sidestep("runn").code == sidestep("run").code == sidestep("methods", "--jsn").code == 2
 

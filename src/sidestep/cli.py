@@ -73,6 +73,12 @@ def _show(as_json: bool, value: Any, text: str) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text, flush=True)
 
 
+def _check_file(out: Path | None) -> None:
+    """Before any work is done: a folder cannot be written as a file."""
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {str(out)!r} is a folder; expected the name of a file to write")
+
+
 def _open(recipe: str, overrides: list[str] | None, out: Path | None, force: bool) -> "Run":
     from sidestep.pipeline.run import RECIPE, Run
     from sidestep.recipes import read
@@ -191,6 +197,7 @@ def recommend(
     from sidestep.pipeline.world import load
     from sidestep.report.terminal import answers_text
 
+    _check_file(out)
     question = ask.read_question(history, user, histories, all_users)
     answers = ask.answer(load(folder), question, k=k, explain=explain, unknown=unknown)
     if out is not None:
@@ -207,6 +214,7 @@ def report(
     """One self-contained HTML page: metrics, losses, codes, clusters, example users with their thoughts."""
     from sidestep.report.page import write_report
 
+    _check_file(out)
     print(write_report(folder, out))
 
 
@@ -221,6 +229,7 @@ def init(
     from sidestep.artifact import write_text
     from sidestep.data.inspect import inspect, recipe
 
+    _check_file(out)
     if out.exists() and not force:
         raise ConfigError(f"{str(out)!r} exists; choose another --out, or overwrite it with --force")
     findings = inspect(interactions, items)

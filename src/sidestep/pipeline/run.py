@@ -7,7 +7,7 @@ train/ tokenizer-train/     checkpoint and log.jsonl while and after training
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,13 @@ from sidestep.errors import ArtifactError, did_you_mean
 from sidestep.methods import Recipe
 
 RECIPE = "recipe.json"
+INPUTS = "inputs"
+"""Where a stage's manifest keeps the hashes of the user's files that it read."""
+
+
+def inputs(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """The part of a manifest's `meta` that remembers files from outside the run folder, so that a change is noticed."""
+    return {INPUTS: {str(path.resolve()): artifact.file_hash(path) for path in paths}}
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,14 @@ class Run:
             if self.force:
                 return False
             raise
-        if manifest.config == dict(settings) and manifest.parents == dict(parents):
-            return True
-        if self.force:
-            return False
-        changed = _changes(manifest.config, dict(settings)) or ["an earlier stage was made again"]
+        changed = _changes(manifest.config, dict(settings))
+        if not changed and manifest.parents != dict(parents):
+            changed = ["an earlier stage was made again"]
+        changed += [
+            f"{path!r} was changed since" for path, old in manifest.meta.get(INPUTS, {}).items() if _new(path, old)
+        ]
+        if not changed or self.force:
+            return not changed
         raise ArtifactError(
             f"{str(self.path(name))!r} was made from another configuration ({'; '.join(changed[:3])}); choose another "
             "run folder, or add --force to make it again"
@@ -100,6 +110,11 @@ class Run:
             shutil.rmtree(folder)
         artifact.write_json(path, origin)
         return folder
+
+
+def _new(path: str, old: str) -> bool:
+    """Whether a file has other content now. One that is gone is missed by nobody: what was made of it is here."""
+    return Path(path).is_file() and artifact.file_hash(Path(path)) != old
 
 
 def _read(path: Path) -> Recipe:

@@ -20,7 +20,7 @@ from sidestep.evaluation import codebooks
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
 from sidestep.methods import METHODS, Recipe
-from sidestep.pipeline.run import Run
+from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
 from sidestep.sids import tokenizer
@@ -42,8 +42,9 @@ def prepare(run: Run, say: Say) -> None:
     catalog, interactions = dataset.catalog, dataset.interactions
     parts = split(interactions, run.recipe.split)  # refuses a log that cannot be divided before anything is written
     run.keep_recipe()
-    catalog.save(run.path("catalog"), config=settings)
-    interactions.save(run.path("interactions"), config=settings)
+    meta = inputs(dataset.files)
+    catalog.save(run.path("catalog"), config=settings, meta=meta)
+    interactions.save(run.path("interactions"), config=settings, meta=meta)
     for note in dataset.notes:
         say(note)
     say(f"{interactions.num_users:,} users, {len(catalog):,} items, {len(interactions):,} interactions")
@@ -65,7 +66,8 @@ def embed(run: Run, say: Say) -> None:
             world.catalog, recipe.embed, world.split.train, recipe.seed, folder=recipe.data.path,
             progress=lambda done, total: shown.update(done),
         )  # fmt: skip
-    vectors.save(run.path("vectors"), config=settings, parents=parents)
+    read = text.vectors_file(recipe.embed, recipe.data.path)
+    vectors.save(run.path("vectors"), config=settings, parents=parents, meta=inputs([read] if read else []))
     say(f"vectors: {len(vectors):,} x {vectors.width}")
 
 

@@ -58,6 +58,17 @@ class EmbedConfig(Section):
         return self
 
 
+def vectors_file(config: EmbedConfig, folder: Path) -> Path | None:
+    """The user's file of vectors: `config.path` beside the data, or else in the working directory; None without one.
+
+    folder: where the data lies; a file stands for the folder it lies in.
+    """
+    if config.path is None:
+        return None
+    beside = (folder.parent if folder.is_file() else folder) / config.path
+    return beside if beside.is_file() else config.path
+
+
 def embed(
     catalog: Catalog,
     config: EmbedConfig,
@@ -80,9 +91,9 @@ def embed(
     """
     kind = chosen_kind(catalog, config)
     if kind == "file":
-        assert config.path is not None
-        beside = (folder.parent if folder.is_file() else folder) / config.path
-        return read_vectors(beside if beside.is_file() else config.path, catalog, config.tensor)
+        path = vectors_file(config, folder)
+        assert path is not None
+        return read_vectors(path, catalog, config.tensor)
     if kind == "behaviour":
         return spectral_vectors(cooccurrence(train, len(catalog), GraphConfig()), config.width, seed)
     texts = [text[: config.max_chars].strip() for text in catalog.texts or []]

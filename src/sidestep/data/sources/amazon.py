@@ -62,9 +62,9 @@ def read_amazon(config: DataConfig) -> Tables:
         ]
     )
     if meta is None:
-        return Tables(log, None, [f"no meta_* file beside {reviews.name}: the items have no text"])
+        return Tables(log, None, [f"no meta_* file beside {reviews.name}: the items have no text"], (reviews,))
     wanted = None if config.items_without_interactions == "keep" else set(log[ITEM_KEY].unique().to_list())
-    return Tables(log, read_meta(meta, layout.item, wanted))
+    return Tables(log, read_meta(meta, layout.item, wanted), files=(reviews, meta))
 
 
 def locate(config: DataConfig) -> tuple[Path, Path | None]:

@@ -1,6 +1,7 @@
 """The one road from any source's tables to a catalogue and a log."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,21 +25,23 @@ class Tables:
     log: one row per interaction in the file's order: `user_id` and `item_key` (strings), `order` (a number) and
         `time` (int64 milliseconds, null where unknown) where the source has them.
     items: `item_key`, `item_id` (strings) and metadata, or None when the source describes no items.
-    notes: what the user should hear about the reading.
+    notes: what the user should hear about the reading. files: what was read.
     """
 
     log: pl.DataFrame
     items: pl.DataFrame | None
     notes: list[str] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A catalogue, a log on its items, and what the user should hear about how they were made."""
+    """A catalogue, a log on its items, what the user should hear about how they were made, and out of which files."""
 
     catalog: Catalog
     interactions: Interactions
     notes: list[str] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
 
 def assemble(tables: Tables, config: DataConfig, seed: int) -> Dataset:
@@ -63,7 +66,7 @@ def assemble(tables: Tables, config: DataConfig, seed: int) -> Dataset:
     if ITEM_KEY in items.columns and items[ITEM_KEY].equals(items[ITEM_ID]):
         items = items.drop(ITEM_KEY)
     catalog = Catalog(add_text(items, config.text_fields if tables.items is not None else []))
-    return Dataset(catalog, _sorted(log, items_of_rows, config, seed, notes), notes)
+    return Dataset(catalog, _sorted(log, items_of_rows, config, seed, notes), notes, tables.files)
 
 
 def first_seen(values: pl.Series) -> tuple[Ints, pl.Series]:

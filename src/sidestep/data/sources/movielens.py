@@ -31,10 +31,12 @@ def read_movielens(config: DataConfig) -> Tables:
     folder = config.path.parent if config.path.is_file() else config.path
     for ratings, movies, read_ratings, read_movies in LAYOUTS:
         if (folder / ratings).is_file():
-            raw = read_ratings(folder / ratings)
-            films = read_movies(folder / movies) if (folder / movies).is_file() else None
-            notes = [] if films is not None else [f"no {movies} beside {ratings}: the items have no text"]
-            return Tables(_log(raw, folder / ratings), None if films is None else _items(films), notes)
+            log = _log(read_ratings(folder / ratings), folder / ratings)
+            if not (folder / movies).is_file():
+                note = f"no {movies} beside {ratings}: the items have no text"
+                return Tables(log, None, [note], (folder / ratings,))
+            films = _items(read_movies(folder / movies))
+            return Tables(log, films, files=(folder / ratings, folder / movies))
     expected = ", ".join(layout[0] for layout in LAYOUTS)
     raise DataError(f"No MovieLens ratings in {str(folder)!r} (data.path); expected one of {expected}")
 

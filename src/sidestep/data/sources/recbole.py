@@ -34,12 +34,12 @@ def read_recbole(config: DataConfig) -> Tables:
     log = table.canonical_log(raw, config, path, notes)
     item_file = path.with_suffix(".item") if config.items is None else path.parent / config.items
     if config.items is None and not item_file.is_file():
-        return Tables(log, None, [*notes, f"no {item_file.name} beside {path.name}: the items have no text"])
+        return Tables(log, None, [*notes, f"no {item_file.name} beside {path.name}: the items have no text"], (path,))
     items = _read_atomic(item_file)
     key, public = table.item_columns(config)
     files.require(item_file, items.columns, key, "item_key")
     files.require(item_file, items.columns, public, "item_id")
-    return Tables(log, table.canonical_item_columns(items, key, public, item_file), notes)
+    return Tables(log, table.canonical_item_columns(items, key, public, item_file), notes, (path, item_file))
 
 
 def _inter_file(config: DataConfig) -> Path:

@@ -29,8 +29,10 @@ def read_table(config: DataConfig) -> Tables:
     raw = files.read_columns(path, list(dict.fromkeys(name for name in wanted.values() if name is not None)))
     notes: list[str] = []
     log = canonical_log(raw, config, path, notes)
-    items = None if config.items is None else canonical_items(folder / config.items, config)
-    return Tables(log, items, notes)
+    if config.items is None:
+        return Tables(log, None, notes, (path,))
+    items = folder / config.items
+    return Tables(log, canonical_items(items, config), notes, (path, items))
 
 
 def canonical_log(raw: pl.DataFrame, config: DataConfig, path: Path, notes: list[str]) -> pl.DataFrame:
