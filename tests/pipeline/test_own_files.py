@@ -195,3 +195,14 @@ def test_interactions_alone_are_enough(shop: Path, tmp_path: Path) -> None:
     recipe.write_text(RECIPE.format(path=shop) + 'interactions = "log.csv"\n')
     done = succeed("run", recipe, *MODEL, "--out", tmp_path / "run", "--json")
     assert {row["method"] for row in json.loads(done.out)["rows"]} == {"popularity", "item-knn", "s2gr"}
+
+
+def test_files_that_changed_since_they_were_read_are_noticed(recipe: Path, shop: Path, tmp_path: Path) -> None:
+    words = ("prepare", recipe, *MODEL, "--out", tmp_path / "run")
+    succeed(*words)
+    before = snapshot(tmp_path / "run")
+    with (shop / "log.csv").open("a") as file:
+        file.write("000,0001,1800000000\n")
+    assert "log.csv' was changed since" in refuse(*words)
+    assert snapshot(tmp_path / "run") == before
+    assert f"{USERS * LENGTH + 1} interactions" in succeed(*words, "--force").err

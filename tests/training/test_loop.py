@@ -1,5 +1,8 @@
 """Laws of the loop: resumed equals uninterrupted bit for bit, the best weights are kept, schedules by hand."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,3 +148,32 @@ def test_decay_falls_on_matrices_only() -> None:
     assert [group["weight_decay"] for group in groups] == [CONFIG.weight_decay, 0.0]
     assert all(p.ndim >= 2 for p in groups[0]["params"])
     assert all(p.ndim < 2 for p in groups[1]["params"])
+
+
+def test_trackers_get_the_same_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    config = TrainConfig.model_validate({**CONFIG.model_dump(), "log_with": ("tensorboard",)})
+    fit(model(), objective, Data(), config, seed=0, folder=tmp_path)
+    assert list((tmp_path / "sidestep").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """Each takes half of the batches, and both end with the same weights."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from pathlib import Path\n"
+        "from test_loop import CONFIG, Data, fit, model, objective\n"
+        "net = model(); net[2] = __import__('torch').nn.Identity()  # each process would see its own batch statistics\n"
+        "result = fit(net, objective, Data(), CONFIG, seed=0, folder=Path(sys.argv[1]))\n"
+        "print('ended', result.steps, float(sum(p.detach().double().sum() for p in net.parameters())))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29555"]
+    command += [str(script), str(tmp_path / "out"), str(Path(__file__).parent)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=True)
+    ends = [line for line in done.stdout.splitlines() if line.startswith("ended")]
+    assert len(ends) == 2
+    assert ends[0] == ends[1]
+    assert ends[0].split()[1] == str(CONFIG.epochs * 4)
