@@ -120,7 +120,7 @@ def test_interleaved_thoughts_equal_recomputing_the_whole_sequence() -> None:
     encoded, per_item = model.encode(batch)
     seen = first_positions(batch.visible * per_item, encoded.shape[1])
     memory = model.decoder.remember(encoded, seen)
-    inputs = [model.begin.expand(len(batch), -1)]
+    inputs = [model.begin + encoded[torch.arange(len(batch)), batch.lengths - 1]]
     for level in range(3):
         run = torch.stack(inputs, 1)[:, None]
         thought = model.decoder(run, memory, Cache())[0][:, 0, -1] + model.thought_position[level]

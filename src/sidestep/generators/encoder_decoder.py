@@ -20,7 +20,9 @@ class GeneratorConfig(Section):
     """The shape of a generator. The defaults are TIGER's, but for the history.
 
     encoder: "causal" looks back only, so that one encoded history serves every position as a target; "bidirectional"
-        is the paper's T5, with one target per history.
+        is the paper's T5, with one target per history. A causal position cannot know that it is the last one a target
+        sees, and cross-attention has no positions, so there the decoder's first input is e_0 plus the state of that
+        last position; in the paper's mode it is e_0 alone.
     history: "codes" encodes one position per code as the paper does, "items" one per item, its codes projected
         together, which is L times shorter.
     start: "codebook" starts each code's embedding as its codeword, turned at random into the model's width, so that
@@ -61,10 +63,12 @@ class Prediction:
 class DecodingState:
     """Where a search stands, W beams to each user.
 
-    level: the level whose code comes next. thoughts: the thought before each code so far, `[B, W, D]` each.
+    begin: the decoder's first input. level: the level whose code comes next. thoughts: the thought before each code so
+    far, `[B, W, D]` each.
     """
 
     memory: Memory
+    begin: Float[Tensor, "B 1 1 D"]
     cache: Cache = field(default_factory=Cache)
     level: int = 0
     thoughts: tuple[Float[Tensor, "B W D"], ...] = ()
@@ -157,7 +161,7 @@ class EncoderDecoder(nn.Module):
         seen: Bool[Tensor, "B P M"],
     ) -> Prediction:
         """All levels in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
-        x = torch.cat([self._begin(*asked.shape), self.read(tokens[:, :, :-1])], dim=2)
+        x = torch.cat([self._begin(encoded, seen), self.read(tokens[:, :, :-1])], dim=2)
         hidden, _ = self.decoder(x, self.decoder.remember(encoded, seen), Cache())
         return self._prediction(hidden[asked], tokens[asked], asked)
 
@@ -165,7 +169,7 @@ class EncoderDecoder(nn.Module):
         """Encode the histories once, for any number of beams."""
         encoded, per_item = self.encode(batch)
         seen = first_positions(batch.lengths[:, None] * per_item, encoded.shape[1])
-        return DecodingState(self.decoder.remember(encoded, seen))
+        return DecodingState(self.decoder.remember(encoded, seen), self._begin(encoded, seen))
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
@@ -176,13 +180,17 @@ class EncoderDecoder(nn.Module):
         hidden, cache = self.decoder(self._last(state, codes), state.memory, state.cache)
         return self._log_probs(state.level, hidden), replace(state, cache=cache, level=state.level + 1)
 
-    def _begin(self, batch: int, rows: int) -> Float[Tensor, "B Q 1 D"]:
-        return self.begin.expand(batch, rows, 1, -1)
+    def _begin(self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"]) -> Float[Tensor, "B Q 1 D"]:
+        """The decoder's first input for every target."""
+        if self.config.encoder == "bidirectional":
+            return self.begin.expand(*seen.shape[:2], 1, -1)
+        last = (seen.sum(dim=2, keepdim=True) - 1).clamp(min=0)
+        return self.begin + encoded.gather(1, last.expand(-1, -1, encoded.shape[2]))[:, :, None]
 
     def _last(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W 1 D"]:
         """The embedding of the token each beam said last."""
         if codes is None:
-            return self._begin(len(state.memory.mask), 1)
+            return state.begin
         return self.read(codes + self.vocabulary.firsts[state.level - 1])[:, :, None]
 
     def _logits(self, level: int, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows K"]:

@@ -67,7 +67,7 @@ class Thinking(EncoderDecoder):
     ) -> Prediction:
         if not self.thinking.thoughts:
             return super().decode(tokens, asked, encoded, seen)
-        begin = self._begin(*asked.shape)
+        begin = self._begin(encoded, seen)
         memory, cache = self.decoder.remember(encoded, seen), Cache()
         said = self.read(tokens)
         x = begin
