@@ -153,7 +153,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         if folder.exists():
             old = staging.with_name(staging.name + ".old")
             folder.rename(old)
-            staging.rename(folder)
+            try:
+                staging.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
             shutil.rmtree(old)
         else:
             staging.rename(folder)

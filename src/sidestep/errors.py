@@ -28,6 +28,10 @@ class ArtifactError(SidestepError):
     """A saved noun is missing, altered, of another kind, or made by another configuration."""
 
 
+class TrainingError(SidestepError):
+    """Training went where it cannot come back from."""
+
+
 class MissingExtraError(SidestepError):
     """An optional library is not installed."""
 

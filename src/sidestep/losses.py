@@ -82,11 +82,17 @@ def centroids(embeddings: Float[Tensor, "K D"], clusters: Int[Tensor, " K"]) -> 
     return (members.T @ embeddings.detach()) / members.sum(0)[:, None]
 
 
+def cosines(a: Float[Tensor, "*n D"], b: Float[Tensor, "m D"]) -> Float[Tensor, "*n m"]:
+    """Every cosine between two sets of vectors, in full precision under autocast too: a small tau magnifies errors."""
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T
+
+
 def cluster_logits(
     thoughts: Float[Tensor, "*n D"], centroids: Float[Tensor, "C D"], tau: float
 ) -> Float[Tensor, "*n C"]:
     """Sim(t, c_k) / tau with cosine similarity: what eq. 18 takes the softmax of."""
-    return F.normalize(thoughts, dim=-1) @ F.normalize(centroids, dim=-1).T / tau
+    return cosines(thoughts, centroids) / tau
 
 
 def align(
@@ -106,7 +112,7 @@ def info_nce(
 
     barred: True where column j is no negative of row i: the same item again, or the same user's other targets.
     """
-    similarity = F.normalize(interest, dim=-1) @ F.normalize(items, dim=-1).T / tau
+    similarity = cosines(interest, items) / tau
     return F.cross_entropy(similarity.masked_fill(barred, -torch.inf), torch.arange(len(items), device=items.device))
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from sidestep import objectives
@@ -28,14 +28,22 @@ class EvaluateConfig(Section):
     """How a model is searched and judged.
 
     num_beams: beams at test; raised to k where it is below. valid_beams, valid_users: the same for the validation
-        that picks the epoch, on one fixed sample of users. k: length of the ranked lists. batch_size: users at once.
+        that picks the epoch, on one fixed sample of users. k: length of the ranked lists. at: the K of the metrics
+        that are shown, none above k. batch_size: users at once.
     """
 
     num_beams: int = Field(50, ge=1)
     valid_beams: int = Field(20, ge=1)
     valid_users: int = Field(2000, ge=1)
     k: int = Field(20, ge=10)
+    at: tuple[Annotated[int, Field(ge=1)], ...] = Field((5, 10), min_length=1)
     batch_size: int = Field(128, ge=1)
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> "EvaluateConfig":
+        if max(self.at) > self.k:
+            raise ValueError(f"at = {max(self.at)} asks for more than the k = {self.k} items that are ranked; raise k")
+        return self
 
 
 class Recipe(Section):
@@ -59,6 +67,15 @@ class Recipe(Section):
         if name not in METHODS:
             raise ValueError(f"there is no such method{did_you_mean(name, METHODS)}; `sidestep methods` lists them")
         return name
+
+    @model_validator(mode="after")
+    def _thoughts_to_teach(self) -> "Recipe":
+        if METHODS[self.method].objective is _s2gr and not self.thinking.thoughts:
+            raise ValueError(
+                f"thinking.thoughts = false leaves method {self.method!r} nothing to supervise; "
+                "use method = 's2gr-no-reason'"
+            )
+        return self
 
 
 Build = Callable[[SemanticIds, Recipe], nn.Module]

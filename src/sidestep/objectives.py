@@ -53,8 +53,9 @@ def s2gr(model: nn.Module, batch: SequenceBatch, thinking: ThinkingConfig, clust
     recommend = losses.recommend(prediction.logits, prediction.codes)
     align, accuracy = [], []
     for level, embeddings in enumerate(prediction.embeddings):
-        target = clusters[level][prediction.codes[:, level]]
-        centroids = losses.centroids(embeddings, clusters[level])
+        cluster = clusters[level].to(embeddings.device)
+        target = cluster[prediction.codes[:, level]]
+        centroids = losses.centroids(embeddings, cluster)
         align.append(losses.align(thoughts[:, level], centroids, target, thinking.tau))
         with torch.no_grad():
             named = losses.cluster_logits(thoughts[:, level], centroids, thinking.tau).argmax(-1)

@@ -31,6 +31,7 @@ def assert_nothing_held_out_is_seen(divided: Split) -> None:
 @settings(max_examples=50, deadline=None)
 @given(LENGTHS)
 def test_leave_one_out_holds_out_the_last_two_of_everyone_with_three(lengths: list[int]) -> None:
+    lengths = [*lengths, 4]
     log = numbered_log(lengths)
     divided = split(log, SplitConfig())
     long_enough = [user for user, length in enumerate(lengths) if length >= 3]
@@ -47,7 +48,7 @@ def test_leave_one_out_holds_out_the_last_two_of_everyone_with_three(lengths: li
 @settings(max_examples=50, deadline=None)
 @given(LENGTHS)
 def test_a_case_is_asked_with_all_that_came_before_it(lengths: list[int]) -> None:
-    log = numbered_log(lengths)
+    log = numbered_log([*lengths, 4])
     for cases in (split(log, SplitConfig()).valid, split(log, SplitConfig()).test):
         for case in range(len(cases)):
             whole = log.history(int(cases.users[case])).tolist()
@@ -59,7 +60,7 @@ def test_a_case_is_asked_with_all_that_came_before_it(lengths: list[int]) -> Non
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.one_of(st.integers(0, 299), st.just(NO_TIME)), max_size=8), min_size=3, max_size=8))
 def test_a_global_split_trains_on_nothing_at_or_after_its_boundary(moments: list[list[int]]) -> None:
-    histories = [sorted(history) for history in moments] + [[10, 110, 210]]
+    histories = [sorted(history) for history in moments] + [[10, 20, 110, 210]]
     log = numbered_log([len(history) for history in histories], [time for history in histories for time in history])
     divided = split(log, GLOBAL)
     assert log.times is not None
@@ -78,6 +79,13 @@ def test_untimed_interactions_behind_a_held_out_one_are_not_trained_on() -> None
     times = [NO_TIME, 10, 110, NO_TIME, 210, NO_TIME, 20, 120, 220]
     divided = split(numbered_log([6, 3], times), GLOBAL)
     assert divided.train.items.tolist() == [0, 1, 6]
+
+
+def test_a_validation_history_holds_no_test_target_where_positions_contradict_times() -> None:
+    times = [5, 10, 210, 110, 10, 20, 120, 220]
+    divided = split(numbered_log([4, 4], times), GLOBAL)
+    assert divided.valid.users.tolist() == [1]
+    assert divided.test.targets.tolist() == [2, 7]
 
 
 def test_a_global_split_without_boundaries_cuts_at_the_80th_and_90th_percentile() -> None:
@@ -116,7 +124,8 @@ def test_taken_cases_stay_the_same_questions() -> None:
     ("log", "config", "message"),
     [
         (numbered_log([0]), SplitConfig(), "holds no interactions"),
-        (numbered_log([2, 1]), SplitConfig(), "longest history has 2 interactions, at least 3"),
+        (numbered_log([2, 1]), SplitConfig(), "longest history has 2 interactions; 3 hold"),
+        (numbered_log([3, 3]), SplitConfig(), "two interactions to train on .* longest history has 3"),
         (numbered_log([4]), GLOBAL, "this log has none"),
         (numbered_log([4], [1, 2, 3, 4], absolute=False), GLOBAL, "compared between users"),
         (numbered_log([3], [NO_TIME] * 3), GLOBAL, "every time in this log is empty"),

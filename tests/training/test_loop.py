@@ -1,16 +1,19 @@
 """Laws of the loop: resumed equals uninterrupted bit for bit, the best weights are kept, schedules by hand."""
 
+import math
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sidestep.errors import ArtifactError
+from sidestep import artifact
+from sidestep.errors import ArtifactError, TrainingError
 from sidestep.training.loop import Hooks, Result, fit
 from sidestep.training.optim import TrainConfig, learning_rate
 
@@ -177,3 +180,15 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     assert len(ends) == 2
     assert ends[0] == ends[1]
     assert ends[0].split()[1] == str(CONFIG.epochs * 4)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    def diverges(net: nn.Module, batch: Rows) -> dict[str, Tensor]:
+        calls.append(1)
+        return {"total": objective(net, batch)["total"] * (math.nan if len(calls) > 10 else 1)}
+
+    calls: list[int] = []
+    with pytest.raises(TrainingError, match="loss became nan in step 11"):
+        fit(model(), diverges, Data(), CONFIG, seed=0, folder=tmp_path)
+    saved = artifact.load(tmp_path / "checkpoint", "checkpoint")
+    assert all(np.isfinite(value).all() for value in saved.tensors.values())

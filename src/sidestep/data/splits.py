@@ -101,7 +101,7 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
         if len(long_enough) == 0:
             raise DataError(
                 f"No user is long enough for leave-one-out: the longest history has {interactions.lengths.max()} "
-                "interactions, at least 3 are needed (training, validation, test)"
+                "interactions; 3 hold a user out (training, validation, test), and 4 give something to train on"
             )
         last = interactions.offsets[long_enough + 1] - 1
         valid, test = Cases(interactions, long_enough, last - 1), Cases(interactions, long_enough, last)
@@ -112,9 +112,10 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
         assert interactions.times is not None
         late = interactions.times >= valid_from
         keep = ~(late | _after_any(late, interactions))  # untimed rows behind a held-out one belong to its future
-        in_valid = (interactions.times >= valid_from) & (interactions.times < test_from)
+        tested = interactions.times >= test_from
+        in_valid = late & ~tested & ~_after_any(tested, interactions)  # where positions contradict times
         valid = _first_per_user(interactions, rows[in_valid], owners)
-        test = _first_per_user(interactions, rows[interactions.times >= test_from], owners)
+        test = _first_per_user(interactions, rows[tested], owners)
         if min(len(valid), len(test)) == 0 or not keep.any():
             raise DataError(
                 f"The global-time split at {valid_from} and {test_from} ms leaves {int(keep.sum())} interactions to "
@@ -123,6 +124,11 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
             )
     kept = interactions.take(keep)
     train = TrainingInteractions(kept.user_ids, kept.offsets, kept.items, kept.times, kept.absolute_times)
+    if train.lengths.max() < 2:
+        raise DataError(
+            "Nobody has two interactions to train on once validation and test are held out: the longest history has "
+            f"{interactions.lengths.max()}; at least one user needs 4 (or, split by time, 2 before split.valid_from)"
+        )
     short = interactions.num_users - len(np.union1d(valid.users, test.users))
     return Split(train, valid, test, short)
 

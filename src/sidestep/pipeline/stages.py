@@ -4,6 +4,7 @@ Each reads the artifacts before it, calls the rooms, and writes its own. A stage
 left alone, so a run goes on where it stopped.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from sidestep import artifact, objectives
 from sidestep.data import sources
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import split
+from sidestep.errors import ConfigError
 from sidestep.evaluation import codebooks
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
@@ -56,7 +58,7 @@ def prepare(run: Run, say: Say) -> None:
 def embed(run: Run, say: Say) -> None:
     """Vectors for the items: the user's own, from text, or from behaviour."""
     recipe = run.recipe
-    settings = recipe.model_dump(mode="json", include={"embed", "split", "seed"})
+    settings = recipe.model_dump(mode="json", include={"embed", "graph", "split", "seed"})
     parents = {name: run.digest(name) for name in ("catalog", "interactions")}
     if run.done("vectors", settings, parents):
         return
@@ -64,7 +66,7 @@ def embed(run: Run, say: Say) -> None:
     with meter("embed", len(world.catalog)) as shown:
         vectors = text.embed(
             world.catalog, recipe.embed, world.split.train, recipe.seed, folder=recipe.data.path,
-            progress=lambda done, total: shown.update(done),
+            progress=lambda done, total: shown.update(done), graph=recipe.graph,
         )  # fmt: skip
     read = text.vectors_file(recipe.embed, recipe.data.path)
     vectors.save(run.path("vectors"), config=settings, parents=parents, meta=inputs([read] if read else []))
@@ -146,7 +148,16 @@ STAGES: dict[str, Callable[[Run, Say], None]] = {
 
 
 def run_until(run: Run, last: str, say: Say) -> None:
-    """Every stage up to and with `last`, skipping what is done."""
+    """Every stage up to and with `last`, skipping what is done.
+
+    Raises:
+        ConfigError: several processes, and not only training is left to do.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (last == "train" and artifact.exists(run.path("sids"))):
+        raise ConfigError(
+            "Several processes can train one model, but the stages before would write over each other; run "
+            "`sidestep tokenize` in one process first, then `sidestep train` in several"
+        )
     for name, stage in STAGES.items():
         stage(run, say)
         if name == last:
@@ -185,12 +196,20 @@ def _validate(world: World, model: nn.Module) -> float:
 
 def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:
     """Thoughts that name clusters no better than chance after some epochs teach the codes nothing."""
-    for level, num_clusters in enumerate(world.sids.num_clusters):
+    if row["epoch"] < 3:
+        return
+    for level, cluster in enumerate(world.sids.clusters):
         accuracy = row.get(f"thought_accuracy_{level + 1}")
-        if accuracy is not None and row["epoch"] == 4 and accuracy < 1.5 / num_clusters:
-            say(f"warning: thoughts at level {level + 1} are at chance ({accuracy:.3f} of 1/{num_clusters})")
+        shares = np.bincount(cluster[world.sids.codes[:, level]], weights=world.popularity)
+        chance = shares.max() / shares.sum()  # of always naming the largest cluster
+        if accuracy is not None and len(shares) > 1 and accuracy <= chance:
+            say(
+                f"warning: thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}"
+            )
 
 
 def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:
+    if os.environ.get("RANK", "0") != "0":  # all processes hold the same weights, the first one writes them
+        return
     tensors = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
     artifact.save(run.path(name), "weights", tensors=tensors, config=settings, parents=parents)

@@ -81,6 +81,7 @@ class World:
                 "the run folder now holds; train it again with --force"
             )
         model = METHODS[recipe.method].build(self.sids, recipe)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
         return self.generative(model, recipe.evaluate.num_beams)
 

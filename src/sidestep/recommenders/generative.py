@@ -34,8 +34,9 @@ class GenerativeRecommender:
     def __init__(self, model: nn.Module, sids: SemanticIds, popularity: Ints, max_history: int, num_beams: int) -> None:
         self.model = model.eval()
         self.max_history, self.num_beams = max_history, num_beams
+        self._device = next(model.parameters()).device
         counts = torch.from_numpy(popularity)
-        self.trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, counts)
+        self.trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, counts).to(self._device)
         self._counts = counts
         self._by_popularity = counts.sort(descending=True, stable=True).indices
 
@@ -43,7 +44,7 @@ class GenerativeRecommender:
     def rank(
         self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
     ) -> Recommendations:
-        """See `Recommender.rank`. Paths are given for rows with a history."""
+        """See `Recommender.rank`. Paths are given for rows with a history. Answers are on the CPU."""
         known = batch.lengths > 0
         if known.all():
             return self._search(batch, k, barred, explain)
@@ -67,7 +68,7 @@ class GenerativeRecommender:
         return _widen(items, scores, k)
 
     def _search(self, batch: SequenceBatch, k: int, barred: ItemFilter | None, explain: bool) -> Recommendations:
-        barred = barred or ItemFilter()
+        batch, barred = batch.to(self._device), (barred or ItemFilter()).to(self._device)
         permitted = Permitted(self.trie, barred.allowed, barred.excluded)
         model = cast(Steppable[Any], self.model)
         beams = beam_search(model, batch, self.trie, permitted, max(self.num_beams, k))
@@ -79,7 +80,7 @@ class GenerativeRecommender:
         items = answers.flatten(1).gather(1, first)
         beam = order.gather(1, first // answers.shape[2])
         scores = beams.scores.gather(1, beam).masked_fill(items < 0, -torch.inf)
-        found = _widen(items, scores, k)
+        found = _widen(items.cpu(), scores.cpu(), k)
         paths = self._paths(beams, beam, items) if explain else None
         return Recommendations(found.items, found.scores, paths)
 

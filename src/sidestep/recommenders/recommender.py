@@ -47,6 +47,10 @@ class ItemFilter:
     excluded: Int[Tensor, "B E"] | None = None
     allowed: Bool[Tensor, " N"] | None = None
 
+    def to(self, device: torch.device) -> "ItemFilter":
+        moved = (None if tensor is None else tensor.to(device) for tensor in (self.excluded, self.allowed))
+        return ItemFilter(*moved)
+
     def mask(self, rows: int, num_items: int) -> Bool[Tensor, "B N"]:
         """True where an item may be answered; dense, so meant for scorers that hold `[B, N]` scores anyway."""
         allowed = torch.ones(rows, num_items + 1, dtype=torch.bool)  # the last column takes the padding

@@ -6,6 +6,7 @@ pure function of (seed, epoch), dropout is seeded from (seed, step, rank), the r
 rest is in the checkpoint.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from sidestep.errors import MissingExtraError
+from sidestep.errors import MissingExtraError, TrainingError
 from sidestep.progress import Meter, meter
 from sidestep.training import checkpoint
 from sidestep.training.log import JsonLog
@@ -94,7 +95,14 @@ class _Run:
     ) -> None:
         self.objective, self.data, self.config, self.seed, self.hooks = objective, data, config, seed, hooks
         _require_trackers(config.log_with)
-        self.accelerator = Accelerator(log_with=list(config.log_with) or None, project_dir=folder)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),  # Apple's mps lacks the double precision that k-means sums in
+            log_with=list(config.log_with) or None,
+            project_dir=folder,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=True)
+            ],  # w/o L_Think leaves psi unused
+        )
         if config.log_with:
             self.accelerator.init_trackers("sidestep")
         self.model, self.optimizer = self.accelerator.prepare(model, adamw(model, config))
@@ -130,12 +138,17 @@ class _Run:
             progress.step += 1
             for name, value in losses.items():
                 self.totals[name] = self.totals.get(name, 0.0) + float(value)
+            if not math.isfinite(self.totals["total"]):
+                raise TrainingError(
+                    f"The loss became {float(losses['total'])} in step {progress.step}; it must be finite. Lower "
+                    f"the learning rate (now {self.config.lr:g}), or clip the gradient (now at {self.config.clip:g})"
+                )
             note = f"epoch {progress.epoch + 1}, loss {self.totals['total'] / progress.batch:.4f}"
             shown.update(progress.epoch * self.steps_per_epoch + progress.batch, note + self._best_note())
             if time.monotonic() - self.saved_at > self.config.checkpoint_seconds and progress.batch < len(order):
                 self._save()
         row: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch}
-        row |= {name: total / len(order) for name, total in self.totals.items()}
+        row |= {name: self._mean(total) / len(order) for name, total in self.totals.items()}
         row["seconds"] = round(time.monotonic() - begun, 3)
         self._validate(row)
         progress.epoch, progress.batch, self.totals = progress.epoch + 1, 0, {}
@@ -146,6 +159,13 @@ class _Run:
             self.hooks.after_epoch(row)
         if progress.finished or time.monotonic() - self.saved_at > self.config.checkpoint_seconds / 4:
             self._save()
+
+    def _mean(self, value: float) -> float:
+        """The mean over processes of what each of them found."""
+        if self.accelerator.num_processes == 1:
+            return value
+        here = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.reduce(here, "mean"))
 
     def _best_note(self) -> str:
         best = self.progress.best_score
@@ -173,7 +193,7 @@ class _Run:
             return
         self.model.eval()
         with torch.no_grad():
-            score = self.hooks.score()
+            score = self._mean(self.hooks.score())  # one figure for all, so that all stop together
         row["score"] = score
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_epoch, progress.worse = score, progress.epoch, 0
@@ -187,7 +207,6 @@ class _Run:
         if self.folder is not None and self.accelerator.is_main_process:
             optimizer = self.optimizer.optimizer
             checkpoint.save(self.folder, self.bare, optimizer, self.progress, self.best, self.totals, self.identity)
-        self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
         if self.best is not None:
