@@ -78,12 +78,14 @@ def embed(
     folder: Path = Path(),
     cache: Path | None = None,
     progress: Progress | None = None,
+    graph: GraphConfig | None = None,
 ) -> ItemVectors:
     """One vector for every item.
 
     folder: where a relative `config.path` is looked for first; a file stands for the folder it lies in.
     cache: where vectors made from texts are kept; None means $SIDESTEP_CACHE, or ~/.cache/sidestep.
     progress: told how many texts are done, and of how many.
+    graph: how the co-occurrence graph is built from which vectors of behaviour are made; None takes the defaults.
 
     Raises:
         DataError: no text where one is needed, or a bad file. MissingExtraError: a model without its library.
@@ -95,7 +97,7 @@ def embed(
         assert path is not None
         return read_vectors(path, catalog, config.tensor)
     if kind == "behaviour":
-        return spectral_vectors(cooccurrence(train, len(catalog), GraphConfig()), config.width, seed)
+        return spectral_vectors(cooccurrence(train, len(catalog), graph or GraphConfig()), config.width, seed)
     texts = [text[: config.max_chars].strip() for text in catalog.texts or []]
     if not any(texts):
         raise DataError(
