@@ -64,6 +64,32 @@ def test_an_evaluation_as_json_has_a_row_for_every_method_users_and_seen(finishe
     assert "leave-one-out" in found["protocol"]
 
 
+def test_any_k_is_told_from_the_lists_that_are_ranked_already(finished: Path) -> None:
+    before = snapshot(finished)
+    rows = json.loads(succeed("evaluate", finished, "--at", "1,5,20", "--json").out)["rows"]
+    assert snapshot(finished) == before
+    default = json.loads(succeed("evaluate", finished, "--json").out)["rows"]
+    for row, usual in zip(rows, default, strict=True):
+        assert row["HR@5"] == usual["HR@5"]
+        assert row["HR@1"] == row["NDCG@1"] == row["MRR@1"] <= row["MRR@20"] <= row["NDCG@20"] <= row["HR@20"]
+        assert "HR@10" not in row
+    text = succeed("evaluate", finished, "--at", "1,5,20").out
+    for word in ("HR@1 ", "HR@20 ", "NDCG@20 ", "SID-level HR@20", "HR@20, all users"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("1,50", "Cannot tell metrics at 1, 50 from lists of 20; expected numbers from 1 to 20"),
+        ("0", "Cannot tell metrics at 0"),
+        ("ten", "Cannot read --at 'ten'; expected whole numbers with commas, as in 1,5,10"),
+    ],
+)
+def test_a_k_that_cannot_be_told_is_refused(finished: Path, at: str, message: str) -> None:
+    assert message in refuse("evaluate", finished, "--at", at)
+
+
 # --- recommend ---
 
 
@@ -105,10 +131,41 @@ def test_several_users_are_answered_in_the_order_they_are_named(finished: Path) 
 
 def test_a_file_of_histories_is_answered_line_by_line(finished: Path, item_ids: list[str], tmp_path: Path) -> None:
     path = tmp_path / "histories.jsonl"
-    path.write_text(f'["{item_ids[0]}"]\n\n[]\n')
+    path.write_text(f'["{item_ids[0]}"]\r\n\n[]\n')
     first, second = asked(finished, "--histories", path, "--k", 3)
     assert (first["by"], second["by"]) == ("model", "popularity")
     assert first["history"] == [item_ids[0]]
+
+
+def test_an_id_may_hold_whatever_is_no_line_feed(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "histories.jsonl"
+    path.write_text('["P01", "a\u2028b\x85c"]\n', encoding="utf-8")
+    (answer,) = asked(finished, "--histories", path, "--unknown", "skip")
+    assert answer["unknown"] == ["a\u2028b\x85c"]
+
+
+def answered(folder: Path, *words: object) -> list[str]:
+    entries = asked(folder, *words)[0]["recommendations"]
+    assert isinstance(entries, list)
+    return [entry["item_id"] for entry in entries]
+
+
+def test_allowed_and_denied_items_come_from_a_file_or_from_the_line(finished: Path, tmp_path: Path) -> None:
+    allow, deny = tmp_path / "allow.txt", tmp_path / "deny.txt"
+    allow.write_text("P07\nP08\n\nP11\nP40\n")
+    deny.write_text("P08\r\n")
+    by_file = answered(finished, "--history", "P11", "--allow", allow, "--deny", deny)
+    assert sorted(by_file) == ["P07", "P40"]
+    assert by_file == answered(finished, "--history", "P11", "--allow", "P07,P08,P11,P40", "--deny", '["P08"]')
+    assert sorted(answered(finished, "--history", "P11", "--allow", "P11,P40", "--keep-seen")) == ["P11", "P40"]
+    assert "Unknown item 'P1'" in refuse("recommend", finished, "--history", "P11", "--deny", "P1")
+    assert "Cannot read --allow '[' as a JSON list" in refuse("recommend", finished, "--user", "u01", "--allow", "[")
+
+
+def test_an_option_with_choices_names_them(finished: Path) -> None:
+    done = sidestep("recommend", finished, "--history", "P01", "--unknown", "ignore")
+    assert done.code == 2
+    assert "'ignore' is not one of 'error', 'skip'" in done.err
 
 
 def test_everybody_is_written_to_parquet_as_they_are_answered_one_by_one(finished: Path, tmp_path: Path) -> None:
@@ -151,7 +208,6 @@ def test_unknown_items_are_refused_with_the_nearest_id_or_skipped_and_named(fini
         (("--history", "P01", "--all-users"), "got 2"),
         (("--user", "u001"), "Unknown user 'u001': the log of 60 users has no such id; did you mean 'u01'?"),
         (("--history", "P01", "--k", "0"), "k = 0, expected at least 1"),
-        (("--history", "P01", "--unknown", "ignore"), "--unknown is 'ignore'; expected error or skip"),
         (("--history", '["P01"'), "as a JSON list"),
         (("--history", '[["P01"]]'), "expected a list of item ids"),
         (("--histories", "nowhere.jsonl"), "No such file or directory: 'nowhere.jsonl'"),
@@ -207,6 +263,22 @@ def test_comparing_a_run_with_itself_or_with_an_unevaluated_one_is_refused(finis
     assert "has not been evaluated; run sidestep evaluate" in refuse("compare", finished, unevaluated)
 
 
+def test_ranks_of_a_model_that_is_gone_are_not_compared(finished: Path, other: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(finished, tmp_path / "again")
+    succeed("train", "s2gr-planted", *WORLD, "train.lr=0.002", "--out", again, "--force")
+    for pair in ((again, other), (other, again)):
+        assert f"ranks another model than {str(again)!r} now holds; run sidestep evaluate" in refuse("compare", *pair)
+    succeed("evaluate", again, "--force")
+    succeed("compare", again, other)
+
+
+def test_runs_are_compared_at_the_k_of_their_recipes(finished: Path, other: Path, tmp_path: Path) -> None:
+    deep = shutil.copytree(finished, tmp_path / "deep")
+    succeed("run", "s2gr-planted", *WORLD, "evaluate.at=[1,20]", "--out", deep)
+    metrics = {row["metric"] for row in json.loads(succeed("compare", deep, other, "--json").out)}
+    assert metrics == {f"{name}@{k}" for name in ("HR", "NDCG", "MRR") for k in (1, 5, 10, 20)}
+
+
 # --- recipes and overrides ---
 
 
@@ -222,6 +294,7 @@ def test_comparing_a_run_with_itself_or_with_an_unevaluated_one_is_refused(finis
         (("s2gr-planted", "train.epochs=0"), "Bad value 0 for train.epochs"),
         (("s2gr-planted", "train.epochs=many"), "Bad value 'many' for train.epochs"),
         (("s2gr-planted", "train.lr=nan"), "Bad value nan for train.lr"),
+        (("s2gr-planted", "evaluate.at=[5,30]"), "Bad value for evaluate: at = 30 asks for more than the k = 20"),
         (("s2gr-planted", "method=s2grr"), "there is no such method; did you mean 's2gr'?"),
         (("s2gr-planted", "epochs"), "Cannot read the override 'epochs'; expected key=value"),
     ],

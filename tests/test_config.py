@@ -1,12 +1,13 @@
 """Laws of recipes: every key is known, overrides win, mistakes are named with the way out."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from sidestep import config
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.errors import ConfigError
 
 
@@ -14,6 +15,14 @@ class Inner(Section):
     num_levels: int = Field(3, ge=1)
     name: str = "x"
     sizes: tuple[int, ...] = (1, 2)
+
+
+class Wanting(Section):
+    path: HomePath | None = None
+    user: str = "x"
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    names: list[str] | None = None
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 class Outer(Section):
@@ -26,6 +35,25 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     path.write_text("seed = 1\n[tokenizer]\nnum_levels = 4\n")
     read = config.load(Outer, path, ["tokenizer.num_levels=5", "tokenizer.name=plain words", "tokenizer.sizes=[7]"])
     assert read == Outer(seed=1, tokenizer=Inner(num_levels=5, name="plain words", sizes=(7,)))
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("path=2014", "path", Path("2014")),
+        ("path=2014-05-01", "path", Path("2014-05-01")),
+        ("user=1", "user", "1"),
+        ("user=1e3", "user", "1e3"),
+        ("user='1'", "user", "1"),
+        ("trackers=tensorboard", "trackers", ("tensorboard",)),
+        ("names=title", "names", ["title"]),
+        ("names=2014", "names", ["2014"]),
+        ("names=['a','b']", "names", ["a", "b"]),
+        ("sizes=7", "sizes", (7,)),
+    ],
+)
+def test_an_override_is_read_as_its_field_wants_it(override: str, field: str, value: object) -> None:
+    assert getattr(config.build(Wanting, config.merge({}, [override], Wanting)), field) == value
 
 
 def test_merging_leaves_the_original_alone() -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -52,6 +52,19 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder [d
 ForceOption = Annotated[bool, typer.Option("--force", help="Do again what was done with other settings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+HistoryOption = Annotated[
+    str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
+]
+UserOption = Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")]
+HistoriesOption = Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")]
+AllUsersOption = Annotated[bool, typer.Option("--all-users", help="Every user of the log.")]
+CountOption = Annotated[int, typer.Option(help="How many items.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the path of thoughts.")]
+KeepSeenOption = Annotated[bool, typer.Option("--keep-seen", help="Recommend items of the history too.")]
+_IDS = "a file with one item id a line, or ids as in --history."
+AllowOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"Nothing but these: {_IDS}")]
+DenyOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"None of these: {_IDS}")]
+UnknownOption = Annotated[Literal["error", "skip"], typer.Option(help="What to do with unknown items of a history.")]
 
 
 def main() -> None:
@@ -153,13 +166,19 @@ _stage("train", "Train the generator.")
 
 
 @app.command()
-def evaluate(folder: RunArgument, force: ForceOption = False, as_json: JsonOption = False) -> None:
+def evaluate(
+    folder: RunArgument,
+    at: Annotated[str | None, typer.Option(help="The K of the metrics, as in 1,5,10 [default: evaluate.at].")] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """HR, NDCG and MRR at item level, beside popularity and item-kNN."""
     from sidestep.pipeline.evaluate import evaluate as judge
+    from sidestep.pipeline.evaluate import read_depths
     from sidestep.pipeline.run import Run
     from sidestep.report.terminal import metrics_table
 
-    result = judge(Run.open(folder, force=force))
+    result = judge(Run.open(folder, force=force), read_depths(at))
     _show(as_json, result.as_json(), metrics_table(result))
 
 
@@ -180,15 +199,16 @@ def compare(
 @app.command()
 def recommend(
     folder: RunArgument,
-    history: Annotated[
-        str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
-    ] = None,
-    user: Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")] = None,
-    histories: Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")] = None,
-    all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the log.")] = False,
-    k: Annotated[int, typer.Option(help="How many items.")] = 10,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the path of thoughts.")] = False,
-    unknown: Annotated[str, typer.Option(help="error or skip: what to do with unknown items.")] = "error",
+    history: HistoryOption = None,
+    user: UserOption = None,
+    histories: HistoriesOption = None,
+    all_users: AllUsersOption = False,
+    k: CountOption = 10,
+    explain: ExplainOption = False,
+    keep_seen: KeepSeenOption = False,
+    allow: AllowOption = None,
+    deny: DenyOption = None,
+    unknown: UnknownOption = "error",
     out: Annotated[Path | None, typer.Option(help="Write a Parquet file instead of printing.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -199,7 +219,17 @@ def recommend(
 
     _check_file(out)
     question = ask.read_question(history, user, histories, all_users)
-    answers = ask.answer(load(folder), question, k=k, explain=explain, unknown=unknown)
+    allowed, denied = ask.read_ids(allow, "--allow"), ask.read_ids(deny, "--deny")
+    answers = ask.answer(
+        load(folder),
+        question,
+        k,
+        explain=explain,
+        exclude_seen=not keep_seen,
+        allow=allowed,
+        deny=denied,
+        unknown=unknown,
+    )
     if out is not None:
         ask.write(answers, out)
         _say(f"{len(answers):,} lists written to {out}")

@@ -1,11 +1,12 @@
 """The base of all recipe sections, and how a recipe is read: TOML, then `key=value` overrides."""
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from sidestep.errors import ConfigError, did_you_mean
 
@@ -17,6 +18,8 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+HomePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
+"""A path in which `~` is the user's home."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -48,8 +51,8 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         return path, value
 
 
-def merge(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested `values` with every override laid over it."""
+def merge(values: Mapping[str, Any], overrides: Iterable[str], kind: type[Section] = Section) -> dict[str, Any]:
+    """A copy of nested `values` with every override laid over it, read as the field of `kind` that it is for."""
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for text in overrides:
         path, value = parse_override(text)
@@ -59,8 +62,19 @@ def merge(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]
             if not isinstance(inner, Mapping):
                 raise ConfigError(f"Cannot set {text!r}: {'.'.join(path[: depth + 1])!r} is a value, not a section")
             here[name] = here = dict(inner)
-        here[path[-1]] = value
+        here[path[-1]] = _fitting(text.partition("=")[2].strip(), value, _type_at(kind, path))
     return merged
+
+
+def _fitting(text: str, value: Any, wanted: Any) -> Any:
+    """An override's value as its field wants it: where text is wanted the words as they stand, be they `2014` or
+    `1e3`, and where a list is wanted a single value as a list of one.
+    """
+    options = {getattr(option, "__origin__", option): option for option in (wanted, *get_args(wanted))}
+    sequence = options.get(list) or options.get(tuple)
+    if sequence is not None:
+        return value if isinstance(value, list) else [_fitting(text, value, get_args(sequence)[0])]
+    return text if {str, Path} & set(options) and not isinstance(value, str) else value
 
 
 def build(kind: type[S], values: Mapping[str, Any]) -> S:
@@ -77,7 +91,7 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
 
 def load(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     """Read a recipe file, lay the overrides over it, validate."""
-    return build(kind, merge(read_toml(path), overrides))
+    return build(kind, merge(read_toml(path), overrides, kind))
 
 
 def _first_message(kind: type[Section], error: ValidationError) -> str:
@@ -90,17 +104,27 @@ def _first_message(kind: type[Section], error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"Missing key {path[-1]!r} {where}; set it in the recipe or as {'.'.join(path)}=VALUE"
     name = ".".join(path) or "the recipe"
-    return f"Bad value {problem['input']!r} for {name}: {problem['msg'].removeprefix('Value error, ')}"
+    whole = isinstance(problem["input"], Mapping)  # a section whose keys are at odds: the message names them
+    met = "" if whole else f" {problem['input']!r}"
+    return f"Bad value{met} for {name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+    section = _section_in(_type_at(kind, path))
+    return list(section.model_fields) if section else []
+
+
+def _type_at(kind: type[BaseModel], path: Sequence[str]) -> Any:
+    """The annotation of the field at a dotted path; None where there is no such field."""
+    wanted: Any = kind
     for name in path:
-        field = kind.model_fields.get(name)
-        if field is None:
-            return []
-        options = (field.annotation, *get_args(field.annotation))
-        nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
-        if not nested:
-            return []
-        kind = nested[0]
-    return list(kind.model_fields)
+        section = _section_in(wanted)
+        if section is None or name not in section.model_fields:
+            return None
+        wanted = section.model_fields[name].annotation
+    return wanted
+
+
+def _section_in(wanted: Any) -> type[BaseModel] | None:
+    options = (wanted, *get_args(wanted))
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)

@@ -131,7 +131,7 @@ def damage_missing_items(shop: Path) -> None:
     ("damage", "message"),
     [
         (damage_empty, "holds no interactions; expected at least one"),
-        (damage_short, "the longest history has 2 interactions, at least 3 are needed"),
+        (damage_short, "the longest history has 2 interactions; 3 hold a user out"),
         (damage_unknown_item, "Unknown item '9999'.*data.unknown_items = \"drop\""),
         (damage_duplicate, "Item '0003' stands 2 times.*data.duplicate_items = \"first\""),
         (damage_type, "'yesterday'"),
@@ -157,7 +157,7 @@ def test_users_who_are_too_short_are_counted_aloud_and_kept(recipe: Path, shop: 
     with (shop / "log.csv").open("a") as file:
         file.write("short,0001,1700000000\n")
     done = succeed("prepare", recipe, *MODEL, "--out", tmp_path / "run")
-    assert "1 users are too short to be held out; they are kept for training" in done.err
+    assert "1 users have nothing held out (too short, or not in its time); training keeps them" in done.err
     assert f"{USERS + 1} users" in done.err
 
 
@@ -188,6 +188,25 @@ def test_bad_vectors_are_refused_and_whole_stages_alone_remain(
     np.save(shop / "vectors.npy", vectors)
     succeed("embed", recipe, *MODEL, "embed.path=vectors.npy", "--out", out)
     assert before.items() <= snapshot(out).items()
+
+
+def test_a_mended_recipe_goes_on_in_the_folder_of_the_one_that_was_refused(
+    recipe: Path, shop: Path, tmp_path: Path
+) -> None:
+    vectors = np.random.default_rng(0).standard_normal((ITEMS, 8)).astype(np.float32)
+    np.save(shop / "good.npy", vectors)
+    np.save(shop / "bad.npy", vectors[1:])
+    out = tmp_path / "run"
+    refuse("embed", recipe, *MODEL, "embed.path=bad.npy", "--out", out)
+    succeed("embed", recipe, *MODEL, "embed.path=good.npy", "--out", out)
+    before = snapshot(out)
+    refuse("embed", recipe, *MODEL, "embed.path=bad.npy", "--out", out)
+    assert snapshot(out) == before
+    refuse(
+        "embed", recipe, *MODEL, "embed.path=bad.npy", "--out", out, "--force"
+    )  # the recipe is theirs now, no vector is
+    succeed("embed", recipe, *MODEL, "embed.path=good.npy", "--out", out)
+    assert snapshot(out).items() >= {name: file for name, file in before.items() if name != "recipe.json"}.items()
 
 
 def test_interactions_alone_are_enough(shop: Path, tmp_path: Path) -> None:

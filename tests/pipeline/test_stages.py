@@ -80,6 +80,51 @@ def test_another_recipe_into_the_same_folder_is_refused_and_changes_nothing(copy
     assert snapshot(copy) == before
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["data.planted.users=61", "split.kind=global-time", "graph.window=3", "evaluate.valid_beams=11", "seed=1"],
+)
+def test_what_a_finished_stage_hangs_on_is_looked_at_before_any_work(copy: Path, override: str) -> None:
+    before = snapshot(copy)
+    message = refuse("run", "s2gr-planted", *WORLD, override, "--out", copy)
+    assert "holds a run from another configuration (" in message
+    assert override.partition("=")[2] in message
+    assert snapshot(copy) == before
+
+
+def test_keys_that_no_result_hangs_on_are_no_other_configuration(copy: Path) -> None:
+    before = snapshot(copy)
+    harmless = (
+        "train.checkpoint_seconds=1",
+        "train.log_with=tensorboard",
+        "evaluate.at=[1,10]",
+        "evaluate.batch_size=7",
+    )
+    done = succeed("run", "s2gr-planted", *WORLD, *harmless, "--out", copy)
+    assert "HR@1 " in done.out
+    after = snapshot(copy)
+    assert {name for name in after if after[name] != before.get(name)} == {"recipe.json"}
+    succeed("recommend", copy, "--user", "u01")
+    succeed("run", "s2gr-planted", *WORLD, "--out", copy)
+    assert contents(copy) == {name: digest for name, (_, digest) in before.items()}
+
+
+def test_other_beams_or_longer_lists_rank_again_and_train_nothing(copy: Path) -> None:
+    before = snapshot(copy)
+    succeed("run", "s2gr-planted", *WORLD, "evaluate.k=30", "evaluate.at=30", "--out", copy)
+    after = snapshot(copy)
+    assert {name.split("/")[0] for name in after if after[name] != before.get(name)} == {"recipe.json", "evaluation"}
+
+
+def test_a_tokenizer_alone_does_not_care_how_the_generator_will_be_trained(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    succeed("tokenize", "s2gr-planted", *WORLD, "--out", folder)
+    before = snapshot(folder)
+    succeed("tokenize", "s2gr-planted", *WORLD, "train.lr=0.002", "generator.width=32", "--out", folder)
+    after = snapshot(folder)
+    assert {name for name in after if after[name] != before.get(name)} == {"recipe.json"}
+
+
 def test_force_does_again_what_differs_and_keeps_what_does_not(copy: Path) -> None:
     before = snapshot(copy)
     succeed("run", "s2gr-planted", *WORLD, "train.lr=0.002", "--out", copy, "--force")
@@ -128,5 +173,7 @@ def test_a_stage_that_is_missing_is_named(copy: Path) -> None:
 
 def test_a_tracker_that_is_not_installed_is_named_with_its_extra(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "find_spec", lambda name: None)
-    message = refuse("train", "s2gr-planted", *WORLD, 'train.log_with=["wandb"]', "--out", copy, "--force")
+    message = refuse(
+        "train", "s2gr-planted", *WORLD, "train.log_with=wandb", "train.lr=0.002", "--out", copy, "--force"
+    )
     assert 'pip install "sidestep[wandb]"' in message

@@ -28,7 +28,7 @@ def test_loading_what_is_no_run_says_so(tmp_path: Path) -> None:
 def test_asking_for_many_equals_asking_one_by_one(model: TrainedModel) -> None:
     histories = [HISTORY, ["P01"], [], ["P48", "P02"]]
     small = TrainedModel(
-        model.recommender, model.catalog, model.interactions, model.sids, model.cluster_names, batch_size=3
+        model.recommender, model.catalog, model.interactions, model.sids, model.name_clusters, batch_size=3
     )
     one_by_one = [model.recommend(history, 5) for history in histories]
     for many in (model.recommend_many(histories, 5), small.recommend_many(histories, 5)):
@@ -94,6 +94,21 @@ def test_a_path_leads_to_its_item_and_adds_up_to_its_score(model: TrainedModel) 
         assert entry.score == pytest.approx(sum(thought.log_prob for thought in entry.thoughts), abs=1e-4)
         for level, thought in enumerate(entry.thoughts):
             assert {name for name, _ in thought.clusters} <= set(model.cluster_names[level])
+
+
+def test_clusters_are_named_once_and_only_when_a_path_is_asked_for(model: TrainedModel) -> None:
+    calls: list[int] = []
+
+    def name() -> list[list[str]]:
+        calls.append(1)
+        return model.cluster_names
+
+    lazy = TrainedModel(model.recommender, model.catalog, model.interactions, model.sids, name)
+    lazy.recommend(HISTORY, 3)
+    assert calls == []
+    lazy.recommend(HISTORY, 3, explain=True)
+    lazy.recommend(HISTORY, 3, explain=True)
+    assert calls == [1]
 
 
 def test_users_of_the_log_have_their_histories(model: TrainedModel) -> None:

@@ -12,20 +12,24 @@ from hypothesis import strategies as st
 from sidestep.evaluation.ranking import RankTable
 from sidestep.pipeline.evaluate import Evaluation
 from sidestep.report import figures
+from sidestep.report.terminal import metrics_table
 from small_world import make_sids
 
 METHODS = ("popularity", "item-knn", "s2gr")
 
 
-def make_evaluation(best: float | None, long_users: int = 4) -> Evaluation:
+def make_evaluation(
+    best: float | None, long_users: int = 4, at: tuple[int, ...] = (5, 10), repeats: bool = False
+) -> Evaluation:
     rows: list[dict[str, Any]] = []
     for number, method in enumerate(METHODS):
         for seen in ("masked", "kept"):
             for users, size in (("all", 9), (">=10", long_users)):
                 value = 0.1 * (number + 1) + 0.01 * (seen == "kept") if size else None
-                means = dict.fromkeys((*figures.COLUMNS, "sid_HR@5", "sid_HR@10", "invalid"), value)
+                metrics = [f"{name}@{k}" for name in ("HR", "NDCG", "MRR", "sid_HR") for k in at]
+                means = dict.fromkeys((*metrics, "invalid"), value)
                 rows.append({"method": method, "seen": seen, "users": users, "num_users": size, **means})
-    return Evaluation(pl.DataFrame(rows, infer_schema_length=None), "protocol", best, "u1")
+    return Evaluation(pl.DataFrame(rows, infer_schema_length=None), "protocol", best, "u1", at, repeats)
 
 
 def test_wilson_interval_is_the_textbook_one() -> None:
@@ -83,6 +87,23 @@ def test_headline_stands_on_the_protocol_that_the_best_possible_holds_for() -> N
     assert [bar.method for bar in planted.bars] == ["best possible", "s2gr", "item-knn", "popularity"]
     assert planted.bars[1].share == pytest.approx(0.31 / 0.7)
     assert [bar.share for bar in real.bars] == pytest.approx([1, 2 / 3, 1 / 3])
+
+
+def test_headline_keeps_seen_items_where_users_repeat_them() -> None:
+    assert figures.headline(make_evaluation(None, repeats=True)).seen == "kept"
+
+
+@pytest.mark.parametrize(("at", "main"), [((1, 5, 10, 20, 50), "HR@10"), ((1, 5), "HR@5")])
+def test_figures_stand_at_every_k_that_was_asked_for(at: tuple[int, ...], main: str) -> None:
+    evaluation = make_evaluation(None, at=at)
+    assert figures.columns(evaluation) == [f"{name}@{k}" for name in ("HR", "NDCG", "MRR") for k in at]
+    assert set(figures.groups(evaluation)[0].best) == set(figures.columns(evaluation))
+    assert figures.headline(evaluation).metric == main
+    shown = metrics_table(evaluation)
+    assert "…" not in shown
+    for k in at:
+        assert f"HR@{k} " in shown
+        assert f"NDCG@{k} " in shown
 
 
 def make_log(thinks: bool) -> list[dict[str, Any]]:

@@ -136,6 +136,7 @@ def test_page_shows_the_figures_that_were_evaluated(thinking: Run, page: str) ->
         assert words in text
     assert "full codebook" in text
     assert "best possible" not in text  # only a planted world knows it
+    assert "test users, seen items kept" in text  # the first user has the held-out item all along
 
 
 def test_page_shows_curves_codes_clusters_and_recipe(page: str) -> None:

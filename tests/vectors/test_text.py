@@ -11,9 +11,11 @@ import pytest
 
 from sidestep import config as recipes
 from sidestep.data.catalog import Catalog
+from sidestep.data.sources import DataConfig
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError, MissingExtraError
 from sidestep.vectors import text
+from sidestep.vectors.graph import GraphConfig
 from sidestep.vectors.text import EmbedConfig, chosen_kind, embed, encode, lsa
 
 TEXTS = [
@@ -85,6 +87,23 @@ def test_every_item_gets_a_vector_from_behaviour_alone() -> None:
     assert len(embed(catalog(None), EmbedConfig(), TRAIN, 0)) == len(TEXTS)
 
 
+def test_vectors_from_behaviour_follow_the_settings_of_the_graph() -> None:
+    train = TrainingInteractions(["a", "b"], np.array([0, 5, 9]), np.array([0, 1, 2, 3, 4, 5, 6, 7, 8]))
+    default, wide, narrow = (
+        embed(catalog(None), EmbedConfig(), train, 0, graph=graph).values
+        for graph in (None, GraphConfig(), GraphConfig(window=1))
+    )
+    np.testing.assert_array_equal(default, wide)
+    assert not np.allclose(wide, narrow)
+
+
+def test_the_home_folder_is_found_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert recipes.build(EmbedConfig, {"path": "~/v.npy"}).path == tmp_path / "v.npy"
+    assert recipes.build(DataConfig, {"path": "~/shop"}).path == tmp_path / "shop"
+    assert recipes.build(DataConfig, {"path": "~nobody-here/shop"}).path == Path("~nobody-here/shop")
+
+
 def test_a_file_is_looked_for_beside_the_data_and_then_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +139,12 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path: Path) -> None:
     (entry,) = (tmp_path / "vectors").iterdir()
     (entry / "tensors.safetensors").write_bytes(b"broken")
     np.testing.assert_array_equal(embed(catalog(), EmbedConfig(width=3), TRAIN, 0, cache=tmp_path).values, first.values)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "vectors").write_text("a file where the folder should be")
+    vectors = embed(catalog(), EmbedConfig(width=3), TRAIN, 0, cache=tmp_path).values
+    np.testing.assert_array_equal(vectors, embed(catalog(), EmbedConfig(width=3), TRAIN, 0).values)
 
 
 def test_where_two_texts_part_matters_to_the_cache() -> None:
@@ -205,7 +230,7 @@ def test_a_model_that_cannot_be_loaded_is_the_users_to_mend_and_may_bring_no_cod
     monkeypatch.setitem(sys.modules, "sentence_transformers", library)
     with pytest.raises(ConfigError, match=r"Cannot load the model 'no/such' \(embed\.model\): no/such is not here; "):
         embed(catalog(), EmbedConfig(kind="sentence-transformers", model="no/such"), TRAIN, 0)
-    assert options == {"trust_remote_code": False}
+    assert options == {"trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}  # nothing is unpickled
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,6 +1,7 @@
 """A first look at somebody's own files: what they hold, what looks wrong, and a recipe that runs on them."""
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,22 @@ WRITTEN_KEYS = (
     *("source", "path", "interactions", "items", "user", "item", "order", "time", "time_unit", "absolute_times"),
     *("item_key", "item_id", "text_fields", "unknown_items", "duplicate_items"),
 )
+SMALL = """[generator] # a third of TIGER's parameters; leave the section out for all of them
+num_heads = 4
+head_width = 32
+inner = 512
+encoder_layers = 2
+decoder_layers = 2
+
+[train] # sized by the log for a laptop without a GPU; more epochs and patience may find more
+epochs = {epochs}
+batch_size = {batch_size}
+lr = 0.002
+warmup_steps = {warmup}
+weight_decay = 0.05
+patience = {patience}
+"""
+BATCH, STEPS = 512, 6_000
 TABLE_ONLY = {"user", "item", "order", "time", "time_unit", "absolute_times", "item_key", "item_id", "text_fields"}
 
 
@@ -93,7 +110,7 @@ def inspect(interactions: Path, items: Path | None = None) -> Findings:
 
 
 def recipe(findings: Findings) -> str:
-    """A TOML recipe that trains S2GR on the inspected files."""
+    """A TOML recipe that trains S2GR on the inspected files, of a size that suits a laptop."""
     config = findings.config.model_dump(mode="json")
     default = DataConfig().model_dump(mode="json")
     chosen = [key for key in WRITTEN_KEYS if config[key] != default[key] or key in ("source", "path")]
@@ -106,8 +123,18 @@ def recipe(findings: Findings) -> str:
         "",
         "[data]",
         *(f"{key} = {_toml(config[key])}" for key in chosen),
+        "",
+        _small(findings.interactions),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _small(interactions: int) -> str:
+    """About as many steps as Beauty gets: more epochs for a small log, within reason, and a shorter warm-up."""
+    steps = math.ceil(interactions / BATCH)
+    epochs = min(max(math.ceil(STEPS / steps), 16), 100)
+    warmup = min(500, epochs * steps // 10)
+    return SMALL.format(epochs=epochs, batch_size=BATCH, warmup=warmup, patience=epochs // 4)
 
 
 def _ways_out(tables: Tables, settings: dict[str, object]) -> list[str]:

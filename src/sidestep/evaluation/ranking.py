@@ -55,7 +55,7 @@ class RankTable:
         self._check(depth)
         return METRICS[name](self.ranks, depth)
 
-    def longer_than(self, length: int) -> "RankTable":
+    def at_least(self, length: int) -> "RankTable":
         """The cases of users with at least `length` interactions."""
         return RankTable(self.table.filter(pl.col("length") >= length), self.k, self.seen)
 
@@ -124,7 +124,7 @@ def summary(tables: Sequence[RankTable], ks: Sequence[int] = (5, 10)) -> pl.Data
     rows = []
     for table in tables:
         with_sids = table.table["sid_rank"].null_count() == 0
-        for users, part in (("all", table), (f">={LONG_USERS}", table.longer_than(LONG_USERS))):
+        for users, part in (("all", table), (f">={LONG_USERS}", table.at_least(LONG_USERS))):
             rows.append({"seen": table.seen, "users": users, "num_users": len(part), **_means(part, ks, with_sids)})
     return pl.DataFrame(rows, infer_schema_length=None)
 

@@ -1,5 +1,6 @@
 """Judging a run: every recommender on the same cases, at item level, with each user's rank kept."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -8,35 +9,54 @@ import polars as pl
 
 from sidestep import artifact
 from sidestep.data.sources.planted import PlantedWorld
+from sidestep.data.splits import Cases
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
+from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.world import World
 from sidestep.progress import meter
 
-METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR@10")
-
 
 @dataclass(frozen=True)
 class Evaluation:
     """table: a row per method, seen items {masked, kept} and users {all, >=10}, as `ranking.summary` names the columns.
-    protocol: what else must be said beside a figure. best_possible: HR@10 nobody can beat, where a planted world
-    tells (all items rankable). example_user: somebody to try `recommend` on.
+    protocol: what else must be said beside a figure. best_possible: the `main` figure that nobody can beat, where a
+    planted world tells (all items rankable). example_user: somebody to try `recommend` on.
+    at: the K of the metrics, rising. repeats: whether some user's history holds the item that is held out.
     """
 
     table: pl.DataFrame
     protocol: str
     best_possible: float | None
     example_user: str
+    at: tuple[int, ...] = (5, 10)
+    repeats: bool = False
+
+    @property
+    def main(self) -> str:
+        """The metric that stands for all: HR@10, or HR at the largest K where 10 is none of them."""
+        return f"HR@{main_depth(self.at)}"
 
     def as_json(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "best_possible_HR@10": self.best_possible, "rows": self.table.to_dicts()}
+        best = {f"best_possible_{self.main}": self.best_possible}
+        return {"protocol": self.protocol, **best, "rows": self.table.to_dicts()}
 
 
-def evaluate(run: Run) -> Evaluation:
-    """Rank the test cases with the trained model, popularity and item-kNN; what is ranked already is read."""
-    world = World(run)
+def main_depth(at: Sequence[int]) -> int:
+    return 10 if 10 in at else max(at)
+
+
+def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
+    """Rank the test cases with the trained model, popularity and item-kNN; what is ranked already is read.
+
+    at: the K of the metrics; none takes the recipe's.
+
+    Raises:
+        ConfigError: a K below 1 or above the length of the lists.
+    """
+    world, ks = World(run), _depths(run, at)
     settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k"})
     settings["split"] = run.recipe.split.model_dump(mode="json")
     parents = {name: run.digest(name) for name in ("interactions", "sids", "model")}
@@ -44,16 +64,47 @@ def evaluate(run: Run) -> Evaluation:
     for name in ("popularity", "item-knn", run.recipe.method):
         for seen in get_args(Seen):
             stage = f"evaluation/{name}-{seen}"
-            if not run.done(stage, settings, parents):
+            if not _ranked(run, stage, settings, parents):
                 _rank(world, name, seen).save(run.path(stage), config=settings, parents=parents)
             ranks = RankTable.load(run.path(stage))
-            tables.append(summary([ranks]).select(pl.lit(name).alias("method"), pl.all()))
+            tables.append(summary([ranks], ks).select(pl.lit(name).alias("method"), pl.all()))
     best = None
     if run.recipe.data.source == "planted":
         planted = PlantedWorld(run.recipe.data.planted, run.recipe.seed)
-        best = planted.best_possible(world.split.test, 10)
+        best = planted.best_possible(world.split.test, main_depth(ks))
     example = world.interactions.user_ids[int(world.split.test.users[0])]
-    return Evaluation(pl.concat(tables, how="diagonal"), protocol(run), best, example)
+    table = pl.concat(tables, how="diagonal")
+    return Evaluation(table, protocol(run), best, example, ks, _repeats(world.split.test))
+
+
+def read_depths(at: str | None) -> tuple[int, ...]:
+    """`"1,5,10"` -> `(1, 5, 10)`; nothing where nothing is said."""
+    try:
+        return tuple(int(k) for k in at.split(",")) if at is not None else ()
+    except ValueError:
+        raise ConfigError(f"Cannot read --at {at!r}; expected whole numbers with commas, as in 1,5,10") from None
+
+
+def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
+    ks, longest = tuple(sorted(set(at or run.recipe.evaluate.at))), run.recipe.evaluate.k
+    if ks[0] < 1 or ks[-1] > longest:
+        raise ConfigError(
+            f"Cannot tell metrics at {', '.join(map(str, ks))} from lists of {longest}; expected numbers from 1 to "
+            f"{longest}, or longer lists: run the recipe again with evaluate.k={max(ks[-1], 10)}"
+        )
+    return ks
+
+
+def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
+    """Whether the ranks are there. Those from other beams, or of another length, are no other run: rank anew."""
+    path = run.path(stage)
+    if not run.force and artifact.exists(path) and artifact.read_manifest(path).config != settings:
+        return False
+    return run.done(stage, settings, parents)
+
+
+def _repeats(cases: Cases) -> bool:
+    return any(target in cases.history(case) for case, target in enumerate(cases.targets))
 
 
 def protocol(run: Run) -> str:
@@ -82,19 +133,24 @@ def _rank(world: World, name: str, seen: Seen) -> RankTable:
 def compare(first: Path, second: Path) -> list[dict[str, Any]]:
     """The models of two evaluated runs on the same users: means, difference, 95 % interval and p for each metric.
 
+    The K are those of both recipes, as far as both lists reach.
+
     Raises:
-        ArtifactError: a folder without evaluation. DataError: other users or targets. ConfigError: twice the same run.
+        ArtifactError: a folder without evaluation, or with that of another model. DataError: other users or targets.
+        ConfigError: twice the same run.
     """
     if first.resolve() == second.resolve():
         raise ConfigError(f"Expected two runs to compare, got {str(first)!r} twice")
-    rows = []
+    rows, runs = [], [Run.open(folder) for folder in (first, second)]
+    at = sorted({k for run in runs for k in run.recipe.evaluate.at})
     for seen in get_args(Seen):
-        pair = [_ranks(folder, seen) for folder in (first, second)]
+        pair = [_ranks(run, seen) for run in runs]
+        metrics = [f"{name}@{k}" for name in METRICS for k in at if k <= min(ranks.k for ranks in pair)]
         for users, length in (("all", 0), (">=10", 10)):
-            parts = [ranks.longer_than(length) for ranks in pair]
+            parts = [ranks.at_least(length) for ranks in pair]
             if not len(parts[0]):
                 continue
-            for metric in METRICS:
+            for metric in metrics:
                 found = significance.compare(parts[0], parts[1], metric)
                 rows.append(
                     {
@@ -113,8 +169,13 @@ def compare(first: Path, second: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _ranks(folder: Path, seen: Seen) -> RankTable:
-    path = folder / "evaluation" / f"{Run.open(folder).recipe.method}-{seen}"
+def _ranks(run: Run, seen: Seen) -> RankTable:
+    path = run.path(f"evaluation/{run.recipe.method}-{seen}")
     if not artifact.exists(path):
-        raise ArtifactError(f"{str(folder)!r} has not been evaluated; run sidestep evaluate {folder} first")
+        raise ArtifactError(f"{str(run.folder)!r} has not been evaluated; run sidestep evaluate {run.folder} first")
+    if artifact.read_manifest(path).parents["model"] != run.digest("model"):
+        raise ArtifactError(
+            f"{str(path)!r} ranks another model than {str(run.folder)!r} now holds; run "
+            f"sidestep evaluate {run.folder} --force first"
+        )
     return RankTable.load(path)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -46,27 +46,39 @@ def read_question(history: str | None, users: list[str] | None, histories: Path 
     if sum(given) != 1:
         raise ConfigError(f"Expected one of --history, --user, --histories and --all-users, got {sum(given)}")
     if history is not None:
-        return Question(histories=[_parse_history(history)])
+        return Question(histories=[_parse_ids(history, "--history")])
     if histories is not None:
         return Question(histories=list(_read_histories(histories)))
     return Question(users=users or None)
 
 
-def _parse_history(text: str) -> list[str]:
+def read_ids(given: str | None, option: str) -> list[str] | None:
+    """The ids that --allow or --deny names: one a line where it is a file, else spelled as in --history."""
+    if given is None:
+        return None
+    if os.path.isfile(given):  # Path.is_file would raise where a long list is no file name
+        return [line for line in _lines(Path(given)) if line.strip()]
+    return _parse_ids(given, option)
+
+
+def _parse_ids(text: str, option: str) -> list[str]:
     if not text.lstrip().startswith("["):
         return [item_id.strip() for item_id in text.split(",") if item_id.strip()]
     try:
-        return _ids(json.loads(text), "--history")
+        return _ids(json.loads(text), option)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"Cannot read --history {text!r} as a JSON list: {error}") from None
+        raise ConfigError(f"Cannot read {option} {text!r} as a JSON list: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")  # an id may hold what `splitlines` takes for an end
+    except UnicodeDecodeError as error:
+        raise DataError(f"{str(path)!r} is no UTF-8 text: {error}") from None
 
 
 def _read_histories(path: Path) -> Iterator[list[str]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{str(path)!r} is no UTF-8 text: {error}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             try:
                 yield _ids(json.loads(line), f"{str(path)!r}, line {number}")
@@ -83,14 +95,22 @@ def _ids(value: Any, where: str) -> list[str]:
     return [str(item_id) for item_id in value]
 
 
-def answer(model: TrainedModel, question: Question, *, k: int, explain: bool, unknown: str) -> list[Answered]:
-    """Ask the model, in batches, with a progress bar where there are many.
+def answer(
+    model: TrainedModel,
+    question: Question,
+    k: int,
+    *,
+    explain: bool = False,
+    exclude_seen: bool = True,
+    allow: list[str] | None = None,
+    deny: list[str] | None = None,
+    unknown: Literal["error", "skip"] = "error",
+) -> list[Answered]:
+    """Ask the model, in batches, with a progress bar where there are many; see `TrainedModel.recommend`.
 
     Raises:
-        DataError: an unknown item or user. ConfigError: `unknown` is neither error nor skip.
+        DataError: an unknown item or user.
     """
-    if unknown not in ("error", "skip"):
-        raise ConfigError(f"--unknown is {unknown!r}; expected error or skip")
     log = model.interactions
     if question.histories is None:
         users = log.user_ids if question.users is None else question.users
@@ -101,7 +121,15 @@ def answer(model: TrainedModel, question: Question, *, k: int, explain: bool, un
     with meter("recommend", len(histories)) as shown:
         for begin in range(0, len(histories), model.batch_size):
             some = slice(begin, begin + model.batch_size)
-            found = model.recommend_many(histories[some], k, explain=explain, unknown=unknown)  # type: ignore[arg-type]
+            found = model.recommend_many(
+                histories[some],
+                k,
+                explain=explain,
+                exclude_seen=exclude_seen,
+                allow=allow,
+                deny=deny or (),
+                unknown=unknown,
+            )
             recent = [_titles(model.catalog, history[-RECENT:]) for history in histories[some]]
             answers += map(Answered, asked[some], histories[some], found, recent)
             shown.update(len(answers))

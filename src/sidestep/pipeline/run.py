@@ -17,6 +17,8 @@ from sidestep.errors import ArtifactError, did_you_mean
 from sidestep.methods import Recipe
 
 RECIPE = "recipe.json"
+ORIGIN = "origin.json"
+"""What a folder of checkpoints was begun with."""
 INPUTS = "inputs"
 """Where a stage's manifest keeps the hashes of the user's files that it read."""
 
@@ -39,13 +41,13 @@ class Run:
         """Open a run folder. Nothing is written until a stage has something to keep; see `keep_recipe`.
 
         Raises:
-            ArtifactError: no run there and no recipe, or a run with another recipe and no `force`.
+            ArtifactError: no run there and no recipe, or what is done there was made otherwise and there is no `force`.
         """
         path = folder / RECIPE
         if recipe is None:
             return cls(folder, _read(path), force)
         if path.is_file() and not force:
-            changed = _changes(_read(path).model_dump(mode="json"), recipe.model_dump(mode="json"))
+            changed = _conflicts(folder, recipe)
             if changed:
                 raise ArtifactError(
                     f"{str(folder)!r} holds a run from another configuration ({'; '.join(changed[:3])}); choose "
@@ -100,7 +102,7 @@ class Run:
     def training_folder(self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> Path:
         """Where a stage's checkpoints live; those of other settings are refused, or thrown away with `force`."""
         folder, origin = self.path(name), {"settings": dict(settings), "parents": dict(parents)}
-        path = folder / "origin.json"
+        path = folder / ORIGIN
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != origin:
             if not self.force:
                 raise ArtifactError(
@@ -131,13 +133,38 @@ def _siblings(folder: Path) -> list[str]:
     return [path.parent.name for path in folder.parent.glob(f"*/{RECIPE}")]
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
+    """Where the recipe is at odds with what the finished stages, and the checkpoints, were made from. Keys that nothing
+    of it hangs on may differ.
+    """
+    quoted = recipe.model_dump(mode="json")
+    quoted["train"]["log_with"] = []  # as in `training_origin`
+    quoted["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
+    made = [artifact.read_manifest(path.parent).config for path in sorted(folder.glob(f"*/{artifact.MANIFEST}"))]
+    made += [json.loads(path.read_text(encoding="utf-8"))["settings"] for path in sorted(folder.glob(f"*/{ORIGIN}"))]
+    wanted = _flat(quoted)
+    found = [
+        f"{key}: {old!r} -> {wanted[key]!r}"
+        for settings in made
+        for key, old in _flat(settings).items()
+        if key in wanted and wanted[key] != old
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two nested settings, as `key: old -> new`."""
-    changes: list[str] = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            changes += _changes(before, after, f"{prefix}{key}.")
-        elif before != after:
-            changes.append(f"{prefix}{key}: {before!r} -> {after!r}")
-    return changes
+    before, after = _flat(old), _flat(new)
+    return [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

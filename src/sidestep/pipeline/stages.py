@@ -51,7 +51,9 @@ def prepare(run: Run, say: Say) -> None:
         say(note)
     say(f"{interactions.num_users:,} users, {len(catalog):,} items, {len(interactions):,} interactions")
     if parts.short_users:
-        say(f"{parts.short_users:,} users are too short to be held out; they are kept for training")
+        say(
+            f"{parts.short_users:,} users have nothing held out (too short, or nothing in its time); they are kept for training"
+        )
     say(f"{len(parts.train):,} interactions to train on, {len(parts.valid):,} to validate, {len(parts.test):,} to test")
 
 
@@ -203,9 +205,7 @@ def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:
         shares = np.bincount(cluster[world.sids.codes[:, level]], weights=world.popularity)
         chance = shares.max() / shares.sum()  # of always naming the largest cluster
         if accuracy is not None and len(shares) > 1 and accuracy <= chance:
-            say(
-                f"warning: thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}"
-            )
+            say(f"warning: thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}")
 
 
 def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ def load(folder: str | Path) -> TrainedModel:
         ArtifactError: no run there, a stage not done yet, or altered bytes.
     """
     world = World(Run.open(Path(folder)))
-    return TrainedModel(world.trained(), world.catalog, world.interactions, world.sids, world.cluster_names)
+    return TrainedModel(world.trained(), world.catalog, world.interactions, world.sids, lambda: world.cluster_names)
 
 
 @dataclass(frozen=True)
@@ -101,5 +101,6 @@ def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
     sections = {"split", "generator", "thinking", "train"}
     settings = recipe.model_dump(mode="json", include={"method", "seed", *sections})
     settings["train"].pop("checkpoint_seconds")
+    settings["train"]["log_with"] = []  # who looks on changes nothing
     settings["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
     return settings, {name: run.digest(name) for name in ("interactions", "sids")}

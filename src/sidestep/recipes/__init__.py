@@ -30,4 +30,4 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(
                 f"No recipe {name!r}: neither a built-in one nor a file{hint}; `sidestep recipes` lists them"
             )
-    return config.build(Recipe, with_parts(config.merge(config.read_toml(path), overrides)))
+    return config.build(Recipe, with_parts(config.merge(config.read_toml(path), overrides, Recipe)))

@@ -1,6 +1,6 @@
 """What users hold: outside ids in, recommendations with readable paths out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -55,14 +55,15 @@ class Answer:
 class TrainedModel:
     """A recommender with the catalogue it answers from. Made by `sidestep.load`.
 
-    interactions: the log it was trained on, to answer for its users. cluster_names: per level, a name per cluster.
+    interactions: the log it was trained on, to answer for its users. name_clusters: makes `cluster_names` once they are
+        asked for, which reads the texts of all items.
     """
 
     recommender: Recommender
     catalog: Catalog
     interactions: Interactions
     sids: SemanticIds
-    cluster_names: list[list[str]]
+    name_clusters: Callable[[], list[list[str]]]
     batch_size: int = 128
 
     def recommend(
@@ -126,6 +127,11 @@ class TrainedModel:
                 hint = did_you_mean(user, number_of) if len(number_of) <= 100_000 else ""
                 raise DataError(f"Unknown user {user!r}: the log of {len(number_of)} users has no such id{hint}")
         return [[item_ids[item] for item in self.interactions.history(number_of[user])] for user in users]
+
+    @cached_property
+    def cluster_names(self) -> list[list[str]]:
+        """Per level, a name per cluster."""
+        return self.name_clusters()
 
     @cached_property
     def _user_numbers(self) -> dict[str, int]:

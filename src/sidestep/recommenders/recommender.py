@@ -73,7 +73,8 @@ class Recommender(Protocol):
     def rank(
         self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
     ) -> Recommendations:
-        """The k best items of every history. Every answer is a real item, none stands twice in a row, equal scores
-        are ordered by item number, and k items come back whenever k permitted ones exist.
+        """The k best items of every history. Every answer is a real item, none stands twice in a row, and k items
+        come back whenever k permitted ones exist. Equal scores: items that share a semantic ID are ordered by
+        popularity, all others by item number.
         """
         ...

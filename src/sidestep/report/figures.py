@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from sidestep.data.interactions import Ints
 from sidestep.evaluation.codebooks import CodebookReport, codebook_report
+from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable
 from sidestep.pipeline.evaluate import Evaluation
 from sidestep.pipeline.report import Row
@@ -18,8 +19,6 @@ from sidestep.report.plots import PALE, Line
 from sidestep.report.svg import COLOURS
 from sidestep.sids.semantic_ids import SemanticIds
 
-COLUMNS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR@5", "MRR@10")
-OPTIMISTIC = ("sid_HR@5", "sid_HR@10")
 GROUPS = (("all", "masked"), ("all", "kept"), (">=10", "masked"), (">=10", "kept"))
 EDGES = (5, 10, 20, 50)
 FEWEST = 30
@@ -50,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Bar:
-    """A method's HR@10 in the headline; share: of the longest bar."""
+    """A method's main figure in the headline; share: of the longest bar."""
 
     method: str
     value: float
@@ -60,8 +59,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Headline:
-    """seen: how the bars' figures treat items of the history. ceiling: the best possible, where it is known."""
+    """metric: what the bars show. seen: how they treat items of the history. ceiling: the best possible, where it is
+    known.
+    """
 
+    metric: str
     seen: str
     num_users: int
     bars: list[Bar]
@@ -88,6 +90,11 @@ class LevelMap:
     size: int
 
 
+def columns(evaluation: Evaluation) -> list[str]:
+    """The metrics of the table of figures."""
+    return [f"{name}@{k}" for name in METRICS for k in evaluation.at]
+
+
 def groups(evaluation: Evaluation) -> list[Group]:
     """The table of figures, all users first; users of whom there are none are left out."""
     rows = evaluation.table.to_dicts()
@@ -96,28 +103,31 @@ def groups(evaluation: Evaluation) -> list[Group]:
         chosen = [row for row in reversed(rows) if row["users"] == users and row["seen"] == seen and row["num_users"]]
         if not chosen:
             continue
-        best = {name: max(row[name] for row in chosen) for name in COLUMNS}
+        best = {name: max(row[name] for row in chosen) for name in columns(evaluation)}
         ceiling = evaluation.best_possible if (users, seen) == ("all", "kept") else None
         found.append(Group(users, seen, chosen[0]["num_users"], chosen, best, ceiling))
     return found
 
 
 def headline(evaluation: Evaluation) -> Headline:
-    """HR@10 of all users: seen items kept where the best possible is known, which holds for that; else masked."""
-    seen = "masked" if evaluation.best_possible is None else "kept"
+    """The main figure of all users: seen items kept where the best possible is known, which holds for that, or where
+    users repeat items, since a mask that spares the held-out one would point at it; else masked.
+    """
+    seen = "kept" if evaluation.best_possible is not None or evaluation.repeats else "masked"
+    metric = evaluation.main
     group = next(group for group in groups(evaluation) if group.users == "all" and group.seen == seen)
-    longest = max([row["HR@10"] for row in group.rows] + [evaluation.best_possible or 0.0]) or 1.0
+    longest = max([row[metric] for row in group.rows] + [evaluation.best_possible or 0.0]) or 1.0
     bars = [
-        Bar(row["method"], row["HR@10"], row["HR@10"] / longest, colour)
+        Bar(row["method"], row[metric], row[metric] / longest, colour)
         for row, colour in zip(group.rows, METHOD_COLOURS, strict=False)
     ]
     if evaluation.best_possible is not None:
         bars.insert(0, Bar("best possible", evaluation.best_possible, evaluation.best_possible / longest, ""))
-    return Headline(seen, group.num_users, bars, evaluation.best_possible)
+    return Headline(metric, seen, group.num_users, bars, evaluation.best_possible)
 
 
-def by_length(ranks: dict[str, RankTable]) -> Plot | None:
-    """HR@10 by the number of a user's interactions, the trained model first."""
+def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None:
+    """A hit rate by the number of a user's interactions, the trained model first."""
     tables = dict(reversed(ranks.items()))
     first = next(iter(tables))
     lengths = tables[first].table["length"].to_numpy()
@@ -126,7 +136,7 @@ def by_length(ranks: dict[str, RankTable]) -> Plot | None:
     spans = length_spans(lengths)
     members = [(lengths >= low) & (lengths <= high) for low, high in spans]
     lines = [
-        Line(name, range(len(spans)), [float(table.values("HR@10")[inside].mean()) for inside in members], colour)
+        Line(name, range(len(spans)), [float(table.values(metric)[inside].mean()) for inside in members], colour)
         for (name, table), colour in zip(tables.items(), METHOD_COLOURS, strict=False)
     ]
     sizes = [int(inside.sum()) for inside in members]
@@ -137,8 +147,8 @@ def by_length(ranks: dict[str, RankTable]) -> Plot | None:
         "By interactions of the user, the held-out one included; below, the number of such users. "
         f"The bars are 95 % intervals for {first}."
     )
-    described = f"HR@10 of {', '.join(tables)} by history length"
-    return Plot("HR@10 by history length", plots.by_group(described, notes, lines, intervals), note)
+    described = f"{metric} of {', '.join(tables)} by history length"
+    return Plot(f"{metric} by history length", plots.by_group(described, notes, lines, intervals), note)
 
 
 def length_spans(lengths: Ints) -> list[tuple[int, int]]:

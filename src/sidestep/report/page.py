@@ -58,13 +58,14 @@ def _identity(findings: Findings) -> dict[str, Any]:
 
 def _results(findings: Findings) -> dict[str, Any]:
     if findings.evaluation is None:
-        return {"headline": None, "groups": [], "by_length": None, "columns": figures.COLUMNS}
+        return {"headline": None, "groups": [], "by_length": None}
     headline = figures.headline(findings.evaluation)
     return {
         "headline": headline,
         "groups": figures.groups(findings.evaluation),
-        "by_length": figures.by_length(findings.ranks[headline.seen]),
-        "columns": figures.COLUMNS,
+        "by_length": figures.by_length(findings.ranks[headline.seen], headline.metric),
+        "columns": figures.columns(findings.evaluation),
+        "optimistic": [f"HR@{k}" for k in findings.evaluation.at],
     }
 
 

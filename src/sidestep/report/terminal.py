@@ -1,7 +1,6 @@
 """Results as plain text: tables and paths that fit a terminal and survive a pipe."""
 
 import io
-import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +13,25 @@ if TYPE_CHECKING:
     from sidestep.pipeline.recommend import Answered
     from sidestep.recommenders.facade import Thought
 
-SHOWN = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
+SHOWN = ("HR", "NDCG")
+WIDEST = 1000
+"""Columns a table may take; it takes what it needs, since a figure that is cut short says nothing."""
 
 
 def metrics_table(result: "Evaluation") -> str:
     """One row per method, users and treatment of seen items; what must be said beside the figures stands below."""
     table = Table(box=box.SIMPLE)
+    shown = [f"{name}@{k}" for name in SHOWN for k in result.at]
     for name in ("method", "users", "seen"):
         table.add_column(name)
-    for name in ("n", *SHOWN, "SID-level HR@10", "invalid"):
+    for name in ("n", *shown, f"SID-level {result.main}", "invalid"):
         table.add_column(name, justify="right")
     for row in result.table.sort("users", "seen", descending=[True, True], maintain_order=True).to_dicts():
         table.add_row(
             *(str(row[name]) for name in ("method", "users", "seen")),
             f"{row['num_users']:,}",
-            *(_figure(row[name]) for name in SHOWN),
-            _figure(row.get("sid_HR@10")),
+            *(_figure(row[name]) for name in shown),
+            _figure(row.get(f"sid_{result.main}")),
             _figure(row["invalid"]),
         )
     lines = [_text(table), f"Protocol: {result.protocol}."]
@@ -42,10 +44,10 @@ def metrics_table(result: "Evaluation") -> str:
 
 
 def _against_best(result: "Evaluation", best: float) -> str:
-    lines = [f"\nHR@10, all users, seen kept. Best possible in this planted world: {best:.4f}"]
+    lines = [f"\n{result.main}, all users, seen kept. Best possible in this planted world: {best:.4f}"]
     for row in result.table.to_dicts():
         if row["users"] == "all" and row["seen"] == "kept":
-            lines.append(f"  {row['method']:12} {row['HR@10']:.4f}  {row['HR@10'] / best:6.1%} of it")
+            lines.append(f"  {row['method']:12} {row[result.main]:.4f}  {row[result.main] / best:6.1%} of it")
     return "\n".join(lines)
 
 
@@ -97,8 +99,7 @@ def _figure(value: float | None) -> str:
 
 
 def _text(table: Table) -> str:
-    width = max(shutil.get_terminal_size((120, 24)).columns, 100)
-    console = Console(file=io.StringIO(), width=width, no_color=True)
+    console = Console(file=io.StringIO(), width=WIDEST, no_color=True)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

@@ -6,8 +6,6 @@ import torch
 from sidestep.sids.kmeans import kmeans
 from sidestep.sids.semantic_ids import Floats, Ints
 
-NUM_CLUSTERS = 32
-
 
 def cluster_codes(codebook: Floats, num_clusters: int, seed: int) -> Ints:
     """The cluster of every code of one level, `[K]`, by k-means on the frozen codewords `[K, d]`.

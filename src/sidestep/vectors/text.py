@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
+from safetensors import SafetensorError
 from scipy import sparse
 
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.data.catalog import Catalog
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ArtifactError, ConfigError, DataError, MissingExtraError
@@ -40,7 +42,7 @@ class EmbedConfig(Section):
     """
 
     kind: Kind = "auto"
-    path: Path | None = None
+    path: HomePath | None = None
     tensor: str | None = None
     model: str | None = None
     width: int = Field(default=256, ge=1)
@@ -83,7 +85,8 @@ def embed(
     """One vector for every item.
 
     folder: where a relative `config.path` is looked for first; a file stands for the folder it lies in.
-    cache: where vectors made from texts are kept; None means $SIDESTEP_CACHE, or ~/.cache/sidestep.
+    cache: where vectors made from texts are kept, if it can be written; None means $SIDESTEP_CACHE, or
+        ~/.cache/sidestep.
     progress: told how many texts are done, and of how many.
     graph: how the co-occurrence graph is built from which vectors of behaviour are made; None takes the defaults.
 
@@ -107,9 +110,10 @@ def embed(
     place = (cache or default_cache()) / "vectors" / _key(texts, kind, config, seed)
     try:
         return ItemVectors.load(place)
-    except ArtifactError:  # not there yet, or damaged
+    except (ArtifactError, OSError):  # not there yet, damaged, or not ours to read
         vectors = ItemVectors(_from_texts(texts, kind, config, seed, progress))
-        vectors.save(place)
+        with suppress(OSError, SafetensorError):  # a cache that cannot be written only costs time
+            vectors.save(place)
         return vectors
 
 
@@ -204,12 +208,12 @@ def _sentence_transformer(model: str) -> Any:
     except ImportError:
         raise _missing("sentence-transformers", "sentence-transformers") from None
     try:
-        return SentenceTransformer(model, trust_remote_code=False)
+        return SentenceTransformer(model, trust_remote_code=False, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"Cannot load the model {model!r} (embed.model): {reason}; expected a local folder or the name of a model "
-            "that is on the hub or already downloaded, and that needs no code of its own"
+            "that is on the hub or already downloaded, has its weights as safetensors and needs no code of its own"
         ) from error
 
 

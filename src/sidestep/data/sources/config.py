@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.data.sources.planted import PlantedConfig
 
 Source = Literal["table", "amazon", "movielens", "recbole", "planted"]
@@ -18,7 +18,7 @@ class DataConfig(Section):
     source: the layout of the files. "table" is any Parquet, CSV, TSV or JSON-lines file, gzipped or not, with any
         column names; "planted" is the built-in synthetic shop and reads no file. The layouts amazon and movielens
         know their own columns and pay no heed to the column keys below.
-    path: a folder, or the interactions file itself. Relative to the working directory.
+    path: a folder, or the interactions file itself. Relative to the working directory; `~` is the home.
     interactions, items: file names within `path`. None lets the reader look; a table without `items` has a catalogue
         of bare ids.
     user, item: columns of the interactions that hold the user's id and the item's key.
@@ -40,7 +40,7 @@ class DataConfig(Section):
     """
 
     source: Source = "table"
-    path: Path = Path(".")
+    path: HomePath = Path(".")
     interactions: str | None = None
     items: str | None = None
     user: str = "user_id"
