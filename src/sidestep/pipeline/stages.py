@@ -51,9 +51,7 @@ def prepare(run: Run, say: Say) -> None:
         say(note)
     say(f"{interactions.num_users:,} users, {len(catalog):,} items, {len(interactions):,} interactions")
     if parts.short_users:
-        say(
-            f"{parts.short_users:,} users have nothing held out (too short, or nothing in its time); they are kept for training"
-        )
+        say(f"{parts.short_users:,} users have nothing held out (too short, or not in its time); training keeps them")
     say(f"{len(parts.train):,} interactions to train on, {len(parts.valid):,} to validate, {len(parts.test):,} to test")
 
 
