@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sidestep.data.interactions import Ints
@@ -33,9 +33,15 @@ class SequenceBatch:
         return self.history.shape[0]
 
     def to(self, device: torch.device) -> "SequenceBatch":
-        return SequenceBatch(
-            *(tensor.to(device) for tensor in (self.history, self.lengths, self.targets, self.visible))
-        )
+        return SequenceBatch(*(tensor.to(device) for tensor in self._tensors))
+
+    def take(self, rows: slice | Bool[Tensor, " B"]) -> "SequenceBatch":
+        """Some of the histories with their targets."""
+        return SequenceBatch(*(tensor[rows] for tensor in self._tensors))
+
+    @property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.history, self.lengths, self.targets, self.visible
 
 
 def pad(rows: Sequence[Ints], width: int | None = None) -> Int[Tensor, "B T"]:

@@ -52,7 +52,7 @@ class GenerativeRecommender:
         items, scores = found.items, found.scores
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
         if known.any():
-            some = self._search(_take(batch, known), k, _take_filter(barred, known), explain)
+            some = self._search(batch.take(known), k, _take_filter(barred, known), explain)
             items[known], scores[known] = some.items, some.scores
             for row, answer in zip(known.nonzero()[:, 0].tolist(), some.paths or [], strict=False):
                 assert paths is not None
@@ -127,10 +127,6 @@ def _widen(items: Int[Tensor, "B n"], scores: Float[Tensor, "B n"], k: int) -> R
         items = torch.nn.functional.pad(items, (0, missing), value=NO_ITEM)
         scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
     return Recommendations(items, scores)
-
-
-def _take(batch: SequenceBatch, rows: Bool[Tensor, " B"]) -> SequenceBatch:
-    return SequenceBatch(batch.history[rows], batch.lengths[rows], batch.targets[rows], batch.visible[rows])
 
 
 def _take_filter(barred: ItemFilter | None, rows: Bool[Tensor, " B"]) -> ItemFilter | None:

@@ -42,7 +42,7 @@ class ItemwiseRecommender:
         rows = max(SCORES_AT_ONCE // max(self._num_items, 1), 1)
         found = []
         for begin in range(0, len(batch), rows):
-            part = _rows(batch, begin, begin + rows)
+            part = batch.take(slice(begin, begin + rows))
             scores = self._scorer(part)
             if barred is not None:
                 excluded = None if barred.excluded is None else barred.excluded[begin : begin + rows]
@@ -70,9 +70,3 @@ def best(scores: Float[Tensor, "B N"], k: int) -> tuple[Int[Tensor, "B k"], Floa
     missing = (0, k - num_answers)
     pad = torch.nn.functional.pad
     return pad(items, missing, value=NO_ITEM), pad(kept, missing, value=-torch.inf)
-
-
-def _rows(batch: SequenceBatch, begin: int, end: int) -> SequenceBatch:
-    return SequenceBatch(
-        batch.history[begin:end], batch.lengths[begin:end], batch.targets[begin:end], batch.visible[begin:end]
-    )

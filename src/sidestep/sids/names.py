@@ -23,36 +23,44 @@ def cluster_names(
 
     Where items have texts, the three words that best distinguish the cluster's items from all others: a word's share
     of the cluster's items, times the logarithm of how much larger that share is than in the whole catalogue. Where
-    they have none, the titles of the cluster's two most popular items.
+    they have none, or no word tells the cluster apart, the titles of the cluster's two most popular items.
     """
     clusters = [cluster[sids.codes[:, level]] for level, cluster in enumerate(sids.clusters)]
     counts = list(zip(clusters, sids.num_clusters, strict=True))
+    by_items = [_by_items(cluster, count, titles, popularity) for cluster, count in counts]
     if texts is None or not any(text.strip() for text in texts):
-        return [_by_items(cluster, count, titles, popularity) for cluster, count in counts]
+        return by_items
     from sklearn.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(binary=True, token_pattern=r"(?u)\b[^\W\d_]{3,}\b", max_features=MAX_WORDS)
     try:
         present = sparse.csr_array(vectorizer.fit_transform(texts), dtype=np.float64)
     except ValueError:  # no text holds a single word, only numbers and signs
-        return [_by_items(cluster, count, titles, popularity) for cluster, count in counts]
+        return by_items
     words = vectorizer.get_feature_names_out()
     overall = np.asarray(present.mean(axis=0)).ravel()
-    return [_by_words(cluster, count, present, words, overall) for cluster, count in counts]
+    by_words = [_by_words(cluster, count, present, words, overall) for cluster, count in counts]
+    return [
+        [word or item for word, item in zip(said, shown, strict=True)]
+        for said, shown in zip(by_words, by_items, strict=True)
+    ]
 
 
 def _by_words(cluster: Ints, count: int, present: sparse.csr_array, words: Words, overall: Shares) -> list[str]:
-    """`present[i, w]` is 1 where item i's text holds word w, `overall[w]` the share of all items that hold it."""
+    """Empty where no word distinguishes a cluster.
+
+    present: `[N, words]`, 1 where item i's text holds word w. overall: the share of all items that hold each word.
+    """
     names = []
     for number in range(count):
         members = np.flatnonzero(cluster == number)
         if len(members) == 0:
-            names.append("(no items)")
+            names.append("")
             continue
         share = np.asarray(present[members].mean(axis=0)).ravel()
         score = share * np.log(np.maximum(share, 1e-12) / overall)
         best = np.lexsort((words, -score))[:WORDS]
-        names.append(", ".join(words[best[score[best] > 0]]) or "(no common words)")
+        names.append(", ".join(words[best[score[best] > 0]]))
     return names
 
 

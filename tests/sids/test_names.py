@@ -1,0 +1,38 @@
+"""Laws of cluster names: words that tell a cluster's items from the rest, else its most popular items."""
+
+import numpy as np
+
+from sidestep.sids.names import cluster_names
+from sidestep.sids.semantic_ids import SemanticIds
+
+
+def sids(codes: list[int], clusters: list[int]) -> SemanticIds:
+    codebook = np.zeros((len(clusters), 2), dtype=np.float32)
+    return SemanticIds(np.array(codes)[:, None], (len(clusters),), [codebook], [np.array(clusters)])
+
+
+TITLES = ["A", "B", "C", "D"]
+POPULARITY = np.array([1, 5, 5, 2])
+
+
+def test_the_word_that_only_this_cluster_has_comes_first_and_shared_words_do_not_come() -> None:
+    """red: share 1 here and 1/2 everywhere, log 2. nail and file: share 1/2 here and 1/4 everywhere."""
+    texts = ["red nail", "red file", "blue comb", "blue comb"]
+    names = cluster_names(sids([0, 0, 1, 1], [0, 1]), TITLES, texts, POPULARITY)
+    assert names == [["red, file, nail", "blue, comb"]]
+
+
+def test_a_word_that_everybody_has_names_nobody() -> None:
+    texts = ["thing"] * 4
+    names = cluster_names(sids([0, 0, 1, 1], [0, 1]), TITLES, texts, POPULARITY)
+    assert names == [["like B and A", "like C and D"]]
+
+
+def test_without_texts_a_cluster_is_named_after_its_two_most_popular_items() -> None:
+    for texts in (None, ["", " ", "", ""], ["1 2", "3", "?", "!"]):
+        assert cluster_names(sids([0, 0, 0, 1], [0, 1]), TITLES, texts, POPULARITY) == [["like B and C", "like D"]]
+
+
+def test_a_cluster_without_items_says_so() -> None:
+    assert cluster_names(sids([0, 0, 0, 0], [0, 1]), TITLES, None, POPULARITY) == [["like B and C", "(no items)"]]
+    assert cluster_names(sids([0, 0, 0, 0], [0, 1]), TITLES, ["word"] * 4, POPULARITY)[0][1] == "(no items)"
