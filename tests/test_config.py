@@ -11,6 +11,10 @@ from sidestep.config import HomePath, Section
 from sidestep.errors import ConfigError
 
 
+def load(kind: type[Section], path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Section:
+    return config.build(kind, config.merge(config.read_toml(path), overrides, kind))
+
+
 class Inner(Section):
     num_levels: int = Field(3, ge=1)
     name: str = "x"
@@ -33,7 +37,7 @@ class Outer(Section):
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text("seed = 1\n[tokenizer]\nnum_levels = 4\n")
-    read = config.load(Outer, path, ["tokenizer.num_levels=5", "tokenizer.name=plain words", "tokenizer.sizes=[7]"])
+    read = load(Outer, path, ["tokenizer.num_levels=5", "tokenizer.name=plain words", "tokenizer.sizes=[7]"])
     assert read == Outer(seed=1, tokenizer=Inner(num_levels=5, name="plain words", sizes=(7,)))
 
 
@@ -81,7 +85,7 @@ def test_mistakes_are_named_with_the_way_out(override: str, message: str) -> Non
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No recipe file"):
-        config.load(Outer, tmp_path / "absent.toml")
+        load(Outer, tmp_path / "absent.toml")
     (tmp_path / "bad.toml").write_text("seed = = 1")
     with pytest.raises(ConfigError, match="as TOML"):
-        config.load(Outer, tmp_path / "bad.toml")
+        load(Outer, tmp_path / "bad.toml")

@@ -165,12 +165,21 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step, so that a reader never meets half of it."""
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A temporary sibling file that becomes `path` in one step when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
+    try:
+        yield staging
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing_file(path) as staging:
+        staging.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -89,11 +89,6 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         raise ConfigError(_first_message(kind, error)) from None
 
 
-def load(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
-    """Read a recipe file, lay the overrides over it, validate."""
-    return build(kind, merge(read_toml(path), overrides, kind))
-
-
 def _first_message(kind: type[Section], error: ValidationError) -> str:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]

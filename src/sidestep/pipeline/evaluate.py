@@ -14,9 +14,11 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
+from sidestep.methods import NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.world import World
 from sidestep.progress import meter
+from sidestep.recommenders.recommender import Recommender
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,15 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     settings["split"] = run.recipe.split.model_dump(mode="json")
     parents = {name: run.digest(name) for name in ("interactions", "sids", "model")}
     tables = []
-    for name in ("popularity", "item-knn", run.recipe.method):
-        for seen in get_args(Seen):
-            stage = f"evaluation/{name}-{seen}"
-            if not _ranked(run, stage, settings, parents):
-                _rank(world, name, seen).save(run.path(stage), config=settings, parents=parents)
-            ranks = RankTable.load(run.path(stage))
-            tables.append(summary([ranks], ks).select(pl.lit(name).alias("method"), pl.all()))
+    for name in (*NON_NEURAL, run.recipe.method):
+        stages: dict[Seen, str] = {seen: f"evaluation/{name}-{seen}" for seen in get_args(Seen)}
+        missing = {seen: stage for seen, stage in stages.items() if not _ranked(run, stage, settings, parents)}
+        if missing:
+            recommender = world.recommender(name)
+            for seen, stage in missing.items():
+                _rank(world, name, recommender, seen).save(run.path(stage), config=settings, parents=parents)
+        ranks = [RankTable.load(run.path(stage)) for stage in stages.values()]
+        tables.append(summary(ranks, ks).select(pl.lit(name).alias("method"), pl.all()))
     best = None
     if run.recipe.data.source == "planted":
         planted = PlantedWorld(run.recipe.data.planted, run.recipe.seed)
@@ -116,11 +120,11 @@ def protocol(run: Run) -> str:
     )
 
 
-def _rank(world: World, name: str, seen: Seen) -> RankTable:
+def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> RankTable:
     recipe, cases = world.run.recipe, world.split.test
     with meter(f"evaluate {name}, seen {seen}", len(cases)) as shown:
         return rank_cases(
-            world.recommender(name),
+            recommender,
             cases,
             k=recipe.evaluate.k,
             seen=seen,

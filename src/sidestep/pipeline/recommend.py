@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from sidestep.artifact import replacing_file
 from sidestep.data.catalog import Catalog
 from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
@@ -106,7 +107,7 @@ def answer(
     deny: list[str] | None = None,
     unknown: Literal["error", "skip"] = "error",
 ) -> list[Answered]:
-    """Ask the model, in batches, with a progress bar where there are many; see `TrainedModel.recommend`.
+    """Ask the model, with a progress bar where there are many; see `TrainedModel.recommend`.
 
     Raises:
         DataError: an unknown item or user.
@@ -117,23 +118,19 @@ def answer(
         asked, histories = users, model.histories_of(users)
     else:
         asked, histories = [str(number) for number in range(1, len(question.histories) + 1)], question.histories
-    answers: list[Answered] = []
     with meter("recommend", len(histories)) as shown:
-        for begin in range(0, len(histories), model.batch_size):
-            some = slice(begin, begin + model.batch_size)
-            found = model.recommend_many(
-                histories[some],
-                k,
-                explain=explain,
-                exclude_seen=exclude_seen,
-                allow=allow,
-                deny=deny or (),
-                unknown=unknown,
-            )
-            recent = [_titles(model.catalog, history[-RECENT:]) for history in histories[some]]
-            answers += map(Answered, asked[some], histories[some], found, recent)
-            shown.update(len(answers))
-    return answers
+        found = model.recommend_many(
+            histories,
+            k,
+            explain=explain,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny or (),
+            unknown=unknown,
+            progress=shown.update,
+        )
+    recent = [_titles(model.catalog, history[-RECENT:]) for history in histories]
+    return list(map(Answered, asked, histories, found, recent))
 
 
 def _titles(catalog: Catalog, item_ids: list[str]) -> list[str]:
@@ -170,7 +167,5 @@ def write(answers: list[Answered], path: Path) -> None:
     table = pl.DataFrame(rows, schema=schema)
     if table["thoughts"].is_null().all():
         table = table.drop("thoughts")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    table.write_parquet(staging)
-    staging.replace(path)
+    with replacing_file(path) as staging:
+        table.write_parquet(staging)

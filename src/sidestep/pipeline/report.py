@@ -130,7 +130,7 @@ def _log(path: Path) -> list[Row]:
 
 
 def _examples(world: World, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:
-    model = TrainedModel(world.trained(), world.catalog, world.interactions, world.sids, lambda: world.cluster_names)
+    model = world.model()
     cases = world.split.test
     rng = np.random.default_rng(world.run.recipe.seed)
     order = rng.permutation(len(cases))

@@ -31,8 +31,7 @@ def load(folder: str | Path) -> TrainedModel:
     Raises:
         ArtifactError: no run there, a stage not done yet, or altered bytes.
     """
-    world = World(Run.open(Path(folder)))
-    return TrainedModel(world.trained(), world.catalog, world.interactions, world.sids, lambda: world.cluster_names)
+    return World(Run.open(Path(folder))).model()
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,10 @@ class World:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
         return self.generative(model, recipe.evaluate.num_beams)
+
+    def model(self) -> TrainedModel:
+        """The trained generator as users hold it."""
+        return TrainedModel(self.trained(), self.catalog, self.interactions, self.sids, lambda: self.cluster_names)
 
     def recommender(self, name: str) -> Recommender:
         """The trained model by its method's name, or a baseline that needs no training."""

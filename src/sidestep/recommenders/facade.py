@@ -100,8 +100,12 @@ class TrainedModel:
         deny: Sequence[str] = (),
         unknown: Literal["error", "skip"] = "error",
         explain: bool = False,
+        progress: Callable[[int], object] | None = None,
     ) -> list[Answer]:
-        """`recommend` for many histories at once, which is much faster than one by one."""
+        """`recommend` for many histories, in batches, which is much faster than one by one.
+
+        progress: told after each batch how many are answered.
+        """
         if k < 1:
             raise DataError(f"k = {k}, expected at least 1")
         for history in histories:
@@ -113,6 +117,8 @@ class TrainedModel:
         answers: list[Answer] = []
         for begin in range(0, len(known), self.batch_size):
             answers += self._answer(known[begin : begin + self.batch_size], k, allowed, exclude_seen, explain)
+            if progress is not None:
+                progress(len(answers))
         return answers
 
     def histories_of(self, users: Sequence[str]) -> list[list[str]]:
