@@ -68,6 +68,47 @@ def test_an_epoch_holds_every_example_once_in_batches_of_the_right_size(
         assert len(chosen) == 1 or examples.batch(chosen).targets.numel() <= batch_size
 
 
+def plainly(log: TrainingInteractions, width: int, every: bool) -> list[tuple[list[int], list[int]]]:
+    """History and targets of every example, in their order, as the class docstring tells it."""
+    examples = []
+    for begin, end in zip(log.offsets[:-1].tolist(), log.offsets[1:].tolist(), strict=True):
+        start, first = begin, begin + 1
+        while first < end:
+            start = start if every else max(begin, first - width)
+            last = min(start + width, end - 1) if every else first
+            examples.append((list(range(start, last)), list(range(first, last + 1))))
+            first = last + 1
+            start = first - max(width // 2, 1)
+    return examples
+
+
+@settings(max_examples=100, deadline=None)
+@given(LENGTHS, st.integers(1, 12), MODES)
+def test_gathered_examples_equal_those_cut_one_by_one(lengths: list[int], width: int, every: bool) -> None:
+    log = numbered_log(lengths)
+    examples, expected = TrainingSequences(log, width, every), plainly(log, width, every)
+    assert len(examples) == len(expected)
+    chosen = np.random.default_rng(0).permutation(len(examples))[:7]
+    batch = examples.batch(chosen)
+    histories, targets = ([expected[i][part] for i in chosen] for part in (0, 1))
+    seen = [np.array(asked) - row[0] for row, asked in zip(histories, targets, strict=True)]
+    assert torch.equal(batch.history, pad([np.array(row) for row in histories]))
+    assert torch.equal(batch.targets, pad([np.array(row) for row in targets]))
+    assert torch.equal(batch.visible, pad(seen).clamp(min=1))
+    assert batch.lengths.tolist() == [len(row) for row in histories]
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_neighbours_are_of_like_shape(every: bool) -> None:
+    """Lengths as unequal as Beauty's: most histories are short, and some are cut into several stretches."""
+    lengths = np.random.default_rng(0).geometric(0.12, 4000).clip(3, 200)
+    examples = TrainingSequences(numbered_log(lengths.tolist()), 20, every)
+    batches = [examples.batch(chosen) for chosen in examples.batches(512, seed=0, epoch=0)]
+    for name in ("history", "targets"):
+        padded = torch.cat([getattr(batch, name).flatten() for batch in batches]) == NO_ITEM
+        assert padded.float().mean() < 0.06, name
+
+
 def test_batches_are_a_pure_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
         examples = TrainingSequences(numbered_log([20, 7, 3, 30, 12] * 8), 10, every_position=True)

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidestep.data.sequences import NO_ITEM, SequenceBatch, question
-from sidestep.generators.encoder_decoder import EncoderDecoder
+from sidestep.generators.encoder_decoder import DecodingState, EncoderDecoder
+from sidestep.recommenders import generative
+from sidestep.recommenders.beam import beam_search
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
+from sidestep.sids.trie import Permitted, Trie
 from small_world import make, make_batch, make_sids
 
 N = 40
@@ -128,6 +131,27 @@ def test_an_empty_history_is_answered_by_popularity_among_others(kind: str) -> N
     assert [len(paths) for paths in found.paths] == [3, 0, 3]
 
 
+@given(
+    k=st.integers(1, 50),
+    allowed=st.none() | st.sets(st.integers(0, N - 1)),
+    excluded=st.none() | st.lists(st.lists(st.integers(-1, N - 1), min_size=30, max_size=30), min_size=2, max_size=2),
+)
+@settings(max_examples=40, deadline=None)
+def test_without_a_history_the_most_popular_permitted_items_come_back(
+    k: int, allowed: set[int] | None, excluded: list[list[int]] | None
+) -> None:
+    mask = None if allowed is None else torch.tensor([item in allowed for item in range(N)])
+    rows = None if excluded is None else torch.tensor(excluded)
+    nobody = question([np.array([], dtype=np.int64)] * 2, 6)
+    found = recommender("tiger", 5).rank(nobody, k, ItemFilter(rows, mask))
+    order = sorted(range(N), key=lambda item: (-POPULARITY[item], item))
+    for row in range(2):
+        barred = set() if excluded is None else set(excluded[row])
+        left = [item for item in order if item not in barred and (allowed is None or item in allowed)][:k]
+        assert found.items[row].tolist() == left + [NO_ITEM] * (k - len(left))
+        assert found.scores[row, : len(left)].tolist() == POPULARITY[left].tolist()
+
+
 @torch.no_grad()
 def test_paths_add_up_to_the_score_and_spell_the_items_id(kind: str) -> None:
     found = recommender(kind, num_beams=8).rank(histories(), k=5, explain=True)
@@ -142,6 +166,71 @@ def test_paths_add_up_to_the_score_and_spell_the_items_id(kind: str) -> None:
                 assert path.cluster_probs[level] == sorted(path.cluster_probs[level], reverse=True)
         else:
             assert path.clusters == []
+
+
+def sharpened(kind: str) -> EncoderDecoder:
+    """A generator as sure of its codes as a trained one."""
+    model = make(kind)
+    with torch.no_grad():
+        model.code_embedding.weight.mul_(60)
+    return model
+
+
+class Counted:
+    """A generator that notes how many beams heard each code."""
+
+    def __init__(self, model: EncoderDecoder) -> None:
+        self.model, self.beams = model, list[int]()
+
+    def start(self, batch: SequenceBatch) -> DecodingState:
+        return self.model.start(batch)
+
+    def step(self, state: DecodingState, codes: Tensor | None) -> tuple[Tensor, DecodingState]:
+        self.beams.append(0 if codes is None else codes.numel())
+        return self.model.step(state, codes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_leaving_hopeless_prefixes_out_changes_no_answer(kind: str, k: int) -> None:
+    sids, model = make_sids(), Counted(sharpened(kind))
+    trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes)
+    excluded = torch.tensor([[3, 3, NO_ITEM], [5, 6, 7], [NO_ITEM] * 3, [0, 39, 0]])
+    for permitted in (Permitted(trie), Permitted(trie, None, excluded)):
+        model.beams.clear()
+        best = beam_search(model, histories(), permitted, num_beams=12, k=k)
+        heard_last = sum(model.beams[2:])
+        everything = beam_search(model, histories(), permitted, num_beams=12)
+        assert torch.equal(best.codes, everything.codes[:, :k])
+        torch.testing.assert_close(best.scores, everything.scores[:, :k])
+        assert heard_last < 4 * 12 or k > 1  # the best one alone needs few prefixes
+
+
+@torch.no_grad()
+def test_histories_searched_in_portions_get_the_same_answers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = recommender(kind, num_beams=6)
+    batch = question([np.array([1, 2]), np.array([], dtype=np.int64), np.array([4, 5, 6]), np.array([7])], 6)
+    barred = ItemFilter(torch.tensor([[3], [5], [8], [NO_ITEM]]), torch.arange(N) != 9)
+    together = model.rank(batch, 5, barred, explain=True)
+    monkeypatch.setattr(generative, "BEAMS_AT_ONCE", 6)
+    apart = model.rank(batch, 5, barred, explain=True)
+    assert torch.equal(apart.items, together.items)
+    torch.testing.assert_close(apart.scores, together.scores)
+    assert [[path.codes for path in row] for row in apart.paths or []] == [
+        [path.codes for path in row] for row in together.paths or []
+    ]
+
+
+@torch.no_grad()
+def test_bf16_scores_are_near_and_leave_the_model_alone(kind: str) -> None:
+    model = make(kind)
+    exact = GenerativeRecommender(model, make_sids(), POPULARITY, 6, N).rank(histories(), N)
+    rounded = GenerativeRecommender(model, make_sids(), POPULARITY, 6, N, "bf16").rank(histories(), N)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    by_item = [scores.gather(1, items.argsort(1)) for scores, items in
+               ((exact.scores, exact.items), (rounded.scores, rounded.items))]  # fmt: skip
+    torch.testing.assert_close(by_item[1], by_item[0], atol=0.2, rtol=0)
+    assert not torch.equal(by_item[0], by_item[1])
 
 
 @torch.no_grad()

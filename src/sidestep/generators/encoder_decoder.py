@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.data.sequences import SequenceBatch
-from sidestep.layers.blocks import Decoder, Encoder, first_positions
-from sidestep.layers.state import Cache, Memory
+from sidestep.layers.blocks import Decoder, Encoder
+from sidestep.layers.state import BeamCache, Cache, Memory, first_positions
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.vocabulary import Vocabulary
 
@@ -68,8 +68,8 @@ class DecodingState:
     """
 
     memory: Memory
-    begin: Float[Tensor, "B 1 1 D"]
-    cache: Cache = field(default_factory=Cache)
+    begin: Float[Tensor, "B 1 D"]
+    cache: BeamCache = field(default_factory=BeamCache)
     level: int = 0
     thoughts: tuple[Float[Tensor, "B W D"], ...] = ()
 
@@ -79,6 +79,12 @@ class DecodingState:
             thought.gather(1, parents[:, :, None].expand(-1, -1, thought.shape[2])) for thought in self.thoughts
         )
         return replace(self, cache=self.cache.select(parents), thoughts=thoughts)
+
+    def take(self, users: Int[Tensor, " n"]) -> "DecodingState":
+        """The state of some users."""
+        thoughts = tuple(thought[users] for thought in self.thoughts)
+        cache, memory = self.cache.take(users), self.memory.take(users)
+        return replace(self, memory=memory, begin=self.begin[users], cache=cache, thoughts=thoughts)
 
 
 class EncoderDecoder(nn.Module):
@@ -95,7 +101,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = Vocabulary(sids.codebook_sizes)
-        self.register_buffer("tokens", self.vocabulary.tokens(torch.from_numpy(sids.codes)), persistent=False)
+        self.register_buffer("tokens", self.vocabulary.tokens(torch.from_numpy(sids.codes).int()), persistent=False)
         shape = (config.width, config.num_heads, config.head_width, config.inner)
         self.code_embedding = nn.Embedding(len(self.vocabulary), config.width)
         nn.init.normal_(self.code_embedding.weight, std=config.width**-0.5)
@@ -149,7 +155,7 @@ class EncoderDecoder(nn.Module):
         """Every target's logits under teacher forcing."""
         encoded, per_item = self.encode(batch)
         asked = batch.targets >= 0
-        tokens = self.tokens[batch.targets.clamp(min=0)]
+        tokens = self.tokens[batch.targets.clamp(min=0)].long()
         seen = first_positions(batch.visible * per_item, encoded.shape[1])
         return self.decode(tokens, asked, encoded, seen)
 
@@ -162,14 +168,15 @@ class EncoderDecoder(nn.Module):
     ) -> Prediction:
         """All levels in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
         x = torch.cat([self._begin(encoded, seen), self.read(tokens[:, :, :-1])], dim=2)
-        hidden, _ = self.decoder(x, self.decoder.remember(encoded, seen), Cache())
+        memory = self.decoder.remember(encoded, seen, queries=x.shape[1] * x.shape[2])
+        hidden, _ = self.decoder(x, memory, Cache())
         return self._prediction(hidden[asked], tokens[asked], asked)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         """Encode the histories once, for any number of beams."""
         encoded, per_item = self.encode(batch)
         seen = first_positions(batch.lengths[:, None] * per_item, encoded.shape[1])
-        return DecodingState(self.decoder.remember(encoded, seen), self._begin(encoded, seen))
+        return DecodingState(self.decoder.remember(encoded, seen), self._begin(encoded, seen)[:, :, 0])
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
@@ -177,7 +184,7 @@ class EncoderDecoder(nn.Module):
         """Log-probabilities of the next level's codes after each beam took `codes`; None before the first level,
         where one beam stands for all.
         """
-        hidden, cache = self.decoder(self._last(state, codes), state.memory, state.cache)
+        hidden, cache = self.decoder.step(self._last(state, codes), state.memory, state.cache)
         return self._log_probs(state.level, hidden), replace(state, cache=cache, level=state.level + 1)
 
     def _begin(self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"]) -> Float[Tensor, "B Q 1 D"]:
@@ -187,17 +194,19 @@ class EncoderDecoder(nn.Module):
         last = (seen.sum(dim=2, keepdim=True) - 1).clamp(min=0)
         return self.begin + encoded.gather(1, last.expand(-1, -1, encoded.shape[2]))[:, :, None]
 
-    def _last(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W 1 D"]:
+    def _last(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W D"]:
         """The embedding of the token each beam said last."""
         if codes is None:
             return state.begin
-        return self.read(codes + self.vocabulary.firsts[state.level - 1])[:, :, None]
+        return self.read(codes + self.vocabulary.firsts[state.level - 1])
 
     def _logits(self, level: int, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows K"]:
-        return (hidden @ self.embeddings(level).T).float()
+        """In full precision under autocast too: rounding logits would make ties of near answers."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return hidden.float() @ self.embeddings(level).T
 
-    def _log_probs(self, level: int, hidden: Float[Tensor, "B W 1 D"]) -> Float[Tensor, "B W K"]:
-        return torch.log_softmax(self._logits(level, hidden[:, :, 0]), dim=-1)
+    def _log_probs(self, level: int, hidden: Float[Tensor, "B W D"]) -> Float[Tensor, "B W K"]:
+        return torch.log_softmax(self._logits(level, hidden), dim=-1)
 
     def _prediction(
         self, hidden: Float[Tensor, "n L D"], tokens: Int[Tensor, "n L"], asked: Bool[Tensor, "B P"]

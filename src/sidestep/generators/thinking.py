@@ -68,7 +68,8 @@ class Thinking(EncoderDecoder):
         if not self.thinking.thoughts:
             return super().decode(tokens, asked, encoded, seen)
         begin = self._begin(encoded, seen)
-        memory, cache = self.decoder.remember(encoded, seen), Cache()
+        num_targets = tokens.shape[1]
+        memory, cache = self.decoder.remember(encoded, seen, queries=2 * num_targets * self.num_levels), Cache()
         said = self.read(tokens)
         x = begin
         thoughts, spoken = [], []
@@ -80,7 +81,8 @@ class Thinking(EncoderDecoder):
             x = torch.stack([thoughts[level], said[:, :, level]], dim=2)
         hidden, _ = self.decoder(x[:, :, :1], memory, cache)
         spoken.append(hidden[:, :, 0])
-        interest, _ = self.interest_decoder(begin, self.interest_decoder.remember(encoded, seen), Cache())
+        remembered = self.interest_decoder.remember(encoded, seen, queries=num_targets)
+        interest, _ = self.interest_decoder(begin, remembered, Cache())
         said_of = self._prediction(torch.stack(spoken, dim=2)[asked], tokens[asked], asked)
         return replace(said_of, thoughts=torch.stack(thoughts, dim=2)[asked], interest=interest[asked][:, 0])
 
@@ -90,9 +92,9 @@ class Thinking(EncoderDecoder):
         """Thinks once, within the beam, then says what code may come (spec section 3.4)."""
         if not self.thinking.thoughts:
             return super().step(state, codes)
-        hidden, cache = self.decoder(self._last(state, codes), state.memory, state.cache)
-        thought = hidden[:, :, 0] + self.thought_position[state.level]
-        hidden, cache = self.decoder(thought[:, :, None], state.memory, cache)
+        hidden, cache = self.decoder.step(self._last(state, codes), state.memory, state.cache)
+        thought = hidden + self.thought_position[state.level]
+        hidden, cache = self.decoder.step(thought, state.memory, cache)
         thoughts = (*state.thoughts, thought)
         log_probs = self._log_probs(state.level, hidden)
         return log_probs, replace(state, cache=cache, level=state.level + 1, thoughts=thoughts)

@@ -1,13 +1,18 @@
 """T5's attention (Raffel et al. 2020, arXiv 1910.10683): unscaled products, no biases, a learned bias for every
-bucket of relative distance. Fused through `scaled_dot_product_attention`.
+bucket of relative distance.
+
+Written out as products, since PyTorch's fused attention has no kernel on a CPU for a learned bias or for dropout, and
+takes about three times as long as these for heads of 64 and a few dozen positions.
 """
 
 import math
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from sidestep.layers.dropout import Dropout
+from sidestep.layers.state import KeysValues, Remembered
 
 
 class RelativeBias(nn.Module):
@@ -41,41 +46,94 @@ class RelativeBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose keys and values may be computed once and used many times."""
+    """Multi-head attention's four projections, and how heads are told apart."""
 
     def __init__(self, width: int, num_heads: int, head_width: int, dropout: float) -> None:
         super().__init__()
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.head_width = num_heads, head_width
         inner = num_heads * head_width
         self.query = nn.Linear(width, inner, bias=False)
         self.key = nn.Linear(width, inner, bias=False)
         self.value = nn.Linear(width, inner, bias=False)
         self.out = nn.Linear(inner, width, bias=False)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.query.weight, std=(width * head_width) ** -0.5)
         nn.init.normal_(self.key.weight, std=width**-0.5)
         nn.init.normal_(self.value.weight, std=width**-0.5)
         nn.init.normal_(self.out.weight, std=inner**-0.5)
 
-    def keys_values(self, x: Float[Tensor, "B S D"]) -> tuple[Float[Tensor, "B H S d"], Float[Tensor, "B H S d"]]:
-        return self._heads(self.key(x)), self._heads(self.value(x))
+    def keys_values(self, x: Float[Tensor, "B S D"]) -> KeysValues:
+        """`[B, H, S, d]` each."""
+        return self._heads(self.key(x)).transpose(1, 2), self._heads(self.value(x)).transpose(1, 2)
 
     def forward(
         self,
         x: Float[Tensor, "B Q D"],
         keys: Float[Tensor, "B H S d"],
         values: Float[Tensor, "B H S d"],
-        mask: Float[Tensor, "#B #H Q S"] | Bool[Tensor, "#B #H Q S"] | None,
+        mask: Float[Tensor, "#B #H #Q S"],
     ) -> Float[Tensor, "B Q D"]:
-        """A float mask is added to the products, a boolean one is True where a query may look."""
-        if mask is not None and mask.is_floating_point():
-            mask = mask.to(keys.dtype)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            self._heads(self.query(x)), keys, values, attn_mask=mask, dropout_p=dropout, scale=1.0
-        )
-        mixed = mixed.transpose(1, 2).flatten(2)
-        out: Tensor = self.out(mixed)
+        """The mask is added to the products."""
+        scores = self._heads(self.query(x)).transpose(1, 2) @ keys.transpose(2, 3)
+        probs = self.dropout((scores + mask).softmax(-1))
+        out: Tensor = self.out((probs @ values).transpose(1, 2).flatten(2))
         return out
 
-    def _heads(self, x: Float[Tensor, "B S inner"]) -> Float[Tensor, "B H S d"]:
-        return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+    def _heads(self, x: Float[Tensor, "*rows inner"]) -> Float[Tensor, "*rows H d"]:
+        return x.reshape(*x.shape[:-1], self.num_heads, self.head_width)
+
+
+class SelfAttention(Attention):
+    """Attention of a stack to its own tokens. While searching, beams look at the few tokens on their own path."""
+
+    def step(
+        self,
+        x: Float[Tensor, "B W D"],
+        path: list[KeysValues],
+        bias: Float[Tensor, "S H"],
+    ) -> tuple[Float[Tensor, "B W D"], KeysValues]:
+        """One new token for every beam, behind the tokens of its path.
+
+        path: keys and values of each earlier token, `[B, W or 1, H, d]` each. bias: of every token, the new one last.
+        Products of single rows, which a matrix product would only slow down.
+        """
+        query, own = self._heads(self.query(x)), (self._heads(self.key(x)), self._heads(self.value(x)))
+        path = [*path, own]
+        scores = torch.stack([(query * keys).sum(-1) for keys, _ in path])
+        probs = (scores + bias[:, None, None]).softmax(0).to(query.dtype)[..., None]
+        mixed = probs[0] * path[0][1]
+        for share, (_, values) in zip(probs[1:], path[1:], strict=True):
+            mixed = mixed.addcmul_(share, values)
+        return self.out(mixed.flatten(2)), own
+
+
+class CrossAttention(Attention):
+    """Attention to an encoded history, by many queries of one user."""
+
+    def remember(self, encoded: Float[Tensor, "B M D"], queries: int | None) -> Remembered:
+        """What every query needs of the history, once per user.
+
+        A score is (W_q x) . (W_k m) = x . (W_q^T W_k m), and an output W_o (W_v m): with the projections taken over to
+        the M positions, a query costs 2 H M D multiply-adds instead of 2 H d (D + M), and a position 2 H d D more.
+        That is done where it is less for the number of queries that are expected of each user; None means many.
+        """
+        width, batch, memory = self.query.in_features, encoded.shape[0], encoded.shape[1]
+        product = width * self.head_width
+        own = product / queries if queries else 0
+        if memory * (width - self.head_width + own) >= product:
+            keys, values = self.keys_values(encoded)
+            return Remembered(keys.contiguous(), values.contiguous(), taken_over=False)
+        keys, values = self._heads(self.key(encoded)), self._heads(self.value(encoded))
+        keys = torch.einsum("bmhd,hdw->bhmw", keys, self.query.weight.view(self.num_heads, -1, width))
+        values = torch.einsum("bmhd,whd->bhmw", values, self.out.weight.view(width, self.num_heads, -1))
+        shape = (batch, self.num_heads * memory, width)
+        return Remembered(keys.reshape(shape), values.reshape(shape), taken_over=True)
+
+    def look(
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q M"]
+    ) -> Float[Tensor, "B Q D"]:
+        """The mask is added to the products."""
+        if not remembered.taken_over:
+            return self(x, remembered.keys, remembered.values, mask[:, None])
+        scores = (x @ remembered.keys.transpose(1, 2)).view(*x.shape[:2], self.num_heads, -1) + mask[:, :, None]
+        return self.dropout(scores.softmax(-1)).flatten(2) @ remembered.values

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sidestep.layers.attention import Attention, RelativeBias
-from sidestep.layers.state import Cache, KeysValues, Memory, lay_out
+from sidestep.layers.attention import Attention, CrossAttention, RelativeBias, SelfAttention
+from sidestep.layers.dropout import Dropout
+from sidestep.layers.state import BeamCache, Cache, KeysValues, Memory, Remembered, additive
 
 
 class FeedForward(nn.Module):
@@ -16,12 +17,12 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(width, inner, bias=False)
         self.out = nn.Linear(inner, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.inner.weight, std=width**-0.5)
         nn.init.normal_(self.out.weight, std=inner**-0.5)
 
     def forward(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
-        out: Tensor = self.out(self.dropout(torch.relu(self.inner(x))))
+        out: Tensor = self.out(self.dropout(self.inner(x).relu_()))
         return out
 
 
@@ -32,7 +33,7 @@ class EncoderBlock(nn.Module):
         self.attention = Attention(width, num_heads, head_width, dropout)
         self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
         self.feed_forward = FeedForward(width, inner, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B S D"], mask: Float[Tensor, "#B H S S"]) -> Float[Tensor, "B S D"]:
         normed = self.attention_norm(x)
@@ -53,7 +54,7 @@ class Encoder(nn.Module):
             EncoderBlock(width, num_heads, head_width, inner, dropout) for _ in range(num_layers)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B S D"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
         """`real` is False at padding, which nobody looks at."""
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
         seen = real[:, None, None, :]
         if self.causal:
             seen = seen & (positions[None, :] <= positions[:, None])
-        mask = self.bias(positions, positions).masked_fill(~seen, torch.finfo(torch.float32).min)
+        mask = self.bias(positions, positions) + additive(seen)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, mask)
@@ -73,30 +74,46 @@ class DecoderBlock(nn.Module):
     def __init__(self, width: int, num_heads: int, head_width: int, inner: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
-        self.attention = Attention(width, num_heads, head_width, dropout)
+        self.attention = SelfAttention(width, num_heads, head_width, dropout)
         self.cross_norm = nn.RMSNorm(width, eps=1e-6)
-        self.cross = Attention(width, num_heads, head_width, dropout)
+        self.cross = CrossAttention(width, num_heads, head_width, dropout)
         self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
         self.feed_forward = FeedForward(width, inner, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
-        rows: Float[Tensor, "R S D"],
+        x: Float[Tensor, "B P S D"],
         cache: Cache,
         layer: int,
         causal: Float[Tensor, "1 H S past"],
-        remembered: KeysValues,
-        seen: Bool[Tensor, "B 1 QS M"],
-    ) -> tuple[Float[Tensor, "R S D"], KeysValues]:
-        """The block's output, and the row's own keys and values up to and with the new tokens."""
-        normed = self.attention_norm(rows)
-        own = cache.extended(layer, self.attention.keys_values(normed))
-        rows = rows + self.dropout(self.attention(normed, *own, causal))
-        side_by_side = lay_out(self.cross_norm(rows), seen.shape[0])
-        rows = rows + self.dropout(self.cross(side_by_side, *remembered, seen).reshape(rows.shape))
-        rows = rows + self.dropout(self.feed_forward(self.feed_forward_norm(rows)))
-        return rows, own
+        remembered: Remembered,
+        mask: Float[Tensor, "B PS M"],
+    ) -> tuple[Float[Tensor, "B P S D"], KeysValues]:
+        """The block's output, and every target's own keys and values up to and with the new tokens."""
+        rows = self.attention_norm(x).flatten(0, 1)
+        own = cache.extended(layer, self.attention.keys_values(rows))
+        x = x + self.dropout(self.attention(rows, *own, causal)).view(x.shape)
+        return self._look(x.flatten(1, 2), remembered, mask).view(x.shape), own
+
+    def step(
+        self,
+        x: Float[Tensor, "B W D"],
+        path: list[KeysValues],
+        bias: Float[Tensor, "S H"],
+        remembered: Remembered,
+        mask: Float[Tensor, "B 1 M"],
+    ) -> tuple[Float[Tensor, "B W D"], list[KeysValues]]:
+        """The block's output, and the path with the new token."""
+        heard, own = self.attention.step(self.attention_norm(x), path, bias)
+        return self._look(x + heard, remembered, mask), [*path, own]
+
+    def _look(
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"]
+    ) -> Float[Tensor, "B Q D"]:
+        """Behind self-attention: the tokens of one user side by side, looking at one history."""
+        x = x + self.dropout(self.cross.look(self.cross_norm(x), remembered, mask))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class Decoder(nn.Module):
@@ -111,37 +128,46 @@ class Decoder(nn.Module):
             DecoderBlock(width, num_heads, head_width, inner, dropout) for _ in range(num_layers)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _blocks(self) -> Iterable[DecoderBlock]:
         return cast(Iterable[DecoderBlock], self.blocks)
 
-    def remember(self, encoded: Float[Tensor, "B M D"], mask: Bool[Tensor, "B Q M"]) -> Memory:
-        """Cross-attention keys and values of every layer, once per user."""
-        return Memory([block.cross.keys_values(encoded) for block in self._blocks()], mask)
+    def remember(
+        self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"], queries: int | None = None
+    ) -> Memory:
+        """What every layer needs of the histories, once per user.
+
+        queries: how many tokens will look at each history, None for many; decides only which way costs less.
+        """
+        return Memory([block.cross.remember(encoded, queries) for block in self._blocks()], additive(seen))
 
     def forward(
-        self, x: Float[Tensor, "B Q S D"], memory: Memory, cache: Cache
-    ) -> tuple[Float[Tensor, "B Q S D"], Cache]:
-        """Decode S new tokens of every row behind those in the cache.
+        self, x: Float[Tensor, "B P S D"], memory: Memory, cache: Cache
+    ) -> tuple[Float[Tensor, "B P S D"], Cache]:
+        """Decode S new tokens of every target behind those in the cache.
 
         Returns the normed outputs and the cache that also holds the new tokens.
         """
-        batch, per_user, new, _ = x.shape
-        past = cache.length
-        keys = torch.arange(past + new, device=x.device)
-        mask = self.bias(keys[past:], keys)
-        mask = mask.masked_fill(keys[None, :] > keys[past:, None], torch.finfo(torch.float32).min)[None]
-        seen = memory.mask.expand(batch, per_user, -1).repeat_interleave(new, dim=1)[:, None]
-        rows = self.dropout(x).flatten(0, 1)
+        past, new = cache.length, x.shape[2]
+        positions = torch.arange(past + new, device=x.device)
+        causal = self.bias(positions[past:], positions) + additive(positions[None, :] <= positions[past:, None])
+        mask = memory.mask.repeat_interleave(new, dim=1)
+        x = self.dropout(x)
         kept: list[KeysValues] = []
         for layer, block in enumerate(self._blocks()):
-            rows, own = block(rows, cache, layer, mask, memory.keys_values[layer], seen)
+            x, own = block(x, cache, layer, causal[None], memory.layers[layer], mask)
             kept.append(own)
-        out: Tensor = self.dropout(self.norm(rows)).unflatten(0, (batch, per_user))
-        return out, Cache(kept)
+        return self.dropout(self.norm(x)), Cache(kept)
 
-
-def first_positions(visible: Int[Tensor, "B Q"], width: int) -> Bool[Tensor, "B Q M"]:
-    """True at the first `visible` of `width` memory positions."""
-    return torch.arange(width, device=visible.device) < visible[:, :, None]
+    def step(
+        self, x: Float[Tensor, "B W D"], memory: Memory, cache: BeamCache
+    ) -> tuple[Float[Tensor, "B W D"], BeamCache]:
+        """Decode one new token of every beam; the same function as `forward`, without dropout."""
+        positions = torch.arange(cache.length + 1, device=x.device)
+        bias = self.bias(positions[-1:], positions)[:, 0].T
+        kept: list[list[KeysValues]] = []
+        for layer, block in enumerate(self._blocks()):
+            x, path = block.step(x, cache.path(layer), bias, memory.layers[layer], memory.mask)
+            kept.append(path)
+        return self.norm(x), BeamCache(kept)

@@ -1,6 +1,6 @@
 """What a decoder remembers between steps: the encoded history and the keys and values of the tokens so far."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,26 +10,45 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Memory:
-    """The encoded history, seen through each decoder layer's keys and values, which are computed once per user.
+class Remembered:
+    """A history as one layer's cross-attention sees it.
 
-    keys_values: per layer, `[B, H, M, d]` each.
-    mask: True where query row q of user b may look, `[B, Q or 1, M]`.
+    taken_over: whether the queries' and outputs' projections are in here. Keys and values are `[B, H * M, D]` each
+        then, `[B, H, M, d]` otherwise.
     """
 
-    keys_values: list[KeysValues]
-    mask: Bool[Tensor, "B Q M"]
+    keys: Tensor
+    values: Tensor
+    taken_over: bool
+
+    def take(self, users: Int[Tensor, " n"]) -> "Remembered":
+        return replace(self, keys=self.keys[users], values=self.values[users])
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The encoded history, as every decoder layer sees it.
+
+    mask: 0 where query row q of user b may look and a number near the lowest elsewhere, `[B, Q or 1, M]`.
+    """
+
+    layers: list[Remembered]
+    mask: Float[Tensor, "B Q M"]
+
+    def take(self, users: Int[Tensor, " n"]) -> "Memory":
+        """The histories of some users."""
+        return Memory([layer.take(users) for layer in self.layers], self.mask[users])
 
 
 @dataclass
 class Cache:
-    """Self-attention keys and values of the tokens decoded so far, per layer `[B * Q, H, S, d]`."""
+    """Self-attention keys and values of the tokens of every target so far, per layer `[B * P, H, S, d]`."""
 
     keys_values: list[KeysValues] = field(default_factory=list)
 
     @property
     def length(self) -> int:
-        """Tokens decoded so far."""
+        """Tokens so far."""
         return self.keys_values[0][0].shape[2] if self.keys_values else 0
 
     def extended(self, layer: int, new: KeysValues) -> KeysValues:
@@ -39,17 +58,53 @@ class Cache:
             return torch.cat([keys, new[0]], 2), torch.cat([values, new[1]], 2)
         return new
 
-    def select(self, parents: Int[Tensor, "B W"]) -> "Cache":
-        """The cache of chosen rows: row w of user b goes on from row `parents[b, w]`."""
-        batch = parents.shape[0]
-        chosen: list[KeysValues] = []
-        for keys, values in self.keys_values:
-            per_user = keys.shape[0] // batch
-            rows = (parents + torch.arange(batch, device=parents.device)[:, None] * per_user).flatten()
-            chosen.append((keys[rows], values[rows]))
-        return Cache(chosen)
+
+@dataclass(frozen=True)
+class BeamCache:
+    """Self-attention keys and values of the tokens on every beam's path.
+
+    layers: per layer and token `[B, W or 1, H, d]` each; a token that all beams of a user share is kept once.
+    parents: the beams to go on from, `[B, W]`, where they are not yet picked out of `layers`. That happens when the
+        next token is decoded, and so never for the last one.
+    """
+
+    layers: list[list[KeysValues]] = field(default_factory=list)
+    parents: Int[Tensor, "B W"] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return len(self.layers[0]) if self.layers else 0
+
+    def select(self, parents: Int[Tensor, "B W"]) -> "BeamCache":
+        """Beam w of user b goes on from beam `parents[b, w]`."""
+        if self.parents is not None:
+            parents = self.parents.gather(1, parents)
+        return replace(self, parents=parents)
+
+    def take(self, users: Int[Tensor, " n"]) -> "BeamCache":
+        """The beams of some users."""
+        layers = [[(keys[users], values[users]) for keys, values in layer] for layer in self.layers]
+        return BeamCache(layers, None if self.parents is None else self.parents[users])
+
+    def path(self, layer: int) -> list[KeysValues]:
+        """The tokens of one layer, from the first one on."""
+        if not self.layers:
+            return []
+        return [(self._picked(keys), self._picked(values)) for keys, values in self.layers[layer]]
+
+    def _picked(self, x: Float[Tensor, "B _ H d"]) -> Float[Tensor, "B _ H d"]:
+        if self.parents is None or x.shape[1] == 1:
+            return x
+        firsts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+        return x.flatten(0, 1)[self.parents + firsts]
 
 
-def lay_out(x: Float[Tensor, "R S D"], batch: int) -> Float[Tensor, "B QS D"]:
-    """Rows that belong to the same user side by side, so that they share one set of cross-attention keys."""
-    return x.reshape(batch, -1, x.shape[-1])
+def first_positions(visible: Int[Tensor, "B Q"], width: int) -> Bool[Tensor, "B Q M"]:
+    """True at the first `visible` of `width` memory positions."""
+    return torch.arange(width, device=visible.device) < visible[:, :, None]
+
+
+def additive(seen: Bool[Tensor, "*rows M"]) -> Float[Tensor, "*rows M"]:
+    """0 where one may look, the lowest number elsewhere."""
+    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, torch.finfo(torch.float32).min)

@@ -59,7 +59,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
         ConfigError: a K below 1 or above the length of the lists.
     """
     world, ks = World(run), _depths(run, at)
-    settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k"})
+    settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
     settings["split"] = run.recipe.split.model_dump(mode="json")
     parents = {name: run.digest(name) for name in ("interactions", "sids", "model")}
     tables = []
@@ -116,7 +116,7 @@ def protocol(run: Run) -> str:
     recipe = run.recipe
     return (
         f"{recipe.split.kind}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}, "
-        f"{recipe.evaluate.num_beams} beams, log-probabilities over the full codebook"
+        f"{recipe.evaluate.num_beams} beams, {recipe.evaluate.precision}, log-probabilities over the full codebook"
     )
 
 

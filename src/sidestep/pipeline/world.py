@@ -18,7 +18,7 @@ from sidestep.errors import ArtifactError
 from sidestep.methods import METHODS
 from sidestep.pipeline.run import Run
 from sidestep.recommenders.facade import TrainedModel
-from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender
 from sidestep.sids.names import cluster_names
@@ -65,9 +65,9 @@ class World:
         titles = [self.catalog.title(item) for item in range(len(self.catalog))]
         return cluster_names(self.sids, titles, self.catalog.texts, self.popularity)
 
-    def generative(self, model: nn.Module, num_beams: int) -> GenerativeRecommender:
+    def generative(self, model: nn.Module, num_beams: int, precision: Precision = "fp32") -> GenerativeRecommender:
         max_history = self.run.recipe.generator.max_history
-        return GenerativeRecommender(model, self.sids, self.popularity, max_history, num_beams)
+        return GenerativeRecommender(model, self.sids, self.popularity, max_history, num_beams, precision)
 
     def trained(self) -> GenerativeRecommender:
         """The trained generator as a recommender; the only place where one is built from a folder."""
@@ -82,7 +82,7 @@ class World:
         model = METHODS[recipe.method].build(self.sids, recipe)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
-        return self.generative(model, recipe.evaluate.num_beams)
+        return self.generative(model, recipe.evaluate.num_beams, recipe.evaluate.precision)
 
     def model(self) -> TrainedModel:
         """The trained generator as users hold it."""

@@ -1,14 +1,14 @@
 """Beam search under the trie: one loop over levels, in log-probabilities, for every generator."""
 
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.data.sequences import SequenceBatch
-from sidestep.sids.trie import NOWHERE, Permitted, Trie
+from sidestep.sids.trie import NOWHERE, Children, Permitted
 
 T = TypeVar("T")
 
@@ -19,6 +19,10 @@ class SearchState(Protocol):
 
     def select(self: T, parents: Int[Tensor, "B W"]) -> T:
         """The state in which beam w of row b goes on from beam `parents[b, w]`."""
+        ...
+
+    def take(self: T, rows: Int[Tensor, " n"]) -> T:
+        """The state of some rows."""
         ...
 
 
@@ -39,44 +43,102 @@ class Steppable(Protocol[S]):
 
 
 @dataclass(frozen=True)
-class Beams:
-    """Complete paths, best first; a row with fewer than W of them ends in paths with score `-inf`.
+class Beams(Generic[S]):
+    """Paths, best first; a row with fewer than W of them ends in paths with score `-inf`.
 
-    leaves: trie nodes at depth L. scores: log-probability of each whole path. codes: the paths. log_probs: their
-    parts, level by level. state: the generator's, one beam per path.
+    nodes: trie nodes that the paths end in, `NOWHERE` for a path that is none. scores: log-probability of each path.
+    codes: the paths. log_probs: their parts, level by level.
+    state: the generator's, which has still to hear the paths' last code; those of complete paths, the last two.
     """
 
-    leaves: Int[Tensor, "B W"]
+    nodes: Int[Tensor, "B W"]
     scores: Float[Tensor, "B W"]
-    codes: Int[Tensor, "B W L"]
-    log_probs: Float[Tensor, "B W L"]
-    state: SearchState
+    codes: Int[Tensor, "B W l"]
+    log_probs: Float[Tensor, "B W l"]
+    state: S
+
+    def narrow(self, rows: Int[Tensor, " n"], begin: int, end: int) -> "Beams[S]":
+        """Beams begin .. end - 1 of some rows."""
+        kept = torch.arange(begin, min(end, self.scores.shape[1]), device=rows.device)
+        state = self.state if len(rows) == len(self.scores) else self.state.take(rows)
+        return Beams(
+            self.nodes[rows, begin:end],
+            self.scores[rows, begin:end],
+            self.codes[rows, begin:end],
+            self.log_probs[rows, begin:end],
+            state.select(kept.expand(len(rows), -1)),
+        )
 
 
-def beam_search(model: Steppable[S], batch: SequenceBatch, trie: Trie, permitted: Permitted, num_beams: int) -> Beams:
-    """The `num_beams` best permitted paths of every row, if no prefix of one falls out of the beam on the way.
+def beam_search(
+    model: Steppable[S], batch: SequenceBatch, permitted: Permitted, num_beams: int, k: int | None = None
+) -> Beams[S]:
+    """The k best permitted paths of every row among those whose prefixes stay within the `num_beams` best; k is
+    `num_beams` where it is not given, and never more.
 
     Scores are the model's log-probabilities over the full codebook: codes outside the trie are removed and the rest
     is not renormalised (DESIGN decision 2). With as many beams as prefixes this is exhaustive scoring.
     """
-    rows = len(batch)
-    nodes = torch.zeros(rows, 1, dtype=torch.int64, device=batch.history.device)
-    scores = torch.zeros(rows, 1, device=nodes.device)
-    codes = nodes.new_empty(rows, 1, 0)
-    parts = scores.new_empty(rows, 1, 0)
-    state, said = model.start(batch), None
-    for level, size in enumerate(trie.codebook_sizes):
-        log_probs, state = model.step(state, said)
-        may_follow = permitted.mask(level, nodes)
-        totals = (scores[:, :, None] + log_probs).masked_fill(~may_follow, -torch.inf).flatten(1)
-        scores, chosen = totals.topk(min(num_beams, totals.shape[1]), dim=1)
-        parents, said = chosen // size, chosen % size
-        nodes = trie.child(level, nodes.gather(1, parents), said).masked_fill(scores.isinf(), NOWHERE)
-        state = state.select(parents)
-        codes = torch.cat([_rows(codes, parents), said[:, :, None]], dim=2)
-        part = log_probs.flatten(1).gather(1, chosen)
-        parts = torch.cat([_rows(parts, parents), part[:, :, None]], dim=2)
-    return Beams(nodes, scores, codes, parts, state)
+    rows, device = len(batch), batch.history.device
+    nodes, scores = torch.zeros(rows, 1, dtype=torch.int64, device=device), torch.zeros(rows, 1, device=device)
+    beams = Beams(nodes, scores, nodes.new_empty(rows, 1, 0), scores.new_empty(rows, 1, 0), model.start(batch))
+    for level in range(permitted.num_levels - 1):
+        log_probs, state = _step(model, beams)
+        children = permitted.children(level, beams.nodes)
+        beams = _grown(replace(beams, state=state), log_probs.gather(2, children.codes), children, num_beams)
+    return _completed(model, beams, permitted, min(k or num_beams, num_beams))
+
+
+def last_state(model: Steppable[S], complete: Beams[S]) -> S:
+    """The state in which the last code of complete paths was said, which the search itself does not keep."""
+    return model.step(complete.state, complete.codes[:, :, -2] if complete.codes.shape[2] > 1 else None)[1]
+
+
+def _step(model: Steppable[S], beams: Beams[S]) -> tuple[Float[Tensor, "B W K"], S]:
+    """Let every beam hear its last code."""
+    return model.step(beams.state, beams.codes[:, :, -1] if beams.codes.shape[2] else None)
+
+
+def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: int) -> Beams[S]:
+    """The k best complete paths.
+
+    Log-probabilities only fall, so a prefix that scores less than the k-th best complete path so far can add none.
+    Beams stand best first: they are completed in portions, until the first one of the next portion is such a prefix.
+    """
+    width = beams.scores.shape[1]
+    children = permitted.children(permitted.num_levels - 1, beams.nodes)
+    longer = torch.full(children.codes.shape, -torch.inf, device=beams.scores.device)
+    rows = torch.arange(len(longer), device=longer.device)
+    begin, end = 0, min(k + k // 2, width)
+    while len(rows):
+        log_probs, _ = _step(model, beams.narrow(rows, begin, end))
+        longer[rows, begin:end] = log_probs.gather(2, children.codes[rows, begin:end])
+        if end == width:
+            break
+        totals = _totals(beams, longer, children)[rows]
+        worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1]
+        following = beams.scores[rows, end]
+        rows = rows[(following >= worst) & ~following.isinf()]
+        begin, end = end, min(4 * end, width)
+    return _grown(beams, longer, children, k)
+
+
+def _grown(beams: Beams[S], longer: Float[Tensor, "B W D"], children: Children, count: int) -> Beams[S]:
+    """The `count` best paths that are one code longer; `longer` is the log-probability of each child's code."""
+    totals = _totals(beams, longer, children)
+    scores, places = totals.topk(min(count, totals.shape[1]), dim=1)
+    parents, nodes, said = children.take(places)
+    return Beams(
+        nodes.masked_fill(scores.isinf(), NOWHERE),
+        scores,
+        torch.cat([_rows(beams.codes, parents), said[:, :, None]], dim=2),
+        torch.cat([_rows(beams.log_probs, parents), longer.flatten(1).gather(1, places)[:, :, None]], dim=2),
+        beams.state.select(parents),
+    )
+
+
+def _totals(beams: Beams[S], longer: Float[Tensor, "B W D"], children: Children) -> Float[Tensor, "B WD"]:
+    return (beams.scores[:, :, None] + longer).masked_fill(~children.open, -torch.inf).flatten(1)
 
 
 def _rows(x: Tensor, parents: Int[Tensor, "B W"]) -> Tensor:

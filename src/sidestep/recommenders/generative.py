@@ -1,17 +1,25 @@
 """A generator and its catalogue as a recommender: search paths, expand them to items, tell how each was reached."""
 
-from typing import Any, Protocol, cast, runtime_checkable
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
-from sidestep.recommenders.beam import Beams, Steppable, beam_search
+from sidestep.layers.products import fast_products
+from sidestep.recommenders.beam import Beams, Steppable, beam_search, last_state
 from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Permitted, Trie
+from sidestep.sids.trie import Allowed, Permitted, Trie
+
+Precision = Literal["fp32", "bf16"]
+
+BEAMS_AT_ONCE = 2048
+"""Beams that are searched together: enough rows for the matrix products, and no more than fit into a cache."""
 
 NAMED_CLUSTERS = 3
 """How many of a thought's nearest clusters an explanation names."""
@@ -31,9 +39,17 @@ class GenerativeRecommender:
     come back whenever k permitted ones exist.
     """
 
-    def __init__(self, model: nn.Module, sids: SemanticIds, popularity: Ints, max_history: int, num_beams: int) -> None:
-        self.model = model.eval()
-        self.max_history, self.num_beams = max_history, num_beams
+    def __init__(
+        self,
+        model: nn.Module,
+        sids: SemanticIds,
+        popularity: Ints,
+        max_history: int,
+        num_beams: int,
+        precision: Precision = "fp32",
+    ) -> None:
+        self.model = model.eval() if precision == "fp32" else _with_bf16_weights(model).eval()
+        self.max_history, self.num_beams, self.precision = max_history, num_beams, precision
         self._device = next(model.parameters()).device
         counts = torch.from_numpy(popularity)
         self.trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, counts).to(self._device)
@@ -45,34 +61,64 @@ class GenerativeRecommender:
         self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
     ) -> Recommendations:
         """See `Recommender.rank`. Paths are given for rows with a history. Answers are on the CPU."""
-        known = batch.lengths > 0
-        if known.all():
-            return self._search(batch, k, barred, explain)
-        found = self._popular(len(batch), k, barred)
-        items, scores = found.items, found.scores
+        barred = self._laid(barred or ItemFilter())
+        found = self._popular(batch.lengths, k, barred)
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
-        if known.any():
-            some = self._search(batch.take(known), k, _take_filter(barred, known), explain)
-            items[known], scores[known] = some.items, some.scores
-            for row, answer in zip(known.nonzero()[:, 0].tolist(), some.paths or [], strict=False):
-                assert paths is not None
-                paths[row] = answer
-        return Recommendations(items, scores, paths)
+        with fast_products(), torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            for rows in self._portions(batch.lengths, k):
+                some = self._search(batch.take(rows), k, barred.take(rows), explain)
+                found.items[rows], found.scores[rows] = some.items, some.scores
+                for row, answer in zip(rows.tolist(), some.paths or [], strict=False):
+                    assert paths is not None
+                    paths[row] = answer
+        return Recommendations(found.items, found.scores, paths)
 
-    def _popular(self, rows: int, k: int, barred: ItemFilter | None) -> Recommendations:
-        mask = (barred or ItemFilter()).mask(rows, len(self._by_popularity))[:, self._by_popularity]
-        first = (~mask).sort(dim=1, stable=True).indices[:, :k]
-        items = self._by_popularity[first]
-        items = items.masked_fill(~mask.gather(1, first), NO_ITEM)
-        scores = self._counts[items.clamp(min=0)].float().masked_fill(items < 0, -torch.inf)
-        return _widen(items, scores, k)
+    def _portions(self, lengths: Int[Tensor, " B"], k: int) -> Iterator[Int[Tensor, " n"]]:
+        """The rows that have a history, like lengths together, so that little is padded."""
+        order = lengths.sort(stable=True).indices
+        known = order[int((lengths == 0).sum()) :]
+        yield from torch.split(known, max(BEAMS_AT_ONCE // max(self.num_beams, k), 1)) if len(known) else ()
 
-    def _search(self, batch: SequenceBatch, k: int, barred: ItemFilter | None, explain: bool) -> Recommendations:
-        batch, barred = batch.to(self._device), (barred or ItemFilter()).to(self._device)
+    def _laid(self, barred: ItemFilter) -> ItemFilter:
+        """The filter, laid over the trie once for all portions."""
+        barred = barred.to(self._device)
+        if isinstance(barred.allowed, Tensor):
+            return ItemFilter(barred.excluded, Allowed.of(self.trie, barred.allowed))
+        return barred
+
+    def _popular(self, lengths: Int[Tensor, " B"], k: int, barred: ItemFilter) -> Recommendations:
+        """Room for all answers, with those of the empty histories filled in."""
+        items = torch.full((len(lengths), k), NO_ITEM)
+        scores = torch.full((len(lengths), k), -torch.inf)
+        empty = (lengths == 0).nonzero()[:, 0]
+        if len(empty):
+            found = self._most_popular(k, barred.take(empty)).expand(len(empty), -1)
+            items[empty, : found.shape[1]] = found
+            counts = self._counts[found.clamp(min=0)].float()
+            scores[empty, : found.shape[1]] = counts.masked_fill(found < 0, -torch.inf)
+        return Recommendations(items, scores)
+
+    def _most_popular(self, k: int, barred: ItemFilter) -> Int[Tensor, "_ _"]:
+        """The k most popular permitted items of every row; one row where no filter tells rows apart.
+
+        A row's filter bars at most E of the first k + E allowed items, so that no other need be looked at.
+        """
+        first = self._by_popularity
+        if isinstance(barred.allowed, Allowed):
+            first = first[barred.allowed.items.cpu()[first]]
+        if barred.excluded is None:
+            return first[None, :k]
+        excluded = barred.excluded.cpu()
+        first = first[: k + excluded.shape[1]]
+        closed = (first == excluded[:, :, None]).any(1)
+        places = closed.int().sort(dim=1, stable=True).indices[:, :k]
+        return first[places].masked_fill(closed.gather(1, places), NO_ITEM)
+
+    def _search(self, batch: SequenceBatch, k: int, barred: ItemFilter, explain: bool) -> Recommendations:
+        batch = batch.to(self._device)
         permitted = Permitted(self.trie, barred.allowed, barred.excluded)
-        model = cast(Steppable[Any], self.model)
-        beams = beam_search(model, batch, self.trie, permitted, max(self.num_beams, k))
-        answers = permitted.items_under(beams.leaves)
+        beams = beam_search(cast(Steppable[Any], self.model), batch, permitted, max(self.num_beams, k), k)
+        answers = permitted.items_under(beams.nodes)
         order = _best_first(beams.scores, answers)
         answers = answers.gather(1, order[:, :, None].expand_as(answers))
         real = answers.flatten(1) >= 0
@@ -84,7 +130,7 @@ class GenerativeRecommender:
         paths = self._paths(beams, beam, items) if explain else None
         return Recommendations(found.items, found.scores, paths)
 
-    def _paths(self, beams: Beams, beam: Int[Tensor, "B k"], items: Int[Tensor, "B k"]) -> list[list[Path]]:
+    def _paths(self, beams: Beams[Any], beam: Int[Tensor, "B k"], items: Int[Tensor, "B k"]) -> list[list[Path]]:
         named = self._named(beams)
         codes, log_probs = beams.codes.tolist(), beams.log_probs.tolist()
         paths: list[list[Path]] = []
@@ -103,11 +149,13 @@ class GenerativeRecommender:
             )
         return paths
 
-    def _named(self, beams: Beams) -> list[tuple[list[list[list[int]]], list[list[list[float]]]]]:
+    def _named(self, beams: Beams[Any]) -> list[tuple[list[list[list[int]]], list[list[list[float]]]]]:
         """Per level, the clusters nearest to each beam's thought and their probabilities."""
+        if not isinstance(self.model, Thinker):
+            return []
         named = []
-        for level, thought in enumerate(getattr(beams.state, "thoughts", ())):
-            probs = cast(Thinker, self.model).cluster_probs(level, thought)
+        for level, thought in enumerate(last_state(cast(Steppable[Any], self.model), beams).thoughts):
+            probs = self.model.cluster_probs(level, thought).expand(-1, beams.scores.shape[1], -1)
             top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
             named.append((top.indices.tolist(), top.values.tolist()))
         return named
@@ -129,7 +177,12 @@ def _widen(items: Int[Tensor, "B n"], scores: Float[Tensor, "B n"], k: int) -> R
     return Recommendations(items, scores)
 
 
-def _take_filter(barred: ItemFilter | None, rows: Bool[Tensor, " B"]) -> ItemFilter | None:
-    if barred is None or barred.excluded is None:
-        return barred
-    return ItemFilter(barred.excluded[rows], barred.allowed)
+def _with_bf16_weights(model: nn.Module) -> nn.Module:
+    """A copy whose projections are kept in bf16, so that autocast need not round them anew for every search. What is
+    added up along the layers, the norms, the embeddings and the logits stay in float32.
+    """
+    model = deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+    return model

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.data.sequences import SequenceBatch
+from sidestep.sids.trie import Allowed
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,30 @@ class Recommendations:
 class ItemFilter:
     """Which items may not be answered. Row b of `excluded` lists items barred for history b alone, padded with
     `NO_ITEM`; `allowed` bars every item where it is False, for all histories. None bars nothing.
+
+    A filter that many batches share is laid over the trie once, `Allowed.of(trie, mask)`; a plain mask is laid over it
+    for every batch.
     """
 
     excluded: Int[Tensor, "B E"] | None = None
-    allowed: Bool[Tensor, " N"] | None = None
+    allowed: Bool[Tensor, " N"] | Allowed | None = None
 
     def to(self, device: torch.device) -> "ItemFilter":
-        moved = (None if tensor is None else tensor.to(device) for tensor in (self.excluded, self.allowed))
-        return ItemFilter(*moved)
+        excluded = None if self.excluded is None else self.excluded.to(device)
+        return ItemFilter(excluded, None if self.allowed is None else self.allowed.to(device))
+
+    def take(self, rows: Int[Tensor, " n"]) -> "ItemFilter":
+        """The filter of some rows."""
+        return ItemFilter(None if self.excluded is None else self.excluded[rows.to(self.excluded.device)], self.allowed)
 
     def mask(self, rows: int, num_items: int) -> Bool[Tensor, "B N"]:
         """True where an item may be answered; dense, so meant for scorers that hold `[B, N]` scores anyway."""
-        allowed = torch.ones(rows, num_items + 1, dtype=torch.bool)  # the last column takes the padding
+        mask = torch.ones(rows, num_items + 1, dtype=torch.bool)  # the last column takes the padding
         if self.allowed is not None:
-            allowed[:, :num_items] &= self.allowed
+            mask[:, :num_items] &= self.allowed.items if isinstance(self.allowed, Allowed) else self.allowed
         if self.excluded is not None:
-            allowed.scatter_(1, torch.where(self.excluded < 0, num_items, self.excluded), False)
-        return allowed[:, :num_items]
+            mask.scatter_(1, torch.where(self.excluded < 0, num_items, self.excluded), False)
+        return mask[:, :num_items]
 
 
 @runtime_checkable

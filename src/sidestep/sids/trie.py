@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
@@ -17,59 +17,54 @@ class Trie:
     """Which codes may follow which, and which items a path leads to.
 
     Depth 0 holds the root, node 0; depth d holds one node per distinct prefix of d codes, numbered in path order;
-    depth L holds the leaves, the distinct semantic IDs. Items are kept in path order too, so every node covers one
-    contiguous range of them and counting the items under a node is one subtraction.
+    depth L holds the leaves, the distinct semantic IDs. The items, too, are kept in path order: the place of an item
+    in it is its number as a child of its leaf. So whatever stands under a node, at any depth, is one range of numbers,
+    and counting it is one subtraction.
 
-    Memory: 4 bytes x (2N for the items' order and its inverse, plus 3 for every node at every depth). Three levels of
-    256 codes have at most 1 + 256 + 65,536 + N nodes: at most 20 bytes an item, plus 0.8 MB.
+    Memory: 8 bytes an item and 6 for every node below the root (8, where a level has more than 32,768 codes), plus 2
+    for every code. Three levels of 256 codes have at most 256 + 65,536 + N nodes: at most 14 bytes an item, plus
+    0.4 MB. Building takes about 60 bytes an item on top of the codes, most of them for sorting.
 
     codebook_sizes: number of codes at each level.
     order: items in path order, int32 `[N]`; `rank` is its inverse, the place of every item in it.
-    codes: per depth, the last code of every node, int32 (the root's is 0 and means nothing).
-    first_items: per depth, where each node's items begin in `order`, int32 `[nodes + 1]`.
-    first_children: per depth but the last, each node's first child at the next depth, int32 `[nodes + 1]`.
+    codes: per depth, the last code of every node (the root's is 0 and means nothing), followed by as many zeros as the
+        level has codes, so that a row of that length can be cut out behind any node.
+    firsts: per depth, each node's first child at the next depth (a leaf's first place in `order`), int32 `[nodes + 1]`.
     """
 
     codebook_sizes: tuple[int, ...]
     order: Int[Tensor, " N"]
     rank: Int[Tensor, " N"]
     codes: tuple[Int[Tensor, " _"], ...]
-    first_items: tuple[Int[Tensor, " _"], ...]
-    first_children: tuple[Int[Tensor, " _"], ...]
+    firsts: tuple[Int[Tensor, " _"], ...]
 
     @classmethod
     def build(
         cls, codes: Int[Tensor, "N L"], codebook_sizes: tuple[int, ...], popularity: Int[Tensor, " N"] | None = None
     ) -> "Trie":
-        """The tree of the semantic IDs of items 0..N-1.
+        """The tree of the semantic IDs of items 0..N-1, on the CPU.
 
         Items that share an ID stand in order of falling `popularity` where it is given, then of item number.
         """
         assert codes.shape[1] == len(codebook_sizes)
         assert len(codes) > 0
-        table = codes.cpu().numpy()
-        keys = [*table.T[::-1]] if popularity is None else [-popularity.cpu().numpy(), *table.T[::-1]]
-        order = np.lexsort(keys)
-        firsts, last_codes = [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
-        opens_node = np.zeros(len(table), dtype=bool)  # the item differs from its predecessor in some code so far
+        codes = codes.cpu()
+        order = _path_order(codes, codebook_sizes, popularity)
+        small = torch.int16 if max(codebook_sizes) <= 2**15 else torch.int32
+        end = torch.tensor([len(codes)])
+        begins, last_codes = [torch.zeros(1, dtype=torch.int64)], [torch.zeros(1, dtype=small)]
+        opens_node = torch.zeros(len(codes), dtype=torch.bool)  # the item differs from its predecessor so far
         opens_node[0] = True
-        for column in table.T:
-            in_order = column[order]
-            opens_node[1:] |= in_order[1:] != in_order[:-1]
-            firsts.append(np.flatnonzero(opens_node))
-            last_codes.append(in_order[firsts[-1]])
-        children = [np.append(np.searchsorted(below, here), len(below)) for here, below in pairwise(firsts)]
-        order_tensor = torch.from_numpy(order)
-        rank = torch.empty_like(order_tensor)
-        rank[order_tensor] = torch.arange(len(order))
-        return cls(
-            codebook_sizes,
-            order_tensor.int(),
-            rank.int(),
-            tuple(torch.from_numpy(last).int() for last in last_codes),
-            tuple(torch.from_numpy(np.append(first, len(table))).int() for first in firsts),
-            tuple(torch.from_numpy(first).int() for first in children),
-        )
+        for level, size in enumerate(codebook_sizes):
+            column = codes[:, level].to(small).index_select(0, order)
+            opens_node[1:] |= column[1:] != column[:-1]
+            begins.append(opens_node.nonzero()[:, 0])
+            last_codes.append(F.pad(column.index_select(0, begins[-1]), (0, size)))
+        bounds = [torch.cat([begin, end]).int() for begin in begins]  # where the items of every node begin
+        firsts = [torch.searchsorted(below, here, out_int32=True) for here, below in pairwise(bounds)]
+        rank = torch.empty(len(order), dtype=torch.int32)
+        rank[order] = torch.arange(len(order), dtype=torch.int32)
+        return cls(codebook_sizes, order.int(), rank, tuple(last_codes), (*firsts, bounds[-1]))
 
     @property
     def num_items(self) -> int:
@@ -82,122 +77,244 @@ class Trie:
     @property
     def num_bytes(self) -> int:
         """Memory of all arrays."""
-        tensors = (self.order, self.rank, *self.codes, *self.first_items, *self.first_children)
+        tensors = (self.order, self.rank, *self.codes, *self.firsts)
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def to(self, device: torch.device | str) -> "Trie":
-        groups = (self.codes, self.first_items, self.first_children)
-        moved = (tuple(tensor.to(device) for tensor in group) for group in groups)
+        moved = (tuple(tensor.to(device) for tensor in group) for group in (self.codes, self.firsts))
         return Trie(self.codebook_sizes, self.order.to(device), self.rank.to(device), *moved)
 
     def num_nodes(self, depth: int) -> int:
-        return len(self.codes[depth])
+        return len(self.firsts[depth]) - 1
+
+    def places(self, depth: int, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
+        """Where in `order` the items of every node begin; those of node n end where those of n + 1 begin."""
+        for firsts in self.firsts[depth:]:
+            nodes = firsts[nodes]
+        return nodes
 
     def counts(self, depth: int) -> Int[Tensor, " n"]:
         """How many items stand under every node of a depth."""
-        return self.first_items[depth].long().diff()
+        return self.places(depth, torch.arange(self.num_nodes(depth) + 1, device=self.order.device)).diff()
+
+    def parents(self, depth: int, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
+        """The node of a depth above every node of the depth below it; below the leaves are the items' places."""
+        return torch.searchsorted(self.firsts[depth], nodes.int(), right=True) - 1
 
     def node_of_item(self, depth: int, items: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
         """The node of a depth above (or, at depth L, at the end of) every item's path; `NOWHERE` for item -1."""
-        places = self.rank[items.clamp(min=0)].contiguous()
-        nodes = torch.searchsorted(self.first_items[depth], places, right=True) - 1
-        return nodes.masked_fill(items < 0, NOWHERE)
+        nodes = self.rank[items.clamp(min=0)]
+        for above in reversed(range(depth, self.num_levels + 1)):
+            nodes = self.parents(above, nodes)
+        return nodes.masked_fill(items < 0, NOWHERE).long()
 
-    def children_mask(self, level: int, nodes: Int[Tensor, "*B"]) -> Bool[Tensor, "*B K"]:
-        """Which codes of a level may follow nodes of depth `level`."""
-        children, real = self.children(level, nodes)
-        return self.over_codes(level, children, real, real)
+    def span(self, depth: int, nodes: Int[Tensor, "*B"]) -> tuple[Int[Tensor, "*B"], Int[Tensor, "*B"]]:
+        """The first child of every node and how many it has (`NOWHERE` has none); below the leaves, items' places."""
+        firsts, known = self.firsts[depth], nodes.clamp(min=0)
+        begins = firsts[known].long()
+        return begins, (firsts[known + 1] - begins).masked_fill(nodes < 0, 0)
 
-    def child(self, level: int, nodes: Int[Tensor, "*B"], codes: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
-        """The nodes of depth `level + 1` reached from nodes of depth `level` by codes; `NOWHERE` where none is."""
-        children, real = self.children(level, nodes)
-        found = real & (self.codes[level + 1][children] == codes[..., None])
-        chosen = children.gather(-1, found.int().argmax(-1, keepdim=True))[..., 0]
-        return torch.where(found.any(-1), chosen, NOWHERE)
+    def items_under(self, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B M"]:
+        """The items of every leaf in path order, padded with -1 to the largest number of them."""
+        begins, counts = self.span(self.num_levels, nodes)
+        offsets = torch.arange(_widest(counts), device=nodes.device)
+        places = (begins[..., None] + offsets).clamp(max=self.num_items - 1)
+        return self.order[places].long().masked_fill(offsets >= counts[..., None], -1)
 
-    def children(self, level: int, nodes: Int[Tensor, "*B"]) -> tuple[Int[Tensor, "*B D"], Bool[Tensor, "*B D"]]:
-        """The children of every node, and which of the D places hold one; D is the largest number of children here."""
-        numbers = _ranges(self.first_children[level], nodes)
-        return numbers.clamp(min=0), numbers >= 0
 
-    def over_codes(
-        self, level: int, children: Int[Tensor, "*B D"], real: Bool[Tensor, "*B D"], values: Shaped[Tensor, "*B D"]
-    ) -> Shaped[Tensor, "*B K"]:
-        """Values of children laid out over the codes that lead to them; 0 where no child is."""
-        size = self.codebook_sizes[level]
-        codes = torch.where(real, self.codes[level + 1][children].long(), size)  # the last column takes the padding
-        return values.new_zeros(*real.shape[:-1], size + 1).scatter_(-1, codes, values)[..., :size]
+@dataclass(frozen=True)
+class Allowed:
+    """A filter of items laid over a trie once, to be used by any number of searches.
 
-    def items_under(self, depth: int, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B M"]:
-        """The items under every node in path order, padded with -1 to the largest number of them."""
-        places = _ranges(self.first_items[depth], nodes)
-        return self.order[places.clamp(min=0)].long().masked_fill(places < 0, -1)
+    Memory: 5 bytes an item and 1 for every node.
+
+    items: which items may be answered.
+    before: how many of them stand before each place of the trie's order, int32 `[N + 1]`.
+    open: per depth, which nodes have one of them under them, padded as `Trie.codes` is.
+    """
+
+    items: Bool[Tensor, " N"]
+    before: Int[Tensor, " _"]
+    open: tuple[Bool[Tensor, " _"], ...]
+
+    @classmethod
+    def of(cls, trie: Trie, items: Bool[Tensor, " N"]) -> "Allowed":
+        before = torch.zeros(trie.num_items + 1, dtype=torch.int32, device=items.device)
+        torch.cumsum(items.index_select(0, trie.order), 0, dtype=torch.int32, out=before[1:])
+        at, opens = before, []
+        for firsts, spare in zip(reversed(trie.firsts), reversed((0, *trie.codebook_sizes)), strict=True):
+            at = at.index_select(0, firsts)
+            opens.append(F.pad(at[1:] > at[:-1], (0, spare)))
+        return cls(items, before, tuple(reversed(opens)))
+
+    def to(self, device: torch.device | str) -> "Allowed":
+        return Allowed(self.items.to(device), self.before.to(device), tuple(open.to(device) for open in self.open))
+
+
+@dataclass(frozen=True)
+class Children:
+    """The children of W nodes in each of B rows, in path order; D is the largest number of them here.
+
+    firsts: each node's first child; the others' numbers follow it.
+    codes: the code that leads to each child, int64; some code of the level where there is no child.
+    open: True where there is a child with a permitted item under it.
+    """
+
+    firsts: Int[Tensor, "B W"]
+    codes: Int[Tensor, "B W D"]
+    open: Bool[Tensor, "B W D"]
+
+    @property
+    def nodes(self) -> Int[Tensor, "B W D"]:
+        """The children's numbers, one depth below; 0 where closed."""
+        numbers = self.firsts[:, :, None] + torch.arange(self.open.shape[2], device=self.open.device)
+        return numbers.masked_fill(~self.open, 0)
+
+    def take(self, places: Int[Tensor, "B k"]) -> tuple[Int[Tensor, "B k"], Int[Tensor, "B k"], Int[Tensor, "B k"]]:
+        """Some of a row's W x D places: which of its nodes each belongs to, the child there (`NOWHERE` where closed),
+        and its code.
+        """
+        width = self.open.shape[2]
+        parents = places // width
+        nodes = self.firsts.gather(1, parents) + places % width
+        nodes = torch.where(self.open.flatten(1).gather(1, places), nodes, NOWHERE)
+        return parents, nodes, self.codes.flatten(1).gather(1, places)
+
+
+Closing = tuple[Int[Tensor, " R"], Int[Tensor, " R"], Int[Tensor, " R"]]
+"""Children that are closed for a row: rows, parents, and which child of its parent each is."""
 
 
 class Permitted:
-    """A trie seen through a filter: which codes still lead to an item that may be answered.
+    """A trie seen through a filter: which children still lead to an item that may be answered.
 
-    A node is barred only when every item under it is. Barred are the items where `allowed` is False, for every row,
-    and the items of `excluded[b]` (padded with -1), for row b alone. Nothing here is of size rows x items.
+    A node is closed only when every item under it is barred. Barred are the items where `allowed` is False, for every
+    row, and the items of `excluded[b]` (padded with -1), for row b alone. Nothing here is of size rows x items.
     """
 
     def __init__(
-        self, trie: Trie, allowed: Bool[Tensor, " N"] | None = None, excluded: Int[Tensor, "B E"] | None = None
+        self,
+        trie: Trie,
+        allowed: Allowed | Bool[Tensor, " N"] | None = None,
+        excluded: Int[Tensor, "B E"] | None = None,
     ) -> None:
         self._trie = trie
-        self._allowed = allowed
-        self._before: Tensor | None = None  # how many allowed items stand before each place of the trie's order
-        if allowed is not None:
-            self._before = torch.zeros(trie.num_items + 1, dtype=torch.int64, device=allowed.device)
-            torch.cumsum(allowed[trie.order.long()], 0, out=self._before[1:])
-        self._excluded = None if excluded is None else _drop_repeated(_drop_barred(excluded, allowed))
+        self._allowed = Allowed.of(trie, allowed) if isinstance(allowed, Tensor) else allowed
+        self._closings = [] if excluded is None else self._closings_of(excluded)
 
-    def mask(self, level: int, nodes: Int[Tensor, "B W"]) -> Bool[Tensor, "B W K"]:
-        """Which codes of a level may follow nodes of depth `level`: `Trie.children_mask` less what is barred."""
-        trie = self._trie
-        children, real = trie.children(level, nodes)
-        left = trie.over_codes(level, children, real, self._counts(level + 1, children) * real)
-        if self._excluded is None or not self._excluded.numel():
-            return left > 0
-        # An excluded item takes one from the code it continues with, in the beams that stand on its path.
-        above = trie.node_of_item(level, self._excluded)
-        below = trie.node_of_item(level + 1, self._excluded)
-        codes = trie.codes[level + 1][below.clamp(min=0)].long()
-        on_path = (nodes[:, :, None] == above[:, None, :]) & (self._excluded >= 0)[:, None, :]
-        return left.scatter_add_(2, codes[:, None, :].expand_as(on_path), -on_path.to(left.dtype)) > 0
+    @property
+    def num_levels(self) -> int:
+        return self._trie.num_levels
 
-    def _counts(self, depth: int, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
-        """How many allowed items stand under every node: the range of places it covers, less the barred ones."""
-        first, end = self._trie.first_items[depth][nodes].long(), self._trie.first_items[depth][nodes + 1].long()
-        return end - first if self._before is None else self._before[end] - self._before[first]
+    def children(self, level: int, nodes: Int[Tensor, "B W"]) -> Children:
+        """The children of nodes of depth `level`; `NOWHERE` has none."""
+        trie, size = self._trie, self._trie.codebook_sizes[level]
+        begins, counts = trie.span(level, nodes)
+        width = _widest(counts)
+        codes = _cut(trie.codes[level + 1], begins, width).long()
+        exists = torch.arange(2 * size, device=nodes.device) < size
+        open = _cut(exists, size - counts, width)
+        if self._allowed is not None:
+            open &= _cut(self._allowed.open[level + 1], begins, width)
+        self._close(level, nodes, open)
+        return Children(begins, codes, open)
 
     def items_under(self, leaves: Int[Tensor, "B W"]) -> Int[Tensor, "B W M"]:
         """The items at the ends of paths, in `Trie.items_under`'s order; -1 stands for barred ones, too."""
-        items = self._trie.items_under(self._trie.num_levels, leaves)
-        items = _drop_barred(items, self._allowed)
-        if self._excluded is None:
-            return items
-        barred = (items[..., None] == self._excluded[:, None, None, :]).any(-1)
-        return items.masked_fill(barred, -1)
+        items = self._trie.items_under(leaves)
+        open = items >= 0
+        if self._allowed is not None:
+            open &= self._allowed.items[items.clamp(min=0)]
+        self._close(self._trie.num_levels, leaves, open)
+        return items.masked_fill(~open, -1)
+
+    def _close(self, depth: int, nodes: Int[Tensor, "B W"], open: Bool[Tensor, "B W D"]) -> None:
+        """Close, among what stands under nodes, that of which nothing is left but items excluded for the row."""
+        above = self._trie.num_levels - depth
+        if above >= len(self._closings):
+            return
+        rows, parents, offsets = self._closings[above]
+        which, beams = (nodes[rows] == parents[:, None]).nonzero().unbind(1)
+        open[rows[which], beams, offsets[which]] = False
+
+    def _closings_of(self, excluded: Int[Tensor, "B E"]) -> list[Closing]:
+        """What the excluded items close under the leaves (themselves), under the nodes above, and so on up to where
+        nothing is closed any more.
+        """
+        trie = self._trie
+        rows, nodes = self._places(excluded)
+        closings: list[Closing] = []
+        for depth in reversed(range(trie.num_levels + 1)):
+            chosen = self._exhausted(depth + 1, rows, nodes)
+            if not len(chosen):
+                break
+            parents = trie.parents(depth, nodes)
+            closings.append((rows[chosen], parents[chosen], (nodes - trie.firsts[depth][parents])[chosen]))
+            nodes = parents
+        return closings
+
+    def _places(self, excluded: Int[Tensor, "B E"]) -> tuple[Int[Tensor, " R"], Int[Tensor, " R"]]:
+        """The rows and the places of the excluded items, ascending, each once, without those barred for all."""
+        real = excluded >= 0
+        if self._allowed is not None:
+            real &= self._allowed.items[excluded.clamp(min=0)]
+        rows, size = real.nonzero()[:, 0], self._trie.num_items
+        keys = (rows * size + self._trie.rank[excluded[real]]).sort().values
+        keys = keys[_runs(keys)[0]]
+        return keys // size, keys % size
+
+    def _exhausted(self, depth: int, rows: Int[Tensor, " R"], nodes: Int[Tensor, " R"]) -> Int[Tensor, " R_"]:
+        """For rows' excluded items by their nodes at a depth: the first one of each node that has no other item left.
+
+        Below the leaves, where the nodes are the items' places, that is every one.
+        """
+        trie = self._trie
+        if depth > trie.num_levels:
+            return torch.arange(len(nodes), device=nodes.device)
+        heads, counts = _runs(rows * trie.num_nodes(depth) + nodes)
+        begins, ends = trie.places(depth, nodes[heads]), trie.places(depth, nodes[heads] + 1)
+        if self._allowed is not None:
+            begins, ends = self._allowed.before[begins], self._allowed.before[ends]
+        return heads[counts == ends - begins]
 
 
-def _drop_barred(items: Int[Tensor, "*B"], allowed: Bool[Tensor, " N"] | None) -> Int[Tensor, "*B"]:
-    return items if allowed is None else items.masked_fill(~allowed[items.clamp(min=0)], -1)
+def _cut(table: Shaped[Tensor, " n"], begins: Int[Tensor, "B W"], width: int) -> Shaped[Tensor, "B W D"]:
+    """Entries begin .. begin + width - 1 of a table for every begin.
+
+    This copies whole rows. Indexing by begin + arange would pick entry by entry, and costs ten times as much.
+    """
+    return table.unfold(0, width, 1).index_select(0, begins.flatten()).view(*begins.shape, width)
 
 
-def _drop_repeated(items: Int[Tensor, "B E"]) -> Int[Tensor, "B E"]:
-    """Each row's items once; an item that stood there again becomes -1, so that it is not counted twice."""
-    ordered = items.sort(dim=1).values
-    again = torch.zeros_like(ordered, dtype=torch.bool)
-    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    return ordered.masked_fill(again, -1)
+def _widest(counts: Int[Tensor, "*B"]) -> int:
+    """The largest count; at least 1, for a width of 0 would leave nothing to gather from."""
+    return max(int(counts.max()), 1) if counts.numel() else 1
 
 
-def _ranges(firsts: Int[Tensor, " m"], nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B D"]:
-    """The numbers firsts[n] .. firsts[n+1]-1 of every node, padded with -1; a node of -1 has none."""
-    known = nodes.clamp(min=0)
-    first, end = firsts[known].long(), firsts[known + 1].long()
-    end = torch.where(nodes < 0, first, end)
-    width = max(int((end - first).max()), 1) if nodes.numel() else 1  # a width of 0 would leave nothing to gather
-    numbers = first[..., None] + torch.arange(width, device=nodes.device)
-    return numbers.masked_fill(numbers >= end[..., None], -1)
+def _runs(ascending: Int[Tensor, " n"]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+    """Where each run of equal numbers begins and how long it is."""
+    heads = F.pad(ascending[1:] != ascending[:-1], (1, 0), value=True)[: len(ascending)].nonzero()[:, 0]
+    return heads, F.pad(heads, (0, 1), value=len(ascending)).diff()
+
+
+def _path_order(
+    codes: Int[Tensor, "N L"], codebook_sizes: tuple[int, ...], popularity: Int[Tensor, " N"] | None
+) -> Int[Tensor, " N"]:
+    """Items by path, then falling popularity, then number.
+
+    The path is read as one number, whose last digit is the popularity. Where it would not fit into 63 bits, it is
+    sorted in parts, the last part first, which comes to the same because the sort is stable.
+    """
+    digits = [(codes[:, level], codebook_sizes[level]) for level in reversed(range(codes.shape[1]))]
+    if popularity is not None:
+        most = int(popularity.max())
+        digits.insert(0, (most - popularity.cpu(), most + 1))
+    order = torch.arange(len(codes))
+    key, scale = torch.zeros(len(codes), dtype=torch.int64), 1
+    for digit, size in digits:
+        if scale * size >= 2**63:
+            order = order.index_select(0, key.index_select(0, order).sort(stable=True).indices)
+            key, scale = torch.zeros_like(key), 1
+        key.add_(digit, alpha=scale)
+        scale *= size
+    return order.index_select(0, key.index_select(0, order).sort(stable=True).indices)
