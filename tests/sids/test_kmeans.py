@@ -73,6 +73,17 @@ def test_as_many_clusters_as_distinct_points_leave_no_error(k: int) -> None:
     assert found.inertia[-1] == 0
 
 
+def test_seeds_in_blocks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = points(200, 5)
+    plain = (values - values[3]).square().sum(1).double()
+    whole = run(values, 12)
+    monkeypatch.setattr(room, "BLOCK_ENTRIES", 64)
+    assert torch.equal(room._from(values, 3), plain)
+    blocked = run(values, 12)
+    assert torch.equal(blocked.centroids, whole.centroids)
+    assert torch.equal(blocked.assignment, whole.assignment)
+
+
 def test_one_point_and_one_cluster() -> None:
     found = run(torch.tensor([[2.0, 3.0]]), 5)
     assert found.centroids.tolist() == [[2.0, 3.0]]

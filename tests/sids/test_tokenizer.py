@@ -10,7 +10,8 @@ from torch import nn
 
 from sidestep import objectives
 from sidestep.errors import DataError
-from sidestep.sids import tokenizer
+from sidestep.sids import kmeans, rq_vae, tokenizer
+from sidestep.sids.kmeans import squared_distances
 from sidestep.sids.rq_vae import RQVAE
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
@@ -122,6 +123,39 @@ def test_inputs_are_standardised_and_constant_dimensions_vanish() -> None:
     torch.testing.assert_close(mean, torch.zeros(12), atol=2e-3, rtol=0)
     assert deviation[3] == 0
     torch.testing.assert_close(deviation[[0, 11]], torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_standardising_in_blocks_equals_mean_and_deviation_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.from_numpy(vectors(500).values * 3 + 100)
+    monkeypatch.setattr(rq_vae, "ENCODE_ROWS", 64)
+    model = tokenizer.build(ItemVectors(values.numpy()), config(), 0)
+    deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    assert torch.equal(model.mean, mean.float())
+    assert torch.equal(model.deviation, deviation.float())
+
+
+def test_codes_from_blocks_equal_those_of_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, recipe = vectors(400), config(codebook_size=32)
+    model, every = train(values, recipe), torch.from_numpy(values.values)
+    plain, residual = [], model.encoder(model.standardise(every))
+    for level in model.quantiser.levels:
+        plain.append(squared_distances(residual, level.codewords).argmin(1))
+        residual = residual - level.codewords[plain[-1]]
+    for rows, entries in ((8192, 1 << 22), (64, 1 << 10)):
+        monkeypatch.setattr(rq_vae, "ENCODE_ROWS", rows)
+        monkeypatch.setattr(kmeans, "BLOCK_ENTRIES", entries)
+        assert torch.equal(model.assign(every), torch.stack(plain, dim=1))
+
+
+def test_training_is_the_same_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, recipe = vectors(300), config()
+    whole = ids(values, recipe)
+    monkeypatch.setattr(rq_vae, "ENCODE_ROWS", 128)
+    monkeypatch.setattr(kmeans, "BLOCK_ENTRIES", 1 << 9)
+    blocked = ids(values, recipe)
+    assert np.array_equal(whole.codes, blocked.codes)
+    for one, two in zip(whole.codebooks, blocked.codebooks, strict=True):  # a product of few rows may round otherwise
+        np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -161,6 +161,24 @@ def test_propagation_in_blocks_equals_the_dense_equations() -> None:
         np.testing.assert_allclose(propagate(a_hat, x, 0.4, 3, block), expected, atol=1e-6)
 
 
+def test_propagation_by_torch_equals_scipy_hop_by_hop_and_may_be_done_in_place() -> None:
+    rng = np.random.default_rng(7)
+    log = training([rng.integers(0, 300, 12).tolist() for _ in range(200)])
+    a_hat = normalise(cooccurrence(log, 310, GraphConfig()))
+    x = rng.standard_normal((310, 70), dtype=np.float32)
+    betas = 0.3 * 0.7 ** np.arange(4) / (0.3 * 0.7 ** np.arange(4)).sum()
+    hop = start = unit_rows(x)
+    total = betas[0] * start
+    for beta in betas[1:]:
+        hop = 0.7 * (a_hat @ hop) + 0.3 * start
+        total = total + beta * hop
+    made = propagate(a_hat, x, 0.3, 3)
+    np.testing.assert_allclose(made, unit_rows(total.astype(np.float32)), atol=1e-6)
+    own = x.copy()
+    assert propagate(a_hat, own, 0.3, 3, out=own) is own
+    np.testing.assert_array_equal(own, made)
+
+
 def test_propagation_keeps_isolated_items_unchanged() -> None:
     x = np.random.default_rng(3).standard_normal((4, 5)).astype(np.float32)
     aligned = align(ItemVectors(x), cooccurrence(training([[0, 1], [2]]), 4, GraphConfig()), GraphConfig(hops=3))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BLOCK_ENTRIES = 1 << 22  # entries of the largest distance table that is held at once (16 MB of float32)
+BLOCK_ENTRIES = 1 << 18  # entries of the largest distance table that is held at once; 1 MB stays in the cache
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,23 @@ def _seeds(points: Float[Tensor, "N d"], k: int, generator: torch.Generator) -> 
     """K-means++: every further seed is drawn in proportion to its squared distance from the seeds before it."""
     first = int(torch.randint(len(points), (1,), generator=generator))
     chosen = [first]
-    distances = (points - points[first]).square().sum(1).double()
+    distances = _from(points, first)
     while len(chosen) < k and bool((distances > 0).any()):
         # Drawn by the running sum, because torch.multinomial takes at most 2^24 weights.
         mass = distances.cumsum(0)
         drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
         number = int(torch.searchsorted(mass, drawn, right=True).clamp(max=len(points) - 1))
         chosen.append(number)
-        distances = torch.minimum(distances, (points - points[number]).square().sum(1).double())
+        distances = torch.minimum(distances, _from(points, number))
     return points[chosen].clone()
+
+
+def _from(points: Float[Tensor, "N d"], number: int) -> Float[Tensor, " N"]:
+    """The squared distance of every point from one of them, without rounding away what is near it."""
+    distances = torch.empty(len(points), dtype=torch.float64, device=points.device)
+    for block in blocks(*points.shape):
+        distances[block] = (points[block] - points[number]).square().sum(1)
+    return distances
 
 
 def _fill_empty(assignment: Int[Tensor, " N"], distances: Float[Tensor, " N"], k: int) -> Int[Tensor, " N"]:

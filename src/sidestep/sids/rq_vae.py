@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sidestep.layers.products import fast_products
 from sidestep.sids.residual import Quantised, ResidualQuantiser
 
-ENCODE_ROWS = 8192  # vectors encoded at once where no gradient is kept
+ENCODE_ROWS = 1024  # vectors encoded at once where no gradient is kept; their hidden layers stay in the cache
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,13 @@ class RQVAE(nn.Module):
 
     def standardise_by(self, vectors: Float[Tensor, "N D"]) -> None:
         """Take over the mean and the standard deviation of every dimension; a constant dimension becomes 0."""
-        deviation, mean = torch.std_mean(vectors.double(), dim=0, correction=0)
+        total, squares = self.mean.new_zeros(2, vectors.shape[1], dtype=torch.float64)
+        for block in self._blocks(vectors):
+            total += block.double().sum(0)
+        mean = total / len(vectors)
+        for block in self._blocks(vectors):
+            squares += (block.double() - mean).square().sum(0)
+        deviation = (squares / len(vectors)).sqrt()
         constant = deviation <= 1e-6 * mean.abs()  # what float32 cannot tell from rounding
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.masked_fill(constant, torch.inf))
@@ -64,12 +71,14 @@ class RQVAE(nn.Module):
     @torch.no_grad()
     def encode(self, vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N d"]:
         """z = E(x) of any number of vectors, in blocks."""
-        return torch.cat([self.encoder(self.standardise(block)) for block in self._blocks(vectors)])
+        with fast_products():
+            return torch.cat([self.encoder(self.standardise(block)) for block in self._blocks(vectors)])
 
     @torch.no_grad()
     def assign(self, vectors: Float[Tensor, "N D"]) -> Int[Tensor, "N L"]:
         """The codes of any vectors, old or new, by plain distances. Pure: the same vectors give the same codes."""
-        return torch.cat([self.quantiser.assign(self.encode(block)) for block in self._blocks(vectors)])
+        with fast_products():
+            return torch.cat([self.quantiser.assign(self.encode(block)) for block in self._blocks(vectors)])
 
     def _blocks(self, vectors: Float[Tensor, "N D"]) -> Iterator[Tensor]:
         for begin in range(0, len(vectors), ENCODE_ROWS):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sidestep.config import Section
 from sidestep.errors import DataError
+from sidestep.layers.products import fast_products
 from sidestep.sids.clusters import cluster_codes
 from sidestep.sids.codebook import Codebook, LoadBalance
 from sidestep.sids.residual import ResidualQuantiser
@@ -83,11 +84,12 @@ class Upkeep:
     def __call__(self, epoch: int) -> None:
         model = self._model
         generator = torch.Generator().manual_seed((self._seed << 32) + epoch)
-        latents = model.encode(self._values)
-        if epoch == 0:
-            model.quantiser.initialize(latents, generator)
-        else:
-            model.quantiser.upkeep(latents, generator)
+        with fast_products():
+            latents = model.encode(self._values)
+            if epoch == 0:
+                model.quantiser.initialize(latents, generator)
+            else:
+                model.quantiser.upkeep(latents, generator)
         for level in model.quantiser.levels:
             level.rescale()
 

@@ -3,10 +3,12 @@
 Every graph is made from `TrainingInteractions`, so nothing held out can reach it.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from scipy import sparse
 
@@ -22,6 +24,7 @@ else:  # scipy's arrays take no parameters before 1.16
     Graph = sparse.csr_array
 
 PAIRS_PER_CHUNK = 4_000_000
+COLUMNS_PER_BLOCK = 64
 DENSE_UP_TO = 1_000  # items; a dense eigenproblem this small is exact and quick
 SPECTRAL_PASSES = 4  # as good as exact eigenvectors at finding held-out items on Beauty and KuaiRand
 
@@ -129,38 +132,48 @@ def normalise(weights: Graph) -> Graph:
     return normal
 
 
-def propagate(a_hat: Graph, x: Matrix, alpha: float, hops: int, block: int = 64) -> Matrix:
+def propagate(
+    a_hat: Graph, x: Matrix, alpha: float, hops: int, block: int = COLUMNS_PER_BLOCK, out: Matrix | None = None
+) -> Matrix:
     """Mix every item's vector with its neighbours' (eq. 5), then weigh the hops.
 
         H_0 = X,  H_k = (1 - alpha) A_hat H_{k-1} + alpha X,  k = 1..hops
         H_align = sum_k beta_k H_k,  beta_k = alpha (1 - alpha)^k / sum_i alpha (1 - alpha)^i,  k = 0..hops
 
     Rows are brought to unit length before and after (our decision, specs/S2GR.md section 2.1); zero rows stay zero.
-    Columns never meet, so `block` of them are worked on at a time: beyond the inputs this takes one more `[N, D]`
-    and about four `[N, block]`.
+    Columns never meet, so `block` of them are worked on at a time: beyond `x` and the answer this takes four
+    `[N, block]`. The products run in PyTorch, on as many threads as it has.
+
+    out: where the answer goes, float32 `[N, D]`: a new array by default, or `x` itself where it is needed no more.
     """
     betas = alpha * (1 - alpha) ** np.arange(hops + 1)
-    betas = (betas / betas.sum()).astype(np.float32)
-    keep, spread = np.float32(alpha), np.float32(1 - alpha)
+    betas /= betas.sum()
     inverse = _inverse_lengths(x)
-    aligned = np.empty(x.shape, dtype=np.float32)
+    edges = _torch_csr(a_hat)
+    aligned = np.empty(x.shape, dtype=np.float32) if out is None else out
     for begin in range(0, x.shape[1], block):
         columns = slice(begin, begin + block)
-        start = x[:, columns] * inverse
-        hop, total = start, betas[0] * start
+        start = torch.from_numpy(x[:, columns] * inverse)
+        hop, total = start, start * float(betas[0])
         for beta in betas[1:]:
-            hop = a_hat @ hop
-            hop *= spread
-            hop += keep * start
-            total += beta * hop
-        aligned[:, columns] = total
+            hop = torch.addmm(start, edges, hop, beta=alpha, alpha=1 - alpha)
+            total.add_(hop, alpha=float(beta))
+        aligned[:, columns] = total.numpy()
     aligned *= _inverse_lengths(aligned)
     return aligned
 
 
-def align(vectors: ItemVectors, weights: Graph, config: GraphConfig) -> ItemVectors:
-    """The vectors enriched with what was consumed beside each item: eqs 4 and 5."""
-    return ItemVectors(propagate(normalise(weights), vectors.values, config.alpha, config.hops))
+def _torch_csr(matrix: Graph) -> torch.Tensor:
+    """The same arrays seen by PyTorch, whose product with a dense table takes two thirds of the time of scipy's."""
+    rows, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+        return torch.sparse_csr_tensor(rows, columns, values, size=matrix.shape, check_invariants=False)
+
+
+def align(vectors: ItemVectors, weights: Graph, config: GraphConfig, out: Matrix | None = None) -> ItemVectors:
+    """The vectors enriched with what was consumed beside each item: eqs 4 and 5. `out`: see `propagate`."""
+    return ItemVectors(propagate(normalise(weights), vectors.values, config.alpha, config.hops, out=out))
 
 
 def spectral_vectors(weights: Graph, width: int, seed: int) -> ItemVectors:
