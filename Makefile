@@ -12,6 +12,8 @@ help:
 	@echo "make check      formatting, lint, types, and which room may import which"
 	@echo "make test       check, then the test suite"
 	@echo "make test-slow  the tests that take minutes, on real data where it is found"
+	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-trie, bench-scale"
+	@echo "                us and our peers on the same work, minutes each; see benchmarks/README.md"
 	@echo "make clean      remove .venv and caches; runs/ stays"
 
 .venv/bin/python:
@@ -48,6 +50,17 @@ demo: .venv/core
 	$(BIN)/sidestep recommend $(DEMO) $(USERS:%=--user %) --k 3 --explain
 	@echo
 	$(BIN)/sidestep report $(DEMO)
+
+# make bench-decode ARGS=--quick
+SCRIPT_tokenize := tokenizer
+bench-%: .venv/bench-%
+	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst -,_,$*)).py $(ARGS)
+
+.PRECIOUS: .venv/bench-%
+.venv/bench-%: pyproject.toml ci/constraints.txt | .venv/bin/python
+	@echo "Installing Sidestep and its peers for this benchmark into .venv."
+	@$(PIP) -e '.[bench-$*]'
+	@touch $@ .venv/core
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,7 +22,7 @@ def test_eq_18_by_hand() -> None:
     """Two thoughts, two centroids, tau 1/2: cosines (1, 0) with target 0 and (-1, 0) with target 1."""
     thoughts = torch.tensor([[3.0, 0.0], [-0.5, 0.0]])  # lengths do not matter
     centroids = torch.tensor([[7.0, 0.0], [0.0, 0.1]])
-    found = losses.align(thoughts, centroids, torch.tensor([0, 1]), tau=0.5)
+    found = losses.align(losses.cluster_logits(thoughts, centroids, tau=0.5), torch.tensor([0, 1]))
     expected = -(math.log(softmax([2, 0], 0)) + math.log(softmax([-2, 0], 1))) / 2
     assert float(found) == pytest.approx(expected)
 
@@ -32,6 +32,14 @@ def test_centroids_are_cluster_means_without_gradient() -> None:
     means = losses.centroids(embeddings, torch.tensor([0, 0, 1]))
     assert means.tolist() == [[2.0, 1.0], [5.0, 5.0]]
     assert not means.requires_grad
+
+
+def test_centroids_equal_the_product_with_one_hot_memberships() -> None:
+    torch.manual_seed(0)
+    embeddings, clusters = torch.randn(256, 16), torch.randint(0, 32, (256,))
+    members = torch.nn.functional.one_hot(clusters).float()
+    expected = (members.T @ embeddings) / members.sum(0)[:, None]
+    torch.testing.assert_close(losses.centroids(embeddings, clusters), expected)
 
 
 def test_eq_20_by_hand() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -162,7 +163,33 @@ _stage("prepare", "Read, check and number the log and the catalogue.")
 _stage("embed", "Make a vector for every item; earlier stages are run where they are missing.")
 _stage("propagate", "Enrich the vectors with the co-occurrence graph.")
 _stage("tokenize", "Train the tokenizer and give every item its semantic ID.")
-_stage("train", "Train the generator.")
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    out: OutOption = None,
+    force: ForceOption = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Train nothing; show where the time of a step goes, from 25 of them.")
+    ] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="With --profile: also write a trace for chrome://tracing.")
+    ] = False,
+) -> None:
+    """Train the generator."""
+    from sidestep.pipeline.profile import profile as watch
+    from sidestep.pipeline.stages import run_until
+
+    if trace and not profile:
+        raise ConfigError("--trace is a part of --profile; ask for both")
+    opened = _open(recipe, overrides, out, force or profile)  # a profile replaces nothing of a finished run
+    if not profile:
+        run_until(opened, "train", _say)
+        return
+    print(watch(replace(opened, force=force), _say, trace).text())
+    _say(f"nothing was trained; written to {opened.folder}")
 
 
 @app.command()

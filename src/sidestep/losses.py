@@ -78,8 +78,9 @@ def centroids(embeddings: Float[Tensor, "K D"], clusters: Int[Tensor, " K"]) -> 
 
     Membership is fixed by k-means on the frozen codebook, the means follow the code embeddings as they are trained.
     """
-    members = F.one_hot(clusters).to(embeddings.dtype)
-    return (members.T @ embeddings.detach()) / members.sum(0)[:, None]
+    sizes = clusters.bincount()
+    sums = embeddings.new_zeros(len(sizes), embeddings.shape[1]).index_add_(0, clusters, embeddings.detach())
+    return sums / sizes[:, None]
 
 
 def cosines(a: Float[Tensor, "*n D"], b: Float[Tensor, "m D"]) -> Float[Tensor, "*n m"]:
@@ -95,11 +96,12 @@ def cluster_logits(
     return cosines(thoughts, centroids) / tau
 
 
-def align(
-    thoughts: Float[Tensor, "n D"], centroids: Float[Tensor, "C D"], targets: Int[Tensor, " n"], tau: float
-) -> Float[Tensor, ""]:
-    """S2GR eq. 18: -log softmax_k(cos(t, c_k) / tau) at the true code's cluster, the mean over the n targets."""
-    return F.cross_entropy(cluster_logits(thoughts, centroids, tau), targets)
+def align(logits: Float[Tensor, "n C"], targets: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """S2GR eq. 18: -log softmax_k(cos(t, c_k) / tau) at the true code's cluster, the mean over the n targets.
+
+    logits: as `cluster_logits` gives them.
+    """
+    return F.cross_entropy(logits, targets)
 
 
 def info_nce(

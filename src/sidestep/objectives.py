@@ -55,11 +55,9 @@ def s2gr(model: nn.Module, batch: SequenceBatch, thinking: ThinkingConfig, clust
     for level, embeddings in enumerate(prediction.embeddings):
         cluster = clusters[level].to(embeddings.device)
         target = cluster[prediction.codes[:, level]]
-        centroids = losses.centroids(embeddings, cluster)
-        align.append(losses.align(thoughts[:, level], centroids, target, thinking.tau))
-        with torch.no_grad():
-            named = losses.cluster_logits(thoughts[:, level], centroids, thinking.tau).argmax(-1)
-            accuracy.append((named == target).float().mean())
+        logits = losses.cluster_logits(thoughts[:, level], losses.centroids(embeddings, cluster), thinking.tau)
+        align.append(losses.align(logits, target))
+        accuracy.append((logits.detach().argmax(-1) == target).float().mean())
     info_nce = losses.info_nce(interest, _item_means(prediction), _barred(prediction), thinking.tau)
     holistic = losses.holistic(thoughts[:, 0], interest)
     return {
@@ -78,13 +76,15 @@ def _by_level(name: str, values: Tensor) -> dict[str, Tensor]:
 
 def _item_means(prediction: Prediction) -> Tensor:
     """The mean of each target's code embeddings, `[n, D]`, with no gradient (spec section 3.2)."""
-    levels = [embeddings[prediction.codes[:, level]] for level, embeddings in enumerate(prediction.embeddings)]
-    return torch.stack(levels).mean(0).detach()
+    levels = zip(prediction.embeddings, prediction.codes.unbind(1), strict=True)
+    return torch.stack([embeddings.detach()[codes] for embeddings, codes in levels]).mean(0)
 
 
 def _barred(prediction: Prediction) -> Tensor:
     """Where a target is no negative: it has the same semantic ID, or belongs to the same user; `[n, n]`."""
-    same_id = (prediction.codes[:, None] == prediction.codes[None]).all(-1)
-    same_user = prediction.rows[:, None] == prediction.rows[None]
-    itself = torch.eye(len(same_id), dtype=torch.bool, device=same_id.device)
-    return (same_id | same_user) & ~itself
+    first, *others = prediction.codes.unbind(1)
+    same_id = first[:, None] == first
+    for codes in others:  # level by level, since `[n, n, L]` at once would cost several times as much
+        same_id &= codes[:, None] == codes
+    same_user = prediction.rows[:, None] == prediction.rows
+    return (same_id | same_user).fill_diagonal_(False)

@@ -111,8 +111,7 @@ def test_cached_steps_equal_teacher_forcing(kind: str, encoder: str, history: st
 
 def test_interleaved_thoughts_equal_recomputing_the_whole_sequence() -> None:
     """Eqs 15-17 read literally: every thought and code from a fresh pass over all inputs so far, without a cache."""
-    from sidestep.layers.state import first_positions
-    from sidestep.layers.state import Cache
+    from sidestep.layers.state import Cache, first_positions
 
     model = make("s2gr")
     assert isinstance(model, Thinking)

@@ -47,15 +47,15 @@ class Interrupt:
     """Stops the training of a model at a step, as Ctrl-C would; the tokenizer's training counts too."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-        self.left, plain = step, loop._Run._step
+        self.left, plain = step, loop.Training.step
 
-        def counted(run: loop._Run, batch: object) -> object:
+        def counted(run: loop.Training, index: object) -> object:
             self.left -= 1
             if self.left < 0:
                 raise KeyboardInterrupt
-            return plain(run, batch)
+            return plain(run, index)
 
-        monkeypatch.setattr(loop._Run, "_step", counted)
+        monkeypatch.setattr(loop.Training, "step", counted)
 
 
 @pytest.mark.parametrize("step", [3, 9], ids=["in the tokenizer", "in the generator"])

@@ -153,6 +153,30 @@ def test_decay_falls_on_matrices_only() -> None:
     assert all(p.ndim < 2 for p in groups[1]["params"])
 
 
+def test_the_loop_equals_a_plain_one() -> None:
+    """Fused AdamW and losses read all at once compute what twelve lines of PyTorch do."""
+    ours, plain, data = model(), model(), Data()
+    result = fit(ours, objective, data, CONFIG, seed=7)
+    groups = [{"params": [p for p in plain.parameters() if (p.ndim >= 2) == decayed]} for decayed in (True, False)]
+    optimizer = torch.optim.AdamW(
+        [{**groups[0], "weight_decay": CONFIG.weight_decay}, {**groups[1], "weight_decay": 0}]
+    )
+    totals = [0.0] * CONFIG.epochs
+    for step in range(CONFIG.epochs * 8):
+        torch.manual_seed((7 << 40) + step)
+        loss = objective(plain, data.load(data.batches(step // 8)[step % 8]))["total"]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), CONFIG.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(CONFIG, step, CONFIG.epochs * 8)
+        optimizer.step()
+        totals[step // 8] += float(loss.detach()) / 8
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, plain.state_dict()[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert [row["total"] for row in result.history] == pytest.approx(totals, rel=1e-5)
+
+
 def test_trackers_get_the_same_numbers(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     config = TrainConfig.model_validate({**CONFIG.model_dump(), "log_with": ("tensorboard",)})

@@ -84,7 +84,7 @@ def propagate(run: Run, say: Say) -> None:
     vectors = ItemVectors.load(run.path("vectors"))
     if recipe.graph.enabled:
         edges = graph.cooccurrence(world.split.train, len(world.catalog), recipe.graph)
-        vectors = graph.align(vectors, edges, recipe.graph)
+        vectors = graph.align(vectors, edges, recipe.graph, out=vectors.values)  # needed no more as they were
         say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
     vectors.save(run.path("aligned"), config=settings, parents=parents)
 
@@ -92,8 +92,7 @@ def propagate(run: Run, say: Say) -> None:
 def tokenize(run: Run, say: Say) -> None:
     """Train the tokenizer and give every item its semantic ID."""
     recipe = run.recipe
-    settings = recipe.model_dump(mode="json", include={"tokenizer", "seed"})
-    parents = {"aligned": run.digest("aligned")}
+    settings, parents = tokenize_origin(run)
     if run.done("sids", settings, parents) and run.done("tokenizer", settings, parents):
         return
     vectors = ItemVectors.load(run.path("aligned"))
@@ -116,6 +115,12 @@ def tokenize(run: Run, say: Say) -> None:
     say(codebooks.summary(sids))
 
 
+def tokenize_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
+    """What semantic IDs hang on: their settings, and the digest of the vectors they stand for."""
+    settings = run.recipe.model_dump(mode="json", include={"tokenizer", "seed"})
+    return settings, {"aligned": run.digest("aligned")}
+
+
 def train(run: Run, say: Say) -> None:
     """Train the generator until its validation score no longer rises."""
     settings, parents = training_origin(run)
@@ -125,12 +130,12 @@ def train(run: Run, say: Say) -> None:
     method = METHODS[recipe.method]
     torch.manual_seed(recipe.seed)
     model = method.build(world.sids, recipe)
-    data = _Batches(world, recipe)
+    data = Batches(world, recipe)
     say(
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
         f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
     )
-    hooks = Hooks(score=lambda: _validate(world, model), after_epoch=lambda row: _warn_of_chance(world, row, say))
+    hooks = Hooks(score=lambda: validate(world, model), after_epoch=lambda row: _warn_of_chance(world, row, say))
     folder = run.training_folder("train", settings, parents)
     result = fit(model, method.objective(world.sids, recipe), data, recipe.train, seed=recipe.seed, folder=folder,
                  hooks=hooks, title=f"train {recipe.method}")  # fmt: skip
@@ -169,7 +174,7 @@ def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
     return TrainConfig.model_validate(config.model_dump(include=shared))
 
 
-class _Batches:
+class Batches:
     """Training histories as the loop wants them."""
 
     def __init__(self, world: World, recipe: Recipe) -> None:
@@ -184,7 +189,7 @@ class _Batches:
         return self.sequences.batch(index)
 
 
-def _validate(world: World, model: nn.Module) -> float:
+def validate(world: World, model: nn.Module) -> float:
     """NDCG@10 on a fixed sample of validation users, seen items masked."""
     recipe = world.run.recipe.evaluate
     cases = world.split.valid.sample(recipe.valid_users, world.run.recipe.seed)

@@ -17,8 +17,10 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from sidestep.errors import MissingExtraError, TrainingError
+from sidestep.layers.products import fast_products
 from sidestep.progress import Meter, meter
 from sidestep.training import checkpoint
 from sidestep.training.log import JsonLog
@@ -74,7 +76,7 @@ def fit(
 
     folder: where checkpoints and `log.jsonl` live; a run that finds a checkpoint there goes on from it.
     """
-    run = _Run(model, objective, data, config, seed, folder, hooks or Hooks())
+    run = Training(model, objective, data, config, seed, folder, hooks)
     with meter(title, run.total_steps) as shown:
         while not run.progress.finished:
             run.epoch(shown)
@@ -82,7 +84,9 @@ def fit(
     return Result(run.progress.step, run.progress.best_score, run.progress.best_epoch, run.log.rows)
 
 
-class _Run:
+class Training:
+    """A run under way: `fit` in pieces, for whoever wants single steps of it."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -90,10 +94,10 @@ class _Run:
         data: Batches,
         config: TrainConfig,
         seed: int,
-        folder: Path | None,
-        hooks: Hooks,
+        folder: Path | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        self.objective, self.data, self.config, self.seed, self.hooks = objective, data, config, seed, hooks
+        self.objective, self.data, self.config, self.seed, self.hooks = objective, data, config, seed, hooks or Hooks()
         _require_trackers(config.log_with)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),  # Apple's mps lacks the double precision that k-means sums in
@@ -117,11 +121,11 @@ class _Run:
             restored = checkpoint.restore(self.folder, self.bare, self.optimizer.optimizer, self.identity)
             self.progress, self.best, self.totals = restored
         self.log.rewind(self.progress.step)
-        self.steps_per_epoch = len(self._order(0))
+        self.steps_per_epoch = len(self.order(0))
         self.total_steps = self.steps_per_epoch * config.epochs
         self.saved_at = time.monotonic()
 
-    def _order(self, epoch: int) -> Sequence[Any]:
+    def order(self, epoch: int) -> Sequence[Any]:
         """This process's batches, one for each step; all processes take the same number of steps."""
         order, world = self.data.batches(epoch), self.accelerator.num_processes
         steps = -(-len(order) // world)
@@ -129,18 +133,19 @@ class _Run:
 
     def epoch(self, shown: Meter) -> None:
         progress, begun = self.progress, time.monotonic()
-        order = self._order(progress.epoch)
+        order = self.order(progress.epoch)
         if self.hooks.before_epoch is not None and progress.batch == 0:
             self.hooks.before_epoch(progress.epoch)
+        self.model.train()
         while progress.batch < len(order):
-            losses = self._step(self.data.load(order[progress.batch]))
+            losses = self.step(order[progress.batch])
             progress.batch += 1
             progress.step += 1
             for name, value in losses.items():
-                self.totals[name] = self.totals.get(name, 0.0) + float(value)
+                self.totals[name] = self.totals.get(name, 0.0) + value
             if not math.isfinite(self.totals["total"]):
                 raise TrainingError(
-                    f"The loss became {float(losses['total'])} in step {progress.step}; it must be finite. Lower "
+                    f"The loss became {losses['total']} in step {progress.step}; it must be finite. Lower "
                     f"the learning rate (now {self.config.lr:g}), or clip the gradient (now at {self.config.clip:g})"
                 )
             note = f"epoch {progress.epoch + 1}, loss {self.totals['total'] / progress.batch:.4f}"
@@ -171,36 +176,49 @@ class _Run:
         best = self.progress.best_score
         return "" if best is None else f", best score {best:.4f}"
 
-    def _step(self, batch: Any) -> dict[str, Tensor]:
+    def step(self, index: Any) -> dict[str, float]:
+        """One step of the optimiser on the batch behind an entry of the order; its parts carry `profile`'s names."""
         progress, device = self.progress, self.accelerator.device
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        with record_function("data"):
+            batch = self.data.load(index).to(device)
         torch.manual_seed((self.seed << 40) + progress.step * world + rank)
+        rate = learning_rate(self.config, progress.step, self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, progress.step, self.total_steps)
-        self.model.train()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses = self.objective(self.model, batch.to(device))
+            group["lr"] = rate
         self.optimizer.zero_grad()
-        self.accelerator.backward(losses["total"])
+        with fast_products():
+            with (
+                record_function("forward"),
+                torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"),
+            ):
+                losses = self.objective(self.model, batch)
+            with record_function("backward"):
+                self.accelerator.backward(losses["total"])
         if self.config.clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimizer.step()
-        return {name: value.detach() for name, value in losses.items()}
+            with record_function("clip"):
+                self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        with record_function("optimiser"):
+            self.optimizer.step()
+        values = torch.stack([value.detach() for value in losses.values()]).tolist()  # one wait for the device
+        return dict(zip(losses, values, strict=True))
 
     def _validate(self, row: dict[str, Any]) -> None:
         progress, last = self.progress, self.progress.epoch + 1 == self.config.epochs
         if self.hooks.score is None or ((progress.epoch + 1) % self.config.validate_every and not last):
             return
-        self.model.eval()
-        with torch.no_grad():
-            score = self._mean(self.hooks.score())  # one figure for all, so that all stop together
-        row["score"] = score
+        score = row["score"] = self._mean(self.score(self.hooks.score))  # one for all, so that all stop together
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_epoch, progress.worse = score, progress.epoch, 0
             self.best = {name: value.detach().clone() for name, value in self.bare.state_dict().items()}
         else:
             progress.worse += 1
             progress.finished = bool(self.config.patience) and progress.worse >= self.config.patience
+
+    def score(self, ask: Callable[[], float]) -> float:
+        self.model.eval()
+        with torch.no_grad(), fast_products():
+            return ask()
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()

@@ -1,0 +1,38 @@
+"""Where the time of a recipe's training goes, without training it."""
+
+import torch
+
+from sidestep import artifact
+from sidestep.methods import METHODS
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.stages import Batches, Say, run_until, tokenize_origin, validate
+from sidestep.pipeline.world import World
+from sidestep.training.profile import Profile
+from sidestep.training.profile import profile as watch
+
+PROFILE, TRACE = "profile.txt", "profile-trace.json"
+
+
+def profile(run: Run, say: Say, trace: bool = False) -> Profile:
+    """Watch some steps of a new model on the run's data, and write `profile.txt`, with `trace` also
+    `profile-trace.json` for Chrome's tracing page. Stages before training are run where their result is missing;
+    nothing else in the folder is touched, so a trained run can be profiled, under other settings too.
+    """
+    if not (artifact.exists(run.path("sids")) and run.done("sids", *tokenize_origin(run))):
+        run_until(run, "tokenize", say)
+    world, recipe = World(run), run.recipe
+    method = METHODS[recipe.method]
+    torch.manual_seed(recipe.seed)
+    model = method.build(world.sids, recipe)
+    found = watch(
+        model,
+        method.objective(world.sids, recipe),
+        Batches(world, recipe),
+        recipe.train.model_copy(update={"log_with": ()}),
+        seed=recipe.seed,
+        count=lambda batch: int((batch.targets >= 0).sum()),
+        score=lambda: validate(world, model),
+        trace=run.path(TRACE) if trace else None,
+    )
+    artifact.write_text(run.path(PROFILE), found.text() + "\n")
+    return found

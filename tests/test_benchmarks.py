@@ -1,0 +1,43 @@
+"""Every benchmark runs and ends with one line of JSON that says what was measured on what."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+PEERS = {
+    "decode": ("transformers", "cornac"),
+    "train": ("transformers", "cornac"),
+    "end_to_end": ("transformers", "cornac"),
+    "tokenizer": ("vector_quantize_pytorch", "faiss"),
+    "graph": ("torch_geometric",),
+    "trie": ("marisa_trie",),
+    "scale": (),
+}
+
+
+def test_no_benchmark_is_forgotten() -> None:
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py") if "argparse" in path.read_text(encoding="utf-8")}
+    assert scripts == set(PEERS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("script", PEERS)
+def test_a_benchmark_ends_with_its_ratios(script: str) -> None:
+    for peer in PEERS[script]:
+        pytest.importorskip(peer, reason=f"{peer} is not installed; make bench-... installs it", exc_type=ImportError)
+    ran = subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert {"bench", "date", "machine", "cores", "torch", "protocol"} < set(found)
