@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sidestep.layers import products
-from sidestep.layers.attention import Attention, CrossAttention
+from sidestep.layers.attention import Attention, CrossAttention, RowProduct
 from sidestep.layers.blocks import Decoder
 from sidestep.layers.dropout import Dropout
 from sidestep.layers.products import fast_products
@@ -30,6 +30,19 @@ def test_attention_is_the_fused_one() -> None:
     fused = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask[:, None], scale=1.0)
     plain = attention.out(fused.transpose(1, 2).flatten(2))
     torch.testing.assert_close(attention(x, keys, values, mask[:, None]), plain)
+
+
+def test_one_query_has_the_gradients_of_a_plain_product() -> None:
+    torch.manual_seed(0)
+    rows, matrix = (
+        torch.randn(BATCH, HEADS, 1, 4, requires_grad=True),
+        torch.randn(BATCH, HEADS, 4, 5, requires_grad=True),
+    )
+    weights = torch.randn(BATCH, HEADS, 1, 5)
+    ours = torch.autograd.grad((RowProduct.apply(rows, matrix) * weights).sum(), (rows, matrix))
+    plain = torch.autograd.grad((rows @ matrix * weights).sum(), (rows, matrix))
+    for gradient, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
 def test_projections_taken_over_to_the_history_change_no_answer_and_no_gradient() -> None:
