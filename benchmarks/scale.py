@@ -20,17 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 
 from industrial import ITEMS, WIDTH, industrial, item_vectors
 from machine import report, rounded, table
 from sidestep import objectives
 from sidestep.data.interactions import Interactions
+from sidestep.data.sequences import SequenceBatch, TrainingSequences, question_of
 from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
 from sidestep.data.splits import SplitConfig, TrainingInteractions, split
 from sidestep.evaluation.codebooks import codebook_report
+from sidestep.generators.encoder_decoder import GeneratorConfig
+from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.sids import tokenizer
+from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.trie import Trie
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors import graph
@@ -40,6 +47,9 @@ from sidestep.vectors.item_vectors import ItemVectors
 SIZES = (10_000, 100_000, ITEMS)
 SAMPLE = 65_536
 """The tokenizer learns from so many items at most, 256 for each code of a level."""
+TARGETS, BATCH, HISTORY, ASKING = 20_000, 512, 100, 128
+"""The generator's share of the work: so many targets, in batches of so many, after so many items; users who ask."""
+AFTER_PROPAGATION = ("tokenizer training", "assignment", "trie", "generator training", "decoding")
 Notes = dict[str, Any]
 Clock = Callable[[], Any]
 
@@ -124,6 +134,60 @@ def assignment(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
     return {"icr": rounded(found.icr), "largest": found.largest}
 
 
+def trie(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
+    """The tree of all semantic IDs."""
+    sids, popularity = SemanticIds.load(folder / "sids"), _training(folder).popularity(shape.num_items)
+    with clock():
+        made = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, torch.from_numpy(popularity))
+    return {"bytes an item": made.num_bytes / shape.num_items}
+
+
+def generator_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
+    """S2GR at TIGER's size on `TARGETS` of the log's targets, each seeing up to `HISTORY` items."""
+    batches = _Some(TrainingSequences(_training(folder), HISTORY, every_position=True))
+    sids = SemanticIds.load(folder / "sids")
+    model, clusters = _s2gr(sids), [torch.from_numpy(cluster) for cluster in sids.clusters]
+    teach = partial(objectives.s2gr, thinking=ThinkingConfig(), clusters=clusters)
+    with clock():
+        fit(model, teach, batches, TrainConfig(epochs=1, batch_size=BATCH), seed=0)
+    save_file(model.state_dict(), folder / "generator.safetensors")
+    return {"targets": batches.targets, "of": batches.sequences.num_targets}
+
+
+def decoding(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
+    """Ten items at beam 50 for `ASKING` users, by what training left, histories of up to `HISTORY` items."""
+    parts, sids = split(Interactions.load(folder / "interactions"), SplitConfig()), SemanticIds.load(folder / "sids")
+    model = _s2gr(sids)
+    model.load_state_dict(load_file(folder / "generator.safetensors"))
+    found = GenerativeRecommender(model, sids, parts.train.popularity(shape.num_items), HISTORY, num_beams=50)
+    chosen = np.arange(min(ASKING, len(parts.test)))
+    with clock():
+        found.rank(question_of(parts.test, chosen, HISTORY), k=10)
+    return {"users": len(chosen)}
+
+
+def _s2gr(sids: SemanticIds) -> Thinking:
+    torch.manual_seed(0)
+    return Thinking(sids, GeneratorConfig(max_history=HISTORY), ThinkingConfig())
+
+
+class _Some:
+    """The first batches of an epoch, up to `TARGETS` targets."""
+
+    def __init__(self, sequences: TrainingSequences) -> None:
+        self.sequences, self._chosen, self.targets = sequences, list[Any](), 0
+        for batch in sequences.batches(BATCH, seed=0, epoch=0):
+            if self.targets < TARGETS:
+                self._chosen.append(batch)
+                self.targets += int((sequences.batch(batch).targets >= 0).sum())
+
+    def batches(self, epoch: int) -> list[Any]:
+        return self._chosen
+
+    def load(self, index: Any) -> SequenceBatch:
+        return self.sequences.batch(index)
+
+
 def _training(folder: Path) -> TrainingInteractions:
     return split(Interactions.load(folder / "interactions"), SplitConfig()).train
 
@@ -136,6 +200,9 @@ STAGES: dict[str, Stage] = {
     "graph and propagation": propagation,
     "tokenizer training": tokenizer_training,
     "assignment": assignment,
+    "trie": trie,
+    "generator training": generator_training,
+    "decoding": decoding,
 }
 """Name -> what it does to a folder that holds what the stages before it left, timing its work by the clock it is given.
 A stage that is added here is run, measured and reported.
@@ -182,7 +249,7 @@ def main() -> None:
         print(json.dumps(run_here(words.stage, words.folder, words.items)))
         return
     sizes = [10_000] if words.quick else words.sizes
-    skipped = {*words.skip, *(("tokenizer training", "assignment") if words.quick else ())}
+    skipped = {*words.skip, *(AFTER_PROPAGATION if words.quick else ())}
     stages = [name for name in STAGES if name not in skipped]
     costs = {size: measure(size, stages, words.threads) for size in sizes}
     head = ["", *(f"{industrial(size).num_items:,}" for size in sizes)]
