@@ -15,7 +15,25 @@ from torch import Tensor, nn
 from sidestep import artifact
 from sidestep.errors import ArtifactError, TrainingError
 from sidestep.training.loop import Hooks, Result, fit
-from sidestep.training.optim import TrainConfig, learning_rate
+from sidestep.training.optim import TrainConfig, adamw, learning_rate
+
+
+def test_the_fused_optimiser_steps_as_the_plain_one() -> None:
+    models = [nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    config = TrainConfig(weight_decay=0.1)
+    fused = adamw(models[0], config)
+    plain = torch.optim.AdamW(adamw(models[1], config).param_groups, fused=False)
+    for group in plain.param_groups:
+        group["fused"] = False
+    for step in range(5):
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+        for model, optimizer in zip(models, (fused, plain), strict=True):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+    for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @dataclass

@@ -41,7 +41,8 @@ class SequenceBatch:
     def take(self, rows: slice | Int[Tensor, " n"]) -> "SequenceBatch":
         """Some of the histories with their targets, no wider than the longest of them."""
         history, lengths, targets, visible = (tensor[rows] for tensor in self._tensors)
-        return SequenceBatch(history[:, : max(int(lengths.max()), 1)], lengths, targets, visible)
+        width = max(int(lengths.max()), 1) if len(lengths) else 1
+        return SequenceBatch(history[:, :width], lengths, targets, visible)
 
     @property
     def _tensors(self) -> tuple[Tensor, ...]:

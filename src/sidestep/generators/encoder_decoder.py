@@ -80,11 +80,11 @@ class DecodingState:
         )
         return replace(self, cache=self.cache.select(parents), thoughts=thoughts)
 
-    def take(self, users: Int[Tensor, " n"]) -> "DecodingState":
-        """The state of some users."""
-        thoughts = tuple(thought[users] for thought in self.thoughts)
-        cache, memory = self.cache.take(users), self.memory.take(users)
-        return replace(self, memory=memory, begin=self.begin[users], cache=cache, thoughts=thoughts)
+    def take(self, rows: Int[Tensor, " n"]) -> "DecodingState":
+        """The state of some rows."""
+        thoughts = tuple(thought[rows] for thought in self.thoughts)
+        cache, memory = self.cache.take(rows), self.memory.take(rows)
+        return replace(self, memory=memory, begin=self.begin[rows], cache=cache, thoughts=thoughts)
 
 
 class EncoderDecoder(nn.Module):
@@ -147,7 +147,8 @@ class EncoderDecoder(nn.Module):
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
         x = self.read(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
         if self.config.history == "items":
-            return self.encoder(self.item_projection(x.flatten(2)).float(), real), 1
+            items = self.item_projection(x.flatten(2)).float()  # the layers add up in float32 under autocast, too
+            return self.encoder(items, real), 1
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
         return self.encoder(x, real), self.num_levels
 

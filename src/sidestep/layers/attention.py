@@ -137,7 +137,8 @@ class CrossAttention(Attention):
         """The mask is added to the products."""
         if not remembered.taken_over:
             return self(x, remembered.keys, remembered.values, mask[:, None])
-        scores = (x @ remembered.keys.transpose(1, 2)).view(*x.shape[:2], self.num_heads, -1) + mask[:, :, None]
+        scores = (x @ remembered.keys.transpose(1, 2)).view(*x.shape[:2], self.num_heads, mask.shape[2])
+        scores = scores + mask[:, :, None]
         return self.dropout(scores.softmax(-1)).flatten(2) @ remembered.values
 
 

@@ -163,7 +163,8 @@ class Decoder(nn.Module):
     def step(
         self, x: Float[Tensor, "B W D"], memory: Memory, cache: BeamCache
     ) -> tuple[Float[Tensor, "B W D"], BeamCache]:
-        """Decode one new token of every beam; the same function as `forward`, without dropout."""
+        """Decode one new token of every beam; in eval mode the same function as `forward`."""
+        assert not self.training
         positions = torch.arange(cache.length + 1, device=x.device)
         bias = self.bias(positions[-1:], positions)[:, 0].T
         kept: list[list[KeysValues]] = []

@@ -11,7 +11,8 @@ class Dropout(nn.Module):
     """`nn.Dropout`, with 16 random bits for an element where PyTorch draws a double on the CPU; four elements share
     one draw of the global generator. That made up a fifth of a training step.
 
-    The probability is kept to the nearest 1/65,536, and what is kept is divided by exactly the share that is kept.
+    The probability is kept to the nearest 1/65,536, and what is kept is divided by the share that is kept, as exactly
+    as x's own precision allows.
     """
 
     def __init__(self, p: float) -> None:
@@ -23,7 +24,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return nn.functional.dropout(x, self.p)
-        return x * _kept(x, round(self.p * _STEPS))
+        return x * _kept(x, min(round(self.p * _STEPS), _STEPS - 1))
 
 
 def _kept(x: Tensor, dropped: int) -> Tensor:

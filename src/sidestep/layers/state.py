@@ -21,8 +21,8 @@ class Remembered:
     values: Tensor
     taken_over: bool
 
-    def take(self, users: Int[Tensor, " n"]) -> "Remembered":
-        return replace(self, keys=self.keys[users], values=self.values[users])
+    def take(self, rows: Int[Tensor, " n"]) -> "Remembered":
+        return replace(self, keys=self.keys[rows], values=self.values[rows])
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Memory:
     layers: list[Remembered]
     mask: Float[Tensor, "B Q M"]
 
-    def take(self, users: Int[Tensor, " n"]) -> "Memory":
-        """The histories of some users."""
-        return Memory([layer.take(users) for layer in self.layers], self.mask[users])
+    def take(self, rows: Int[Tensor, " n"]) -> "Memory":
+        """The histories of some rows."""
+        return Memory([layer.take(rows) for layer in self.layers], self.mask[rows])
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class BeamCache:
-    """Self-attention keys and values of the tokens on every beam's path.
+    """Self-attention keys and values of the tokens, codes and thoughts alike, on every beam's path.
 
     layers: per layer and token `[B, W or 1, H, d]` each; a token that all beams of a user share is kept once.
     parents: the beams to go on from, `[B, W]`, where they are not yet picked out of `layers`. That happens when the
@@ -82,10 +82,10 @@ class BeamCache:
             parents = self.parents.gather(1, parents)
         return replace(self, parents=parents)
 
-    def take(self, users: Int[Tensor, " n"]) -> "BeamCache":
-        """The beams of some users."""
-        layers = [[(keys[users], values[users]) for keys, values in layer] for layer in self.layers]
-        return BeamCache(layers, None if self.parents is None else self.parents[users])
+    def take(self, rows: Int[Tensor, " n"]) -> "BeamCache":
+        """The beams of some rows."""
+        layers = [[(keys[rows], values[rows]) for keys, values in layer] for layer in self.layers]
+        return BeamCache(layers, None if self.parents is None else self.parents[rows])
 
     def path(self, layer: int) -> list[KeysValues]:
         """The tokens of one layer, from the first one on."""

@@ -5,7 +5,7 @@ import torch
 from sidestep import artifact
 from sidestep.methods import METHODS
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.stages import Batches, Say, run_until, tokenize_origin, validate
+from sidestep.pipeline.stages import HistoryBatches, Say, run_until, tokenize_origin, validate
 from sidestep.pipeline.world import World
 from sidestep.training.profile import Profile
 from sidestep.training.profile import profile as watch
@@ -27,7 +27,7 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
     found = watch(
         model,
         method.objective(world.sids, recipe),
-        Batches(world, recipe),
+        HistoryBatches(world, recipe),
         recipe.train.model_copy(update={"log_with": ()}),
         seed=recipe.seed,
         count=lambda batch: int((batch.targets >= 0).sum()),

@@ -130,7 +130,7 @@ def train(run: Run, say: Say) -> None:
     method = METHODS[recipe.method]
     torch.manual_seed(recipe.seed)
     model = method.build(world.sids, recipe)
-    data = Batches(world, recipe)
+    data = HistoryBatches(world, recipe)
     say(
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
         f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
@@ -174,7 +174,7 @@ def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
     return TrainConfig.model_validate(config.model_dump(include=shared))
 
 
-class Batches:
+class HistoryBatches:
     """Training histories as the loop wants them."""
 
     def __init__(self, world: World, recipe: Recipe) -> None:

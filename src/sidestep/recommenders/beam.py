@@ -59,7 +59,7 @@ class Beams(Generic[S]):
 
     def narrow(self, rows: Int[Tensor, " n"], begin: int, end: int) -> "Beams[S]":
         """Beams begin .. end - 1 of some rows."""
-        kept = torch.arange(begin, min(end, self.scores.shape[1]), device=rows.device)
+        kept = torch.arange(begin, end, device=rows.device)
         state = self.state if len(rows) == len(self.scores) else self.state.take(rows)
         return Beams(
             self.nodes[rows, begin:end],
@@ -73,8 +73,8 @@ class Beams(Generic[S]):
 def beam_search(
     model: Steppable[S], batch: SequenceBatch, permitted: Permitted, num_beams: int, k: int | None = None
 ) -> Beams[S]:
-    """The k best permitted paths of every row among those whose prefixes stay within the `num_beams` best; k is
-    `num_beams` where it is not given, and never more.
+    """The k best permitted paths of every row among those whose prefixes stay within the `num_beams` best, and those
+    that equal the k-th of them; k is `num_beams` where it is not given, and never more.
 
     Scores are the model's log-probabilities over the full codebook: codes outside the trie are removed and the rest
     is not renormalised (DESIGN decision 2). With as many beams as prefixes this is exhaustive scoring.
@@ -100,45 +100,48 @@ def _step(model: Steppable[S], beams: Beams[S]) -> tuple[Float[Tensor, "B W K"],
 
 
 def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: int) -> Beams[S]:
-    """The k best complete paths.
+    """The k best complete paths, and those that equal the k-th, which whoever knows the items puts in order.
 
     Log-probabilities only fall, so a prefix that scores less than the k-th best complete path so far can add none.
     Beams stand best first: they are completed in portions, until the first one of the next portion is such a prefix.
     """
     width = beams.scores.shape[1]
     children = permitted.children(permitted.num_levels - 1, beams.nodes)
-    longer = torch.full(children.codes.shape, -torch.inf, device=beams.scores.device)
-    rows = torch.arange(len(longer), device=longer.device)
+    child_log_probs = torch.full(children.codes.shape, -torch.inf, device=beams.scores.device)
+    rows = torch.arange(len(child_log_probs), device=child_log_probs.device)
     begin, end = 0, min(k + k // 2, width)
     while len(rows):
         log_probs, _ = _step(model, beams.narrow(rows, begin, end))
-        longer[rows, begin:end] = log_probs.gather(2, children.codes[rows, begin:end])
+        child_log_probs[rows, begin:end] = log_probs.gather(2, children.codes[rows, begin:end])
         if end == width:
             break
-        totals = _totals(beams, longer, children)[rows]
+        totals = _totals(beams, child_log_probs, children)[rows]
         worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1]
         following = beams.scores[rows, end]
         rows = rows[(following >= worst) & ~following.isinf()]
         begin, end = end, min(4 * end, width)
-    return _grown(beams, longer, children, k)
+    totals = _totals(beams, child_log_probs, children)
+    worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1:]
+    equal_or_better = ((totals >= worst) & ~totals.isinf()).sum(1)
+    return _grown(beams, child_log_probs, children, max([k, *equal_or_better.tolist()]))
 
 
-def _grown(beams: Beams[S], longer: Float[Tensor, "B W D"], children: Children, count: int) -> Beams[S]:
-    """The `count` best paths that are one code longer; `longer` is the log-probability of each child's code."""
-    totals = _totals(beams, longer, children)
+def _grown(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children, count: int) -> Beams[S]:
+    """The `count` best paths that are one code longer."""
+    totals = _totals(beams, child_log_probs, children)
     scores, places = totals.topk(min(count, totals.shape[1]), dim=1)
     parents, nodes, said = children.take(places)
     return Beams(
         nodes.masked_fill(scores.isinf(), NOWHERE),
         scores,
         torch.cat([_rows(beams.codes, parents), said[:, :, None]], dim=2),
-        torch.cat([_rows(beams.log_probs, parents), longer.flatten(1).gather(1, places)[:, :, None]], dim=2),
+        torch.cat([_rows(beams.log_probs, parents), child_log_probs.flatten(1).gather(1, places)[:, :, None]], dim=2),
         beams.state.select(parents),
     )
 
 
-def _totals(beams: Beams[S], longer: Float[Tensor, "B W D"], children: Children) -> Float[Tensor, "B WD"]:
-    return (beams.scores[:, :, None] + longer).masked_fill(~children.open, -torch.inf).flatten(1)
+def _totals(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children) -> Float[Tensor, "B Wn"]:
+    return (beams.scores[:, :, None] + child_log_probs).masked_fill(~children.open, -torch.inf).flatten(1)
 
 
 def _rows(x: Tensor, parents: Int[Tensor, "B W"]) -> Tensor:

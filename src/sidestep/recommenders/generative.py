@@ -18,8 +18,10 @@ from sidestep.sids.trie import Allowed, Permitted, Trie
 
 Precision = Literal["fp32", "bf16"]
 
-BEAMS_AT_ONCE = 2048
-"""Beams that are searched together: enough rows for the matrix products, and no more than fit into a cache."""
+BEAMS_AT_ONCE, ROWS_AT_ONCE = 2048, 32
+"""What is searched together: enough for the matrix products, no more beams than fit into a cache, and no more histories
+than have about one length.
+"""
 
 NAMED_CLUSTERS = 3
 """How many of a thought's nearest clusters an explanation names."""
@@ -61,23 +63,26 @@ class GenerativeRecommender:
         self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
     ) -> Recommendations:
         """See `Recommender.rank`. Paths are given for rows with a history. Answers are on the CPU."""
+        batch = batch.to(torch.device("cpu"))  # rows are chosen here; each portion goes to the model's device
         barred = self._laid(barred or ItemFilter())
         found = self._popular(batch.lengths, k, barred)
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
         with fast_products(), torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             for rows in self._portions(batch.lengths, k):
                 some = self._search(batch.take(rows), k, barred.take(rows), explain)
-                found.items[rows], found.scores[rows] = some.items, some.scores
-                for row, answer in zip(rows.tolist(), some.paths or [], strict=False):
-                    assert paths is not None
-                    paths[row] = answer
+                width = some.items.shape[1]
+                found.items[rows, :width], found.scores[rows, :width] = some.items, some.scores
+                if paths is not None and some.paths is not None:
+                    for row, answer in zip(rows.tolist(), some.paths, strict=True):
+                        paths[row] = answer
         return Recommendations(found.items, found.scores, paths)
 
     def _portions(self, lengths: Int[Tensor, " B"], k: int) -> Iterator[Int[Tensor, " n"]]:
         """The rows that have a history, like lengths together, so that little is padded."""
         order = lengths.sort(stable=True).indices
         known = order[int((lengths == 0).sum()) :]
-        yield from torch.split(known, max(BEAMS_AT_ONCE // max(self.num_beams, k), 1)) if len(known) else ()
+        most = max(min(ROWS_AT_ONCE, BEAMS_AT_ONCE // max(self.num_beams, k)), 1)
+        yield from torch.tensor_split(known, -(-len(known) // most)) if len(known) else ()
 
     def _laid(self, barred: ItemFilter) -> ItemFilter:
         """The filter, laid over the trie once for all portions."""
@@ -109,6 +114,7 @@ class GenerativeRecommender:
         if barred.excluded is None:
             return first[None, :k]
         excluded = barred.excluded.cpu()
+        excluded = excluded[:, (excluded >= 0).any(0)]  # another row's long list is only padding here
         first = first[: k + excluded.shape[1]]
         closed = (first == excluded[:, :, None]).any(1)
         places = closed.int().sort(dim=1, stable=True).indices[:, :k]
@@ -126,9 +132,7 @@ class GenerativeRecommender:
         items = answers.flatten(1).gather(1, first)
         beam = order.gather(1, first // answers.shape[2])
         scores = beams.scores.gather(1, beam).masked_fill(items < 0, -torch.inf)
-        found = _widen(items.cpu(), scores.cpu(), k)
-        paths = self._paths(beams, beam, items) if explain else None
-        return Recommendations(found.items, found.scores, paths)
+        return Recommendations(items.cpu(), scores.cpu(), self._paths(beams, beam, items) if explain else None)
 
     def _paths(self, beams: Beams[Any], beam: Int[Tensor, "B k"], items: Int[Tensor, "B k"]) -> list[list[Path]]:
         named = self._named(beams)
@@ -168,18 +172,9 @@ def _best_first(scores: Float[Tensor, "B W"], answers: Int[Tensor, "B W M"]) -> 
     return by_item.gather(1, scores.gather(1, by_item).sort(dim=1, descending=True, stable=True).indices)
 
 
-def _widen(items: Int[Tensor, "B n"], scores: Float[Tensor, "B n"], k: int) -> Recommendations:
-    """Fill up to k columns where the catalogue has fewer."""
-    missing = k - items.shape[1]
-    if missing > 0:
-        items = torch.nn.functional.pad(items, (0, missing), value=NO_ITEM)
-        scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
-    return Recommendations(items, scores)
-
-
 def _with_bf16_weights(model: nn.Module) -> nn.Module:
-    """A copy whose projections are kept in bf16, so that autocast need not round them anew for every search. What is
-    added up along the layers, the norms, the embeddings and the logits stay in float32.
+    """A copy whose projections are kept in bf16, so that autocast need not round them anew for every search. They and
+    attention are computed in bf16; what is added up along the layers, norms, embeddings and logits stay in float32.
     """
     model = deepcopy(model)
     for module in model.modules():

@@ -174,7 +174,7 @@ def _tables(
     below = {f"  {name}": total[_part(name)] for name in children if _part(name) in total}
     parts = {name: total[name] for name in PHASES if name in total}
     rest = total["step"] - sum(parts.values())
-    ordered = [(name, parts[name]) for name in parts]
+    ordered = list(parts.items())
     ordered[2:2] = [*below.items(), ("  heads, losses and the rest", parts["forward"] - sum(below.values()))]
     ordered.append(("the rest", rest))
     operators = sorted((row for row in averages if row.key not in ours), key=lambda row: -row.self_cpu_time_total)
