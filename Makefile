@@ -54,7 +54,7 @@ demo: .venv/core
 # make bench-decode ARGS=--quick
 SCRIPT_tokenize := tokenizer
 bench-%: .venv/bench-%
-	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst -,_,$*)).py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst -,_,$*)).py $(ARGS)
 
 .PRECIOUS: .venv/bench-%
 .venv/bench-%: pyproject.toml ci/constraints.txt | .venv/bin/python
