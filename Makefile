@@ -52,8 +52,10 @@ demo: .venv/core
 	$(BIN)/sidestep report $(DEMO)
 
 # make bench-decode ARGS=--quick
+BENCHES := decode train end-to-end tokenize graph trie scale
 SCRIPT_tokenize := tokenizer
-bench-%: .venv/bench-%
+.PHONY: $(BENCHES:%=bench-%)
+$(BENCHES:%=bench-%): bench-%: .venv/bench-%
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst -,_,$*)).py $(ARGS)
 
 .PRECIOUS: .venv/bench-%
