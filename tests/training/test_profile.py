@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sidestep.training.loop import Hooks, Training
 from sidestep.training.optim import TrainConfig
 from sidestep.training.profile import Profile, profile
 
@@ -38,7 +39,8 @@ def objective(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
 
 def watch(net: nn.Module, trace: Path | None = None, **changes: object) -> Profile:
     config = TrainConfig.model_validate({"epochs": 1, "warmup_steps": 0, **changes})
-    return profile(net, objective, Rows(), config, seed=0, count=len, score=lambda: 0.0, steps=4, trace=trace)
+    run = Training(net, objective, Rows(), config, seed=0, hooks=Hooks(score=lambda: 0.0))
+    return profile(run, count=len, steps=4, trace=trace)
 
 
 def test_the_shares_of_a_step_add_up_and_those_of_the_model_make_up_its_forward_pass() -> None:

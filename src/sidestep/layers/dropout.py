@@ -8,8 +8,8 @@ _STEPS = 2**16
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout`, with 16 random bits for an element where PyTorch draws a double on the CPU; four elements share
-    one draw of the global generator. That made up a fifth of a training step.
+    """`nn.Dropout`, with 16 random bits for an element, so that four elements share one draw of the global generator.
+    On a CPU, PyTorch's draws made up a fifth of a training step.
 
     The probability is kept to the nearest 1/65,536, and what is kept is divided by the share that is kept, as exactly
     as x's own precision allows.

@@ -1,7 +1,7 @@
 """Matrix products in float32 through the library that is fast on this processor.
 
-PyTorch sends float32 products to MKL, which on AMD processors takes less than half of what oneDNN, shipped beside it,
-takes for the very same product. PyTorch reaches oneDNN only behind a switch that *permits* it to round to bfloat16;
+PyTorch sends float32 products to MKL, which on AMD processors runs at less than half the rate of oneDNN, shipped beside
+it, for the very same product. PyTorch reaches oneDNN only behind a switch that *permits* it to round to bfloat16;
 without matrix tiles (AMX) it has no such kernel and stays in float32, which is checked here before it is relied on.
 """
 

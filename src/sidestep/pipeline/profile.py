@@ -7,6 +7,7 @@ from sidestep.methods import METHODS
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import HistoryBatches, Say, run_until, tokenize_origin, validate
 from sidestep.pipeline.world import World
+from sidestep.training.loop import Hooks, Training
 from sidestep.training.profile import Profile
 from sidestep.training.profile import profile as watch
 
@@ -24,14 +25,17 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
     method = METHODS[recipe.method]
     torch.manual_seed(recipe.seed)
     model = method.build(world.sids, recipe)
-    found = watch(
+    training = Training(
         model,
         method.objective(world.sids, recipe),
         HistoryBatches(world, recipe),
         recipe.train.model_copy(update={"log_with": ()}),
-        seed=recipe.seed,
+        recipe.seed,
+        hooks=Hooks(score=lambda: validate(world, model)),
+    )
+    found = watch(
+        training,
         count=lambda batch: int((batch.targets >= 0).sum()),
-        score=lambda: validate(world, model),
         trace=run.path(TRACE) if trace else None,
     )
     artifact.write_text(run.path(PROFILE), found.text() + "\n")

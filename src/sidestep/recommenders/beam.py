@@ -85,7 +85,9 @@ def beam_search(
     for level in range(permitted.num_levels - 1):
         log_probs, state = _step(model, beams)
         children = permitted.children(level, beams.nodes)
-        beams = _grown(replace(beams, state=state), log_probs.gather(2, children.codes), children, num_beams)
+        child_log_probs = log_probs.gather(2, children.codes)
+        totals = _totals(beams, child_log_probs, children)
+        beams = _grown(replace(beams, state=state), child_log_probs, totals, children, num_beams)
     return _completed(model, beams, permitted, min(k or num_beams, num_beams))
 
 
@@ -123,12 +125,17 @@ def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: in
     totals = _totals(beams, child_log_probs, children)
     worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1:]
     equal_or_better = ((totals >= worst) & ~totals.isinf()).sum(1)
-    return _grown(beams, child_log_probs, children, max([k, *equal_or_better.tolist()]))
+    return _grown(beams, child_log_probs, totals, children, max([k, *equal_or_better.tolist()]))
 
 
-def _grown(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children, count: int) -> Beams[S]:
+def _grown(
+    beams: Beams[S],
+    child_log_probs: Float[Tensor, "B W n"],
+    totals: Float[Tensor, "B Wn"],
+    children: Children,
+    count: int,
+) -> Beams[S]:
     """The `count` best paths that are one code longer."""
-    totals = _totals(beams, child_log_probs, children)
     scores, places = totals.topk(min(count, totals.shape[1]), dim=1)
     parents, nodes, said = children.take(places)
     return Beams(
@@ -141,6 +148,7 @@ def _grown(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: C
 
 
 def _totals(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children) -> Float[Tensor, "B Wn"]:
+    """The score of every path that is one code longer; `-inf` where it leads nowhere."""
     return (beams.scores[:, :, None] + child_log_probs).masked_fill(~children.open, -torch.inf).flatten(1)
 
 

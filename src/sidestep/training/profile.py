@@ -18,8 +18,7 @@ from torch import nn
 from torch.profiler import record_function
 from torch.utils.hooks import RemovableHandle
 
-from sidestep.training.loop import Batches, Objective, Training
-from sidestep.training.optim import TrainConfig
+from sidestep.training.loop import Training
 
 PHASES = ("data", "forward", "backward", "clip", "optimiser")
 """The names that the loop gives to the parts of a step."""
@@ -72,28 +71,16 @@ class Profile:
         yield f"The shares are of {self.steps} steps; watching made them {max(self.watched, 0):.0%} longer."
 
 
-def profile(
-    model: nn.Module,
-    objective: Objective,
-    data: Batches,
-    config: TrainConfig,
-    *,
-    seed: int,
-    count: Callable[[Any], int],
-    score: Callable[[], float] | None = None,
-    steps: int = 10,
-    trace: Path | None = None,
-) -> Profile:
-    """Train `model` for a few steps and say where the time goes. The model is of no use afterwards.
+def profile(run: Training, *, count: Callable[[Any], int], steps: int = 10, trace: Path | None = None) -> Profile:
+    """Take a few steps of a run and say where the time goes. Its model is of no use afterwards.
 
-    count: the examples in a batch. score: one validation, as the loop is given it. steps: that many, after half
-    as many to warm up, once unwatched and once watched. trace: where to write what Chrome's tracing page shows.
+    count: the examples in a batch. steps: that many, after half as many to warm up, once unwatched and once watched.
+    trace: where to write what Chrome's tracing page shows.
     """
-    run = Training(model, objective, data, config, seed)
     order = itertools.cycle(run.order(0))
     run.model.train()
     _some(run, list(itertools.islice(order, max(steps // 2, 1))))
-    chosen = list(itertools.islice(order, steps))
+    chosen, score = list(itertools.islice(order, steps)), run.hooks.score
     plain = _some(run, chosen)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler's library announces itself on standard error
     with _named_parts(run.bare), torch.profiler.profile() as watch:
@@ -104,7 +91,7 @@ def profile(
         *_tables(watch, steps, [name for name, _ in run.bare.named_children()]),
         steps=steps,
         steps_per_epoch=run.steps_per_epoch,
-        examples=sum(count(data.load(index)) for index in chosen) / steps,
+        examples=sum(count(run.data.load(index)) for index in chosen) / steps,
         cpu_ms=1000 * plain / steps,
         watched=watched / plain - 1,
         score_ms=None if score is None else 1000 * _time(lambda: run.score(score)),
