@@ -1,19 +1,38 @@
 """The command line: verbs only. Each imports its room when it is asked for, so that `--help` is quick."""
 
-import json
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from sidestep.cli import sids
+from sidestep.cli.options import (
+    AllowOption,
+    AllUsersOption,
+    CountOption,
+    DenyOption,
+    ExplainOption,
+    ForceOption,
+    HistoriesOption,
+    HistoryOption,
+    JsonOption,
+    KeepSeenOption,
+    OutOption,
+    OverridesArgument,
+    RecipeArgument,
+    RunArgument,
+    UnknownOption,
+    UserOption,
+    check_file,
+    open_run,
+    say,
+    show,
+)
 from sidestep.errors import ConfigError, SidestepError
-
-if TYPE_CHECKING:
-    from sidestep.pipeline.run import Run
 
 
 class _Verbs(TyperGroup):
@@ -42,30 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A built-in recipe, a TOML file, or a run folder to go on with.")
-]
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as train.epochs=10")
-]
-OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder [default: runs/RECIPE].")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Do again what was done with other settings.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-HistoryOption = Annotated[
-    str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
-]
-UserOption = Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")]
-HistoriesOption = Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")]
-AllUsersOption = Annotated[bool, typer.Option("--all-users", help="Every user of the log.")]
-CountOption = Annotated[int, typer.Option(help="How many items.")]
-ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the path of thoughts.")]
-KeepSeenOption = Annotated[bool, typer.Option("--keep-seen", help="Recommend items of the history too.")]
-_IDS = "a file with one item id a line, or ids as in --history."
-AllowOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"Nothing but these: {_IDS}")]
-DenyOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"None of these: {_IDS}")]
-UnknownOption = Annotated[Literal["error", "skip"], typer.Option(help="What to do with unknown items of a history.")]
+app.add_typer(sids.app, name="sids")
 
 
 def main() -> None:
@@ -75,35 +71,8 @@ def main() -> None:
 
 def _stop(code: int, line: str = "") -> None:
     if line:
-        _say(line)
+        say(line)
     raise typer.Exit(code)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _show(as_json: bool, value: Any, text: str) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text, flush=True)
-
-
-def _check_file(out: Path | None) -> None:
-    """Before any work is done: a folder cannot be written as a file."""
-    if out is not None and out.is_dir():
-        raise ConfigError(f"--out {str(out)!r} is a folder; expected the name of a file to write")
-
-
-def _open(recipe: str, overrides: list[str] | None, out: Path | None, force: bool) -> "Run":
-    from sidestep.pipeline.run import RECIPE, Run
-    from sidestep.recipes import read
-
-    if (Path(recipe) / RECIPE).is_file():
-        if overrides or out:
-            raise ConfigError(
-                f"{recipe!r} is a run folder and has its recipe; name the recipe instead to change keys or the folder"
-            )
-        return Run.open(Path(recipe), force=force)
-    return Run.open(out or Path("runs") / Path(recipe).stem, read(recipe, overrides or ()), force)
 
 
 def _print_version(asked: bool) -> bool:
@@ -137,10 +106,10 @@ def run(
     from sidestep.pipeline.stages import run_until
     from sidestep.report.terminal import metrics_table
 
-    opened = _open(recipe, overrides, out, force)
-    run_until(opened, "train", _say)
+    opened = open_run(recipe, overrides, out, force)
+    run_until(opened, "train", say)
     result = judge(opened)
-    _show(as_json, result.as_json(), metrics_table(result))
+    show(as_json, result.as_json(), metrics_table(result))
     if not as_json:
         print(f"\nNext: sidestep recommend {opened.folder} --user {result.example_user} --explain")
 
@@ -154,7 +123,7 @@ def _stage(name: str, help_text: str) -> None:
     ) -> None:
         from sidestep.pipeline.stages import run_until
 
-        run_until(_open(recipe, overrides, out, force), name, _say)
+        run_until(open_run(recipe, overrides, out, force), name, say)
 
     app.command(name, help=help_text)(verb)
 
@@ -184,12 +153,12 @@ def train(
 
     if trace and not profile:
         raise ConfigError("--trace is a part of --profile; ask for both")
-    opened = _open(recipe, overrides, out, force or profile)  # a profile replaces nothing of a finished run
+    opened = open_run(recipe, overrides, out, force or profile)  # a profile replaces nothing of a finished run
     if not profile:
-        run_until(opened, "train", _say)
+        run_until(opened, "train", say)
         return
-    print(watch(replace(opened, force=force), _say, trace).text())
-    _say(f"nothing was trained; written to {opened.folder}")
+    print(watch(replace(opened, force=force), say, trace).text())
+    say(f"nothing was trained; written to {opened.folder}")
 
 
 @app.command()
@@ -206,7 +175,7 @@ def evaluate(
     from sidestep.report.terminal import metrics_table
 
     result = judge(Run.open(folder, force=force), read_depths(at))
-    _show(as_json, result.as_json(), metrics_table(result))
+    show(as_json, result.as_json(), metrics_table(result))
 
 
 @app.command()
@@ -220,7 +189,7 @@ def compare(
     from sidestep.report.terminal import comparison_table
 
     rows = contrast(first, second)
-    _show(as_json, rows, comparison_table(rows, str(first), str(second)))
+    show(as_json, rows, comparison_table(rows, str(first), str(second)))
 
 
 @app.command()
@@ -244,7 +213,7 @@ def recommend(
     from sidestep.pipeline.world import load
     from sidestep.report.terminal import answers_text
 
-    _check_file(out)
+    check_file(out)
     question = ask.read_question(history, user, histories, all_users)
     allowed, denied = ask.read_ids(allow, "--allow"), ask.read_ids(deny, "--deny")
     answers = ask.answer(
@@ -259,9 +228,9 @@ def recommend(
     )
     if out is not None:
         ask.write(answers, out)
-        _say(f"{len(answers):,} lists written to {out}")
+        say(f"{len(answers):,} lists written to {out}")
         return
-    _show(as_json, [ask.as_json(entry) for entry in answers], answers_text(answers))
+    show(as_json, [ask.as_json(entry) for entry in answers], answers_text(answers))
 
 
 @app.command()
@@ -271,7 +240,7 @@ def report(
     """One self-contained HTML page: metrics, losses, codes, clusters, example users with their thoughts."""
     from sidestep.report.page import write_report
 
-    _check_file(out)
+    check_file(out)
     print(write_report(folder, out))
 
 
@@ -286,7 +255,7 @@ def init(
     from sidestep.artifact import write_text
     from sidestep.data.inspect import inspect, recipe
 
-    _check_file(out)
+    check_file(out)
     if out.exists() and not force:
         raise ConfigError(f"{str(out)!r} exists; choose another --out, or overwrite it with --force")
     findings = inspect(interactions, items)
@@ -301,7 +270,7 @@ def methods(as_json: JsonOption = False) -> None:
     from sidestep.methods import rows
 
     listed = [{"method": name, "summary": summary, "paper": paper} for name, summary, paper in rows()]
-    _show(as_json, listed, "\n".join(f"{r['method']:20} {r['summary']:42} {r['paper']}" for r in listed))
+    show(as_json, listed, "\n".join(f"{r['method']:20} {r['summary']:42} {r['paper']}" for r in listed))
 
 
 @app.command()
@@ -310,4 +279,4 @@ def recipes(as_json: JsonOption = False) -> None:
     from sidestep.recipes import built_in
 
     listed = [{"recipe": name, "summary": summary} for name, summary in built_in().items()]
-    _show(as_json, listed, "\n".join(f"{r['recipe']:20} {r['summary']}" for r in listed))
+    show(as_json, listed, "\n".join(f"{r['recipe']:20} {r['summary']}" for r in listed))

@@ -1,0 +1,64 @@
+"""What several verbs share: their arguments and options, and how they speak."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sidestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sidestep.pipeline.run import Run
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A built-in recipe, a TOML file, or a run folder to go on with.")
+]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as train.epochs=10")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder [default: runs/RECIPE].")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Do again what was done with other settings.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+HistoryOption = Annotated[
+    str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
+]
+UserOption = Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")]
+HistoriesOption = Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")]
+AllUsersOption = Annotated[bool, typer.Option("--all-users", help="Every user of the log.")]
+CountOption = Annotated[int, typer.Option(help="How many items.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the path of thoughts.")]
+KeepSeenOption = Annotated[bool, typer.Option("--keep-seen", help="Recommend items of the history too.")]
+_IDS = "a file with one item id a line, or ids as in --history."
+AllowOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"Nothing but these: {_IDS}")]
+DenyOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"None of these: {_IDS}")]
+UnknownOption = Annotated[Literal["error", "skip"], typer.Option(help="What to do with unknown items of a history.")]
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(as_json: bool, value: Any, text: str) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text, flush=True)
+
+
+def check_file(out: Path | None) -> None:
+    """Before any work is done: a folder cannot be written as a file."""
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {str(out)!r} is a folder; expected the name of a file to write")
+
+
+def open_run(recipe: str, overrides: list[str] | None, out: Path | None, force: bool) -> "Run":
+    from sidestep.pipeline.run import RECIPE, Run
+    from sidestep.recipes import read
+
+    if (Path(recipe) / RECIPE).is_file():
+        if overrides or out:
+            raise ConfigError(
+                f"{recipe!r} is a run folder and has its recipe; name the recipe instead to change keys or the folder"
+            )
+        return Run.open(Path(recipe), force=force)
+    return Run.open(out or Path("runs") / Path(recipe).stem, read(recipe, overrides or ()), force)
