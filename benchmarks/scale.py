@@ -35,6 +35,7 @@ from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.sids import tokenizer
+from sidestep.sids.batches import VectorBatches
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.sids.trie import Trie
@@ -104,8 +105,8 @@ def propagation(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
 
 def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
     """The default tokenizer, all its epochs, on a sample of the items where there are more than `SAMPLE`."""
-    every, config = ItemVectors.load(folder / "aligned"), TokenizerConfig()
-    rows = np.sort(np.random.default_rng(0).permutation(len(every))[:SAMPLE])
+    every, config = ItemVectors.load(folder / "aligned"), TokenizerConfig(train_items=SAMPLE)
+    rows = tokenizer.learning_sample(len(every), config, seed=0)
     sample = ItemVectors(every.values[rows])
     settings = config.model_dump(include={"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"})
     with clock():
@@ -113,7 +114,7 @@ def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Note
         fit(
             model,
             partial(objectives.TOKENIZERS[config.kind], tokenizer=config),
-            tokenizer.VectorBatches(sample, config.batch_size, 0),
+            VectorBatches(sample, config.batch_size, 0),
             TrainConfig.model_validate(settings),
             seed=0,
             hooks=Hooks(before_epoch=tokenizer.Upkeep(model, sample, 0)),

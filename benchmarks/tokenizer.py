@@ -25,6 +25,7 @@ from machine import products, report, rounded, table, take_turns, timed
 from sidestep import objectives
 from sidestep.evaluation.codebooks import report_codes
 from sidestep.sids import tokenizer
+from sidestep.sids.batches import VectorBatches
 from sidestep.sids.rq_vae import ENCODE_ROWS, RQVAE
 from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.training.loop import Hooks, fit
@@ -41,7 +42,7 @@ class Peer(nn.Module):
         self.quantiser = ResidualVQ(
             dim=config.code_width,
             num_quantizers=config.num_levels,
-            codebook_size=config.codebook_size,
+            codebook_size=config.sizes[0],
             commitment_weight=config.commitment,
             kmeans_init=True,
             kmeans_iters=10,
@@ -71,13 +72,13 @@ def train_peer(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> Peer
     torch.manual_seed(seed)
     model = Peer(tokenizer.build(vectors, config, seed), config)
     model.like.quantiser = nn.Identity()  # type: ignore[assignment]  # its weights would be none of the peer's
-    _fit(model, lambda model, batch: model(batch), vectors, config, seed, Hooks())
+    _fit(model, lambda model, batch: model(batch.vectors), vectors, config, seed, Hooks())
     return model.eval()
 
 
 def _fit(model, objective, vectors, config, seed, hooks) -> None:  # type: ignore[no-untyped-def]
     settings = config.model_dump(include={"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"})
-    data = tokenizer.VectorBatches(vectors, config.batch_size, seed)
+    data = VectorBatches(vectors, config.batch_size, seed)
     fit(model, objective, data, TrainConfig.model_validate(settings), seed=seed, hooks=hooks)
 
 
@@ -98,7 +99,7 @@ def training(
     for seed in range(seeds):
         for name, train in contestants.items():
             seconds, models[name] = timed(partial(train, seed))
-            made = report_codes(models[name].assign(every).numpy(), (config.codebook_size,) * config.num_levels)
+            made = report_codes(models[name].assign(every).numpy(), config.sizes)
             costs[name].append(seconds / len(vectors) / config.epochs * 1e6)
             found[name].append((made.icr, made.cur))
     ours = min(costs["sidestep, coba-rq-vae"])

@@ -27,6 +27,7 @@ class Wanting(Section):
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     names: list[str] | None = None
     sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    one_or_many: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 1
 
 
 class Outer(Section):
@@ -54,6 +55,8 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("names=2014", "names", ["2014"]),
         ("names=['a','b']", "names", ["a", "b"]),
         ("sizes=7", "sizes", (7,)),
+        ("one_or_many=7", "one_or_many", 7),
+        ("one_or_many=[7,8]", "one_or_many", (7, 8)),
     ],
 )
 def test_an_override_is_read_as_its_field_wants_it(override: str, field: str, value: object) -> None:

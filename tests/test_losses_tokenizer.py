@@ -63,3 +63,26 @@ def test_uniformity_is_finite_for_one_codeword_and_for_equal_ones(size: int) -> 
     assert loss.item() == pytest.approx(math.log(1 + size * (size - 1)))
     assert codewords.grad is not None
     assert codewords.grad.isfinite().all()
+
+
+def test_diversity_is_1_for_even_use_and_the_number_of_codes_where_one_is_used() -> None:
+    assert losses.diversity(torch.full((5,), 0.2)).item() == pytest.approx(1)
+    assert losses.diversity(torch.tensor([0.0, 1.0, 0.0])).item() == pytest.approx(3)
+    assert losses.diversity(torch.tensor([0.75, 0.25])).item() == pytest.approx(2 * (9 + 1) / 16)
+
+
+def test_soft_usage_by_hand_whatever_the_scale() -> None:
+    # Nearest distances 1 and 3, so s = 2: rows softmax(-1/2, -5/2) and softmax(-4/2, -3/2).
+    distances = torch.tensor([[1.0, 5.0], [4.0, 3.0]])
+    first, second = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(0.5))
+    assert losses.soft_usage(distances)[0].item() == pytest.approx((first + second) / 2)
+    torch.testing.assert_close(losses.soft_usage(distances * 1000), losses.soft_usage(distances))
+    assert losses.soft_usage(torch.zeros(3, 4)).tolist() == pytest.approx([0.25] * 4)
+
+
+def test_diversity_draws_a_neglected_codeword_towards_the_residuals() -> None:
+    residuals = torch.tensor([[0.0], [1.0]])
+    codewords = torch.tensor([[0.5], [3.0]], requires_grad=True)
+    losses.diversity(losses.soft_usage((residuals - codewords.T).square())).backward()
+    assert codewords.grad is not None
+    assert codewords.grad[1].item() > 0

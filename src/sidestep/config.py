@@ -4,7 +4,8 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -68,11 +69,12 @@ def merge(values: Mapping[str, Any], overrides: Iterable[str], kind: type[Sectio
 
 def _fitting(text: str, value: Any, wanted: Any) -> Any:
     """An override's value as its field wants it: where text is wanted the words as they stand, be they `2014` or
-    `1e3`, and where a list is wanted a single value as a list of one.
+    `1e3`, and where only a list is wanted a single value as a list of one.
     """
-    options = {getattr(option, "__origin__", option): option for option in (wanted, *get_args(wanted))}
+    members = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    options = {getattr(option, "__origin__", option): option for option in members}
     sequence = options.get(list) or options.get(tuple)
-    if sequence is not None:
+    if sequence is not None and int not in options:
         return value if isinstance(value, list) else [_fitting(text, value, get_args(sequence)[0])]
     return text if {str, Path} & set(options) and not isinstance(value, str) else value
 

@@ -62,6 +62,21 @@ def uniform(codewords: Float[Tensor, "K d"], delta: Float[Tensor, ""], mu: Float
     return torch.log1p(torch.exp(-mu * distances[near]).sum())
 
 
+def soft_usage(distances: Float[Tensor, "n K"]) -> Float[Tensor, " K"]:
+    """How much each code is used, with a gradient: the mean over the n residuals of softmax_j(-d_j / s).
+
+    s is the mean distance to the nearest codeword, so that the softmax neither hardens nor washes out as the encoder's
+    scale moves.
+    """
+    scale = distances.detach().min(dim=1).values.mean().clamp(min=torch.finfo(distances.dtype).tiny)
+    return torch.softmax(-distances / scale, dim=1).mean(0)
+
+
+def diversity(usage: Float[Tensor, " K"]) -> Float[Tensor, ""]:
+    """GR2 stage 1a (arXiv 2602.07774): C sum_j p_j^2, which is 1 where all C codes are used alike, C where one is."""
+    return len(usage) * usage.square().sum()
+
+
 # --- the thinking generator (S2GR, section 4.3) ---
 
 

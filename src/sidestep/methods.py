@@ -115,7 +115,7 @@ def _s2gr(sids: SemanticIds, recipe: Recipe) -> Objective:
     return partial(objectives.s2gr, thinking=recipe.thinking, clusters=clusters)
 
 
-_PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae"}, "graph": {"enabled": False}}
+_PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}
 _COBA: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
 _TIGER = "Rajput et al. 2023, arXiv 2305.05065"
 _S2GR = "Guo et al. 2026, arXiv 2601.18664"

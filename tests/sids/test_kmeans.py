@@ -1,10 +1,20 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from sidestep.sids import kmeans as room
-from sidestep.sids.kmeans import Clustering, kmeans, nearest, squared_distances
+from sidestep.sids.kmeans import (
+    Clustering,
+    balanced_kmeans,
+    capacity_assignment,
+    kmeans,
+    nearest,
+    squared_distances,
+)
 
 
 def points(number: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -94,3 +104,92 @@ def test_a_cluster_that_lost_its_points_takes_the_farthest() -> None:
     assignment, distances = torch.tensor([0, 0, 0, 1]), torch.tensor([0.0, 4.0, 1.0, 9.0])
     filled = room._fill_empty(assignment, distances, 3)
     assert filled.tolist() == [0, 2, 0, 1]  # point 3 is farther, but the only one of its cluster
+
+
+def balanced(values: torch.Tensor, k: int, slack: float = 1.0) -> Clustering:
+    return balanced_kmeans(values, k, torch.Generator().manual_seed(0), slack)
+
+
+def test_whole_weights_are_as_good_as_repeated_points() -> None:
+    values, counts = points(40, 2), torch.arange(40) % 4
+    found = run_weighted(values, 5, counts.float())
+    own = found.assignment.repeat_interleave(counts)
+    repeated = values.repeat_interleave(counts, dim=0)
+    for cluster in own.unique():
+        torch.testing.assert_close(found.centroids[cluster], repeated[own == cluster].mean(0))
+    again = (repeated - found.centroids[own]).square().sum().item()
+    assert found.inertia[-1] == pytest.approx(again, rel=1e-4)
+    assert found.inertia == sorted(found.inertia, reverse=True)
+
+
+def run_weighted(values: torch.Tensor, k: int, weights: torch.Tensor) -> Clustering:
+    return kmeans(values, k, torch.Generator().manual_seed(0), weights=weights)
+
+
+def test_a_point_without_weight_moves_nothing() -> None:
+    values = torch.cat([points(30, 2), torch.tensor([[1e3, 1e3]])])
+    found = run_weighted(values, 4, torch.cat([torch.ones(30), torch.zeros(1)]))
+    assert found.centroids.abs().max() < 10
+    assert found.inertia[-1] < 100
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 12), st.sampled_from([1.0, 1.3, 20.0]), st.integers(0, 1000))
+def test_no_balanced_cluster_is_larger_than_allowed(number: int, k: int, slack: float, seed: int) -> None:
+    found = balanced(points(number, 3, seed), k, slack)
+    clusters = min(k, number)
+    assert len(found.centroids) == clusters
+    assert found.assignment.bincount(minlength=clusters).max() <= math.ceil(slack * number / clusters)
+    assert found.inertia == sorted(found.inertia, reverse=True)
+
+
+def test_balanced_clusters_are_even_where_plain_ones_are_not() -> None:
+    values = torch.cat([points(90, 2), points(10, 2, seed=1) + 50])
+    assert run(values, 2).assignment.bincount().tolist() in ([90, 10], [10, 90])
+    assert balanced(values, 2).assignment.bincount().tolist() == [50, 50]
+
+
+def test_balanced_centroids_are_the_means_of_their_points_and_inertia_is_theirs() -> None:
+    values = points(100, 4)
+    found = balanced(values, 7)
+    for cluster in range(7):
+        torch.testing.assert_close(found.centroids[cluster], values[found.assignment == cluster].mean(0))
+    assert found.inertia[-1] == pytest.approx(
+        (values - found.centroids[found.assignment]).square().sum().item(), rel=1e-5
+    )
+
+
+def test_with_room_enough_balance_changes_nothing() -> None:
+    values = points(150, 3)
+    plain = run(values, 6)
+    assert torch.equal(balanced(values, 6, slack=6.0).assignment, plain.assignment)
+    assert torch.equal(capacity_assignment(values, plain.centroids, 150), plain.assignment)
+
+
+def test_equal_groups_far_apart_are_found_within_capacity() -> None:
+    truth = torch.arange(5).repeat(20)
+    values = points(5, 3, seed=3)[truth] * 100 + points(100, 3, seed=4)
+    found = balanced(values, 5)
+    assert len({(a, b) for a, b in zip(truth.tolist(), found.assignment.tolist(), strict=True)}) == 5
+
+
+def test_whoever_loses_most_keeps_the_place() -> None:
+    """Both want centroid 0, which has one place. Point 1 is nearer to it, but point 0 would have farther to go."""
+    values, centroids = torch.tensor([[-2.0], [1.0]]), torch.tensor([[0.0], [3.0]])
+    assert capacity_assignment(values, centroids, 1).tolist() == [0, 1]
+
+
+def test_assignment_within_capacity_comes_near_the_best_there_is() -> None:
+    values = points(300, 8)
+    centroids = run(values, 10).centroids
+    table = squared_distances(values, centroids).repeat_interleave(30, dim=1).numpy()
+    rows, columns = linear_sum_assignment(table)
+    best = float(table[rows, columns].sum())
+    own = centroids[capacity_assignment(values, centroids, 30)]
+    assert best * (1 - 1e-5) <= (values - own).square().sum().item() <= 1.2 * best
+
+
+def test_identical_points_share_one_balanced_cluster() -> None:
+    found = balanced(torch.ones(7, 2), 3)
+    assert found.centroids.tolist() == [[1, 1]]
+    assert found.assignment.tolist() == [0] * 7

@@ -1,4 +1,6 @@
+import re
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -6,20 +8,47 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy import sparse
 from torch import nn
 
 from sidestep import objectives
 from sidestep.errors import DataError
 from sidestep.sids import kmeans, rq_vae, tokenizer
+from sidestep.sids.batches import VectorBatch, VectorBatches
 from sidestep.sids.kmeans import squared_distances
 from sidestep.sids.rq_vae import RQVAE
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.item_vectors import ItemVectors
 
 KINDS = ("rq-vae", "coba-rq-vae")
+RQ_VAE: dict[str, Any] = {"kind": "rq-vae"}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "rq-vae": RQ_VAE,
+    "coba-rq-vae": {"kind": "coba-rq-vae"},
+    "ema": RQ_VAE | {"codebooks": "ema"},
+    "coba with ema": {"codebooks": "ema"},
+    "rotation trick": RQ_VAE | {"estimator": "rotation"},
+    "random start, reset": RQ_VAE | {"start": "random", "dead_codes": "reset", "idle_batches": 2},
+    "dead codes left": RQ_VAE | {"dead_codes": "leave"},
+    "diversity": RQ_VAE | {"diversity": 0.1},
+    "levels of unequal size": {"codebook_size": (16, 8, 4)},
+    "two levels": {"num_levels": 2},
+    "ten levels": {"num_levels": 10},
+    "clusters chosen": {"num_clusters": "auto"},
+    "from a sample": {"train_items": 40},
+    "rq-kmeans": {"kind": "rq-kmeans"},
+    "rq-kmeans, balanced": {"kind": "rq-kmeans", "size_balanced": True},
+    "res-kmeans-fsq": {"kind": "res-kmeans-fsq"},
+    "res-kmeans-fsq, learnt": {"kind": "res-kmeans-fsq", "learnt_bits": True},
+    "pq": {"kind": "pq"},
+    "opq": {"kind": "opq"},
+}
+"""Every law of a tokenizer holds for each of these."""
+every_tokenizer = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
 
 
 def vectors(number: int, width: int = 12, seed: int = 0) -> ItemVectors:
@@ -31,11 +60,16 @@ def config(**changes: Any) -> TokenizerConfig:
     return TokenizerConfig(**{**small, **changes})
 
 
-def train(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0) -> RQVAE:
-    """The bare bones of the training loop."""
+def train(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0, edges: Any = None) -> Any:
+    """The bare bones of the training loop; what needs no training is fitted."""
     model = tokenizer.build(values, recipe, seed)
-    data = tokenizer.VectorBatches(values, recipe.batch_size, seed)
-    upkeep = tokenizer.Upkeep(model, values, seed)
+    chosen = tokenizer.learning_sample(len(values), recipe, seed)
+    sample = ItemVectors(values.values[chosen])
+    if isinstance(model, VectorQuantiser):
+        model.learn(torch.from_numpy(sample.values), torch.Generator().manual_seed(seed))
+        return model
+    data = VectorBatches(sample, recipe.batch_size, seed, edges)
+    upkeep = tokenizer.Upkeep(model, sample, seed)
     objective = partial(objectives.TOKENIZERS[recipe.kind], tokenizer=recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     for epoch in range(recipe.epochs):
@@ -48,20 +82,128 @@ def train(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0) -> RQVAE:
     return model
 
 
+def batch_of(values: torch.Tensor) -> VectorBatch:
+    nobody = torch.empty(0, dtype=torch.int64)
+    return VectorBatch(values, nobody, nobody)
+
+
 def ids(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0) -> SemanticIds:
     return tokenizer.semantic_ids(train(values, recipe, seed), values, recipe, seed)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_same_seed_gives_the_same_ids_whatever_the_global_state(kind: str) -> None:
-    values, recipe = vectors(150), config(kind=kind)
+@every_tokenizer
+def test_the_same_seed_gives_the_same_ids_whatever_the_global_state(changes: dict[str, Any]) -> None:
+    values, recipe = vectors(150), config(**changes)
     torch.manual_seed(1)
     first = ids(values, recipe)
     torch.manual_seed(2)
     again = ids(values, recipe)
     assert np.array_equal(first.codes, again.codes)
     assert all(np.array_equal(one, two) for one, two in zip(first.clusters, again.clusters, strict=True))
-    assert not np.array_equal(first.codes, ids(values, recipe, seed=1).codes)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "rq-kmeans"])
+def test_another_seed_gives_other_ids(kind: str) -> None:
+    values, recipe = vectors(150), config(kind=kind)
+    assert not np.array_equal(ids(values, recipe).codes, ids(values, recipe, seed=1).codes)
+
+
+@every_tokenizer
+def test_codes_are_in_range_and_clusters_cover_every_code(changes: dict[str, Any]) -> None:
+    recipe = config(**changes)
+    made = ids(vectors(150), recipe)
+    assert made.codes.shape == (150, recipe.num_levels)
+    assert made.codebook_sizes == recipe.sizes
+    assert all(np.isfinite(codebook).all() for codebook in made.codebooks)
+    for cluster, size, count in zip(made.clusters, recipe.sizes, made.num_clusters, strict=True):
+        assert sorted(set(cluster.tolist())) == list(range(count))
+        assert len(cluster) == size
+
+
+@every_tokenizer
+def test_assignment_is_pure_and_the_same_for_an_item_alone(changes: dict[str, Any]) -> None:
+    values = vectors(100)
+    model = train(values, config(**changes)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    every = torch.from_numpy(values.values)
+    codes = model.assign(every)
+    assert torch.equal(model.assign(every), codes)
+    assert torch.equal(model.assign(every[5:6])[0], codes[5])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@every_tokenizer
+def test_what_is_left_is_never_more_after_one_more_level(changes: dict[str, Any]) -> None:
+    values = vectors(150)
+    model = train(values, config(**changes)).eval()
+    if changes.get("start") == "random" or changes.get("train_items"):
+        return  # codewords that were not fitted to these residuals promise nothing
+    residual = model.encode(torch.from_numpy(values.values))
+    errors = [residual.square().sum().item()]
+    for level in model.quantiser.levels:
+        residual = residual - level.codewords[level.assign(residual)]
+        errors.append(residual.square().sum().item())
+    assert all(after <= before * (1 + 1e-5) for before, after in pairwise(errors))
+
+
+@every_tokenizer
+def test_latents_decode_to_the_shape_of_the_vectors(changes: dict[str, Any]) -> None:
+    values = vectors(150)
+    model = train(values, config(**changes)).eval()
+    latents = model.encode(torch.from_numpy(values.values))
+    assert model.decode(latents).shape == values.values.shape
+    if isinstance(model, VectorQuantiser):
+        torch.testing.assert_close(model.decode(latents), torch.from_numpy(values.values))
+
+
+@every_tokenizer
+def test_a_model_rebuilt_from_its_weights_gives_the_same_codes(changes: dict[str, Any], tmp_path: Path) -> None:
+    values, recipe = vectors(60), config(**changes)
+    model = train(values, recipe)
+    rebuilt = tokenizer.build(values, recipe, seed=99)
+    rebuilt.load_state_dict(model.state_dict())
+    new = torch.from_numpy(vectors(20, seed=5).values)
+    assert torch.equal(rebuilt.assign(new), model.assign(new))
+    made = tokenizer.semantic_ids(model, values, recipe, 0)
+    made.save(tmp_path / "sids")
+    back = SemanticIds.load(tmp_path / "sids")
+    assert np.array_equal(back.codes, made.codes)
+    assert back.codebook_sizes == made.codebook_sizes
+    assert all(np.array_equal(one, two) for one, two in zip(back.codebooks, made.codebooks, strict=True))
+
+
+@every_tokenizer
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_catalogue_smaller_than_the_codebook_has_a_path_for_each_vector(changes: dict[str, Any], number: int) -> None:
+    values = vectors(number)
+    made = ids(values, config(**changes))
+    wanted = made.codebook_sizes if "fsq" not in str(changes.get("kind")) else made.codebook_sizes[:-1]
+    assert max(wanted) <= number
+    if changes.get("start") != "random" and changes.get("dead_codes") != "leave":
+        assert len(np.unique(made.codes, axis=0)) == number
+    (note,) = tokenizer.notes(values, config())
+    assert f"only {number} distinct vectors" in note
+
+
+@every_tokenizer
+def test_identical_items_share_one_id(changes: dict[str, Any]) -> None:
+    made = ids(ItemVectors(np.ones((9, 12), dtype=np.float32)), config(**changes))
+    assert len(np.unique(made.codes, axis=0)) == 1
+
+
+@every_tokenizer
+def test_zero_vectors_are_refused(changes: dict[str, Any]) -> None:
+    values = vectors(40).values
+    values[[3, 8]] = 0
+    with pytest.raises(DataError, match="2 of 40 item vectors are zero, the first is item 3"):
+        tokenizer.build(ItemVectors(values), config(**changes), 0)
+
+
+def test_vectors_that_are_not_finite_are_refused() -> None:
+    values = vectors(4).values
+    values[2, 1] = np.nan
+    with pytest.raises(DataError, match="1 of 4 item vectors hold NaN or infinity, the first is row 2"):
+        ItemVectors(values)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,42 +218,6 @@ def test_ids_are_the_codes_of_the_nearest_codewords_by_plain_distance(kind: str)
         np.testing.assert_allclose(taken, distances.min(1), rtol=1e-3, atol=1e-5)
         residual = residual - codebook[made.codes[:, level]]
     assert made.num_clusters == (3, 3, 3)
-
-
-def test_assignment_is_pure_and_the_same_for_an_item_alone() -> None:
-    values = vectors(100)
-    model = train(values, config())
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    every = torch.from_numpy(values.values)
-    codes = model.assign(every)
-    assert torch.equal(model.assign(every), codes)
-    assert torch.equal(model.assign(every[5:6])[0], codes[5])
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_a_model_rebuilt_from_its_weights_gives_the_same_codes(tmp_path: Path) -> None:
-    values, recipe = vectors(60), config()
-    model = train(values, recipe)
-    rebuilt = tokenizer.build(values, recipe, seed=99)
-    rebuilt.load_state_dict(model.state_dict())
-    new = torch.from_numpy(vectors(20, seed=5).values)
-    assert torch.equal(rebuilt.assign(new), model.assign(new))
-    made = tokenizer.semantic_ids(model, values, recipe, 0)
-    made.save(tmp_path / "sids")
-    back = SemanticIds.load(tmp_path / "sids")
-    assert np.array_equal(back.codes, made.codes)
-    assert back.codebook_sizes == made.codebook_sizes
-    assert all(np.array_equal(one, two) for one, two in zip(back.codebooks, made.codebooks, strict=True))
-
-
-def test_an_epoch_is_a_function_of_seed_and_number_and_holds_every_vector_once() -> None:
-    data = tokenizer.VectorBatches(vectors(103), 25, seed=3)
-    batches = data.batches(4)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(103))
-    assert {len(batch) for batch in batches} <= {20, 21}
-    assert all(np.array_equal(one, two) for one, two in zip(batches, data.batches(4), strict=True))
-    assert not np.array_equal(np.concatenate(batches), np.concatenate(data.batches(5)))
-    assert torch.equal(data.load(batches[0]), torch.from_numpy(vectors(103).values)[batches[0]])
 
 
 def test_inputs_are_standardised_and_constant_dimensions_vanish() -> None:
@@ -165,33 +271,6 @@ def test_the_scale_of_the_vectors_does_not_matter(kind: str) -> None:
     assert np.array_equal(ids(values, recipe).codes, ids(scaled, recipe).codes)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("number", [1, 2, 5])
-def test_a_catalogue_smaller_than_the_codebook_has_a_code_for_each_vector(kind: str, number: int) -> None:
-    values = vectors(number)
-    made = ids(values, config(kind=kind))
-    assert made.codebook_sizes == (number,) * 3
-    assert len(np.unique(made.codes, axis=0)) == number
-    (note,) = tokenizer.notes(values, config())
-    assert f"only {number} distinct vectors" in note
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_identical_items_share_one_id(kind: str) -> None:
-    made = ids(ItemVectors(np.ones((9, 4), dtype=np.float32)), config(kind=kind))
-    assert made.codebook_sizes == (1, 1, 1)
-    assert not made.codes.any()
-
-
-def test_zero_vectors_are_said_aloud_and_share_an_id() -> None:
-    values = vectors(40).values
-    values[[3, 8]] = 0
-    codes = ids(ItemVectors(values), config()).codes
-    assert np.array_equal(codes[3], codes[8])
-    assert any("2 items have a zero vector" in note for note in tokenizer.notes(ItemVectors(values), config()))
-    assert not tokenizer.notes(vectors(40), config())
-
-
 def test_no_vectors_at_all_are_refused() -> None:
     with pytest.raises(DataError, match=r"shape \(0, 12\).*at least one item"):
         tokenizer.build(vectors(0), config(), 0)
@@ -207,14 +286,94 @@ def test_coba_without_its_parts_is_the_plain_rq_vae() -> None:
     values, batch = vectors(64), torch.from_numpy(vectors(64).values)
     plain, coba = (train(values, config(kind=kind, epochs=1, uniformity=0, dmax=0)) for kind in KINDS)
     assert all(torch.equal(one, two) for one, two in zip(plain.parameters(), coba.parameters(), strict=True))
-    losses = [objectives.TOKENIZERS[kind](coba, batch, config(uniformity=0))["total"] for kind in KINDS]
+    losses = [objectives.TOKENIZERS[kind](coba, batch_of(batch), config(uniformity=0))["total"] for kind in KINDS]
     assert torch.equal(losses[0], losses[1])
+
+
+def test_the_contrastive_loss_draws_partners_together() -> None:
+    values, graph = vectors(120), sparse.lil_array((120, 120), dtype=np.float32)
+    for item in range(0, 120, 2):  # pairs that their vectors know nothing of
+        graph[item, item + 1] = graph[item + 1, item] = 1
+    edges = sparse.csr_array(graph)
+
+    def alike(weight: float) -> float:
+        """How much nearer partners are than other items, after training."""
+        recipe = config(kind="rq-vae", epochs=60, hidden=(64,), lr=1e-2, contrastive=weight)
+        model = train(values, recipe, edges=edges)
+        latents = torch.nn.functional.normalize(model.encode(torch.from_numpy(values.values)), dim=1)
+        return float((latents[::2] * latents[1::2]).sum(1).mean() - (latents @ latents.T).mean())
+
+    assert alike(10.0) > alike(0.0) + 0.2
+
+
+def test_extra_losses_are_logged_and_added_with_their_weights() -> None:
+    values = vectors(64)
+    recipe = config(kind="rq-vae", diversity=0.3, contrastive=0.7)
+    model = train(values, config(kind="rq-vae")).eval()
+    batch = VectorBatch(torch.from_numpy(values.values), torch.arange(32), torch.arange(32, 64))
+    found = objectives.rq_vae(model, batch, recipe)
+    parts = found["reconstruct"] + found["quantise"] + 0.3 * found["diversity"] + 0.7 * found["contrast"]
+    torch.testing.assert_close(found["total"], parts)
+
+
+def test_a_partner_that_stands_twice_in_a_batch_is_no_negative_of_itself() -> None:
+    model, values = train(vectors(64), config(kind="rq-vae")).eval(), torch.from_numpy(vectors(64).values)
+    recipe = config(kind="rq-vae", contrastive=1.0)
+    alone = VectorBatch(values[[0, 9]], torch.tensor([0]), torch.tensor([9]))
+    twice = VectorBatch(values[[0, 1, 9, 9]], torch.tensor([0, 1]), torch.tensor([9, 9]))
+    assert objectives.rq_vae(model, alone, recipe)["contrast"].item() == pytest.approx(0, abs=1e-6)
+    assert objectives.rq_vae(model, twice, recipe)["contrast"].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "pq", "codebooks": "ema"}, "codebooks = 'ema' does nothing for kind = 'pq'"),
+        ({"kind": "rq-vae", "size_balanced": True}, "size_balanced = True does nothing"),
+        ({"kind": "rq-kmeans", "learnt_bits": True}, "learnt_bits = True does nothing"),
+        ({"codebook_size": (8, 4)}, "codebook_size names 2 levels and num_levels = 3"),
+        ({"random_levels": 3}, "leaves no level to learn"),
+        ({"random_levels": 1, "collisions": "nearest"}, "by chance"),
+        ({"kind": "res-kmeans-fsq", "codebook_size": 12}, "power of 2, not 12"),
+    ],
+)
+def test_settings_at_odds_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "pq"}, "2 dimensions, too few for the 3 blocks"),
+        ({"kind": "opq", "num_levels": 4}, "2 dimensions, too few for the 4 blocks"),
+        ({"kind": "res-kmeans-fsq"}, "2 dimensions, too few for the 3 bits .* at most 4"),
+    ],
+)
+def test_too_few_dimensions_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        tokenizer.build(vectors(50, width=2), config(**changes), 0)
+
+
+@pytest.mark.parametrize(("policy", "random_levels"), [("keep", 1), ("extra", 0), ("nearest", 0), ("extra", 1)])
+@pytest.mark.parametrize("kind", ["coba-rq-vae", "rq-kmeans", "opq"])
+def test_policies_settle_the_collisions_of_any_tokenizer(kind: str, policy: str, random_levels: int) -> None:
+    values, recipe = vectors(150), config(kind=kind, codebook_size=6, collisions=policy, random_levels=random_levels)
+    model = train(values, recipe)
+    found = tokenizer.semantic_ids(model, values, recipe, 0)
+    made, note = tokenizer.settled(model, found, values, recipe, 0, None)
+    assert len(np.unique(found.codes, axis=0)) < 150
+    assert made.num_levels == 3 + (policy == "extra")
+    if random_levels == 0:
+        assert len(np.unique(made.codes, axis=0)) == 150
+    assert np.array_equal(made.codes[:, :2], found.codes[:, :2]) or policy == "nearest"
+    assert (policy != "nearest") or "moved to a free path" in note
 
 
 def test_totals_are_the_sums_the_papers_write() -> None:
     values, recipe = vectors(64), config(uniformity=0.3)
     model: nn.Module = train(values, recipe).eval()
-    losses = objectives.coba_rq_vae(model, torch.from_numpy(values.values), recipe)
+    losses = objectives.coba_rq_vae(model, batch_of(torch.from_numpy(values.values)), recipe)
     uniform = sum(losses[f"uniform_{level}"] for level in (1, 2, 3))
     expected = losses["reconstruct"] + losses["quantise"] + 0.3 * uniform
     torch.testing.assert_close(losses["total"], expected)
@@ -223,7 +382,7 @@ def test_totals_are_the_sums_the_papers_write() -> None:
 def test_a_stopped_and_resumed_training_gives_the_same_ids(tmp_path: Path) -> None:
     values, recipe = vectors(150), config(epochs=4)
     settings = TrainConfig(epochs=4, checkpoint_seconds=0)
-    data = tokenizer.VectorBatches(values, recipe.batch_size, 0)
+    data = VectorBatches(values, recipe.batch_size, 0)
 
     def run(folder: Path, stop_after: int | None) -> RQVAE:
         model, steps = tokenizer.build(values, recipe, 0), iter(range(1000))

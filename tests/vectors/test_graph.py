@@ -54,6 +54,15 @@ def test_eq_3_counts_the_users_in_whom_two_items_meet_within_the_window() -> Non
     assert weights([[0, 1, 2], [1, 0], [3]], 4, window=2)[0, 2] == 1
 
 
+@pytest.mark.parametrize("skipped", [0, 1, 2, 9])
+def test_the_stricter_rule_is_the_graph_of_shorter_histories(skipped: int) -> None:
+    histories = [[0, 1, 2, 3], [4, 1], [2], [3, 0, 4]]
+    config = GraphConfig(window=2, skip_last=skipped)
+    found = cooccurrence(training(histories), 5, config).toarray()
+    shorter = [history[: max(len(history) - skipped, 0)] for history in histories]
+    np.testing.assert_array_equal(found, weights([history for history in shorter if history], 5, window=2))
+
+
 def test_a_user_counts_once_per_pair_however_often_the_items_meet() -> None:
     np.testing.assert_array_equal(weights([[0, 1, 0, 1, 1, 0]], 2, window=5), [[0, 1], [1, 0]])
 

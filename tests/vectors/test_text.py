@@ -42,6 +42,16 @@ def test_like_texts_get_like_vectors_in_any_script() -> None:
         assert cosines[one, other] > cosines[one, stranger] + 0.3
 
 
+def test_texts_folded_into_lsa_move_no_other_and_land_where_their_like_is() -> None:
+    texts = ["red lipstick", "pink lipstick", "steel drill", "cordless drill", "garden hose", "long hose"]
+    alone, both = lsa(texts, 3, 0), lsa(texts, 3, 0, further=["lipstick, crimson", "drill", "!"])
+    np.testing.assert_array_equal(both[:6], alone)
+    assert (both[6:8] @ alone.T).argmax(axis=1).tolist() in ([0, 2], [0, 3], [1, 2], [1, 3])
+    np.testing.assert_allclose(np.linalg.norm(both, axis=1), 1, rtol=1e-5)
+    mean = alone.mean(axis=0)
+    np.testing.assert_allclose(both[8], mean / np.linalg.norm(mean), rtol=1e-5)
+
+
 def test_lsa_gives_the_same_unit_vectors_every_time() -> None:
     vectors = lsa(TEXTS, 4, seed=0)
     np.testing.assert_array_equal(vectors, lsa(TEXTS, 4, seed=0))

@@ -7,6 +7,7 @@ left alone, so a run goes on where it stopped.
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
 from sidestep.sids import tokenizer
+from sidestep.sids.batches import VectorBatches
+from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors import graph, text
@@ -90,7 +93,7 @@ def propagate(run: Run, say: Say) -> None:
 
 
 def tokenize(run: Run, say: Say) -> None:
-    """Train the tokenizer and give every item its semantic ID."""
+    """Train or fit the tokenizer and give every item its semantic ID."""
     recipe = run.recipe
     settings, parents = tokenize_origin(run)
     if run.done("sids", settings, parents) and run.done("tokenizer", settings, parents):
@@ -99,26 +102,48 @@ def tokenize(run: Run, say: Say) -> None:
     for note in tokenizer.notes(vectors, recipe.tokenizer):
         say(note)
     model = tokenizer.build(vectors, recipe.tokenizer, recipe.seed)
+    learn(run, model, vectors, run.training_folder("tokenizer-train", settings, parents))
+    popularity = World(run).popularity if recipe.tokenizer.uses_interactions else None
+    found = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
+    made, note = tokenizer.settled(model, found, vectors, recipe.tokenizer, recipe.seed, popularity)
+    _save_weights(run, "tokenizer", model, settings, parents)
+    made.save(run.path("sids"), config=settings, parents=parents)
+    say(codebooks.summary(made))
+    if note:
+        say(note)
+
+
+def learn(run: Run, model: tokenizer.Tokenizer, vectors: ItemVectors, folder: Path) -> None:
+    """Train a tokenizer with an encoder by the loop, with checkpoints in `folder`; fit any other."""
+    recipe, config = run.recipe, run.recipe.tokenizer
+    chosen = tokenizer.learning_sample(len(vectors), config, recipe.seed)
+    sample = vectors if len(chosen) == len(vectors) else ItemVectors(vectors.values[chosen])
+    if isinstance(model, VectorQuantiser):
+        model.learn(torch.from_numpy(sample.values), torch.Generator().manual_seed(recipe.seed))
+        return
+    edges = None
+    if config.contrastive:
+        edges = graph.cooccurrence(World(run).split.train, len(vectors), recipe.graph)[chosen][:, chosen]
     fit(
         model,
-        partial(objectives.TOKENIZERS[recipe.tokenizer.kind], tokenizer=recipe.tokenizer),
-        tokenizer.VectorBatches(vectors, recipe.tokenizer.batch_size, recipe.seed),
-        _tokenizer_training(recipe.tokenizer),
+        partial(objectives.TOKENIZERS[config.kind], tokenizer=config),
+        VectorBatches(sample, config.batch_size, recipe.seed, edges),
+        _tokenizer_training(config),
         seed=recipe.seed,
-        folder=run.training_folder("tokenizer-train", settings, parents),
-        hooks=Hooks(before_epoch=tokenizer.Upkeep(model, vectors, recipe.seed)),
+        folder=folder,
+        hooks=Hooks(before_epoch=tokenizer.Upkeep(model, sample, recipe.seed)),
         title="tokenize",
     )
-    sids = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
-    _save_weights(run, "tokenizer", model, settings, parents)
-    sids.save(run.path("sids"), config=settings, parents=parents)
-    say(codebooks.summary(sids))
 
 
 def tokenize_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
-    """What semantic IDs hang on: their settings, and the digest of the vectors they stand for."""
+    """What semantic IDs hang on: their settings, and the digests of what they are made from."""
     settings = run.recipe.model_dump(mode="json", include={"tokenizer", "seed"})
-    return settings, {"aligned": run.digest("aligned")}
+    parents = {"aligned": run.digest("aligned")}
+    if run.recipe.tokenizer.uses_interactions:
+        settings |= run.recipe.model_dump(mode="json", include={"graph", "split"})
+        parents["interactions"] = run.digest("interactions")
+    return settings, parents
 
 
 def train(run: Run, say: Say) -> None:

@@ -16,33 +16,41 @@ from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError
 from sidestep.methods import METHODS
+from sidestep.pipeline import versions
 from sidestep.pipeline.run import Run
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender
+from sidestep.sids import tokenizer
 from sidestep.sids.names import cluster_names
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.vectors.item_vectors import ItemVectors
 
 
 def load(folder: str | Path) -> TrainedModel:
-    """The trained model of a run folder, ready to recommend.
+    """The trained model of a run folder, ready to recommend from the newest version of its catalogue.
 
     Raises:
         ArtifactError: no run there, a stage not done yet, or altered bytes.
     """
-    return World(Run.open(Path(folder))).model()
+    run = Run.open(Path(folder))
+    return World(run, versions.newest(run)).model()
 
 
 @dataclass(frozen=True)
 class World:
-    """The parts of a run, each read once."""
+    """The parts of a run, each read once.
+
+    version: of the catalogue and the semantic IDs; training and evaluation know the first alone.
+    """
 
     run: Run
+    version: int = 1
 
     @cached_property
     def catalog(self) -> Catalog:
-        return Catalog.load(self.run.path("catalog"))
+        return Catalog.load(versions.folder(self.run, self.version) / "catalog")
 
     @cached_property
     def interactions(self) -> Interactions:
@@ -54,7 +62,34 @@ class World:
 
     @cached_property
     def sids(self) -> SemanticIds:
-        return SemanticIds.load(self.run.path("sids"))
+        if self.version > 1:
+            versions.manifest(self.run, self.version)
+        return SemanticIds.load(versions.folder(self.run, self.version) / "sids")
+
+    @cached_property
+    def aligned(self) -> ItemVectors:
+        """What the tokenizer learnt from, of the first version's items."""
+        return ItemVectors.load(self.run.path("aligned"))
+
+    @cached_property
+    def tokenizer(self) -> tokenizer.Tokenizer:
+        """The trained or fitted tokenizer.
+
+        Raises:
+            ArtifactError: not made yet, altered, or by another release whose tokenizers had other parts.
+        """
+        recipe = self.run.recipe
+        saved = artifact.load(self.run.path("tokenizer"), "weights")
+        model = tokenizer.build(self.aligned, recipe.tokenizer, recipe.seed)
+        try:
+            _fill(model, saved)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ArtifactError(
+                f"{str(saved.folder)!r} does not fit the tokenizer that its recipe builds now ({reason}); make it "
+                "again with --force"
+            ) from None
+        return model.eval()
 
     @cached_property
     def popularity(self) -> Ints:
@@ -79,9 +114,14 @@ class World:
                 f"{str(self.run.path('model'))!r} was trained on other semantic IDs or with other settings than "
                 "the run folder now holds; train it again with --force"
             )
+        if self.version > 1 and not self.sids.continues(SemanticIds.load(self.run.path("sids"))):
+            raise ArtifactError(
+                f"Version {self.version} of the semantic IDs in {str(self.run.folder)!r} moves IDs that the generator "
+                "was trained with; train one on a run of these items"
+            )
         model = METHODS[recipe.method].build(self.sids, recipe)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
+        _fill(model, saved)
         return self.generative(model, recipe.evaluate.num_beams, recipe.evaluate.precision)
 
     def model(self) -> TrainedModel:
@@ -96,6 +136,10 @@ class World:
         if name == "item-knn":
             return ItemwiseRecommender(ItemKNN.fit(train, num_items), num_items)
         return self.trained()
+
+
+def _fill(model: nn.Module, saved: artifact.Artifact) -> None:
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
 
 
 def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,21 +1,48 @@
 """Coarse groups of the codewords of a level: what a thought is aligned with (S2GR, above eq. 18)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from sidestep.sids.kmeans import kmeans
+from sidestep.sids.kmeans import balanced_kmeans, kmeans
 from sidestep.sids.semantic_ids import Floats, Ints
 
 
-def cluster_codes(codebook: Floats, num_clusters: int, seed: int) -> Ints:
+def cluster_codes(codebook: Floats, num_clusters: int, seed: int, balanced: bool = True) -> Ints:
     """The cluster of every code of one level, `[K]`, by k-means on the frozen codewords `[K, d]`.
+
+    balanced: clusters hold equally many codes. The uniformity loss draws codewords towards one distance from each other
+        all, and then plain k-means puts half of them into one cluster, whose name says nothing.
 
     There are at most as many clusters as distinct codewords. Clusters are numbered 0, 1, 2 ... in the order in which
     the codes first meet them, so that every number occurs and the naming does not hang on k-means.
     """
     generator = torch.Generator().manual_seed(seed)
-    assignment = kmeans(torch.from_numpy(codebook), min(num_clusters, len(codebook)), generator).assignment.numpy()
+    cluster = balanced_kmeans if balanced else kmeans
+    assignment = cluster(torch.from_numpy(codebook), min(num_clusters, len(codebook)), generator).assignment.numpy()
     _, first, inverse = np.unique(assignment, return_index=True, return_inverse=True)
     renamed = np.empty(len(first), dtype=np.int64)
     renamed[np.argsort(first)] = np.arange(len(first))
     return renamed[inverse]
+
+
+def adaptive_counts(codes: Ints, codebook_sizes: Sequence[int]) -> list[int]:
+    """How many clusters suit each level: K_l = exp(H_l / 2), H_l the entropy of the level's codes given those before.
+
+    So many that naming the cluster is as hard as then naming the code within it: each of the two carries half of what
+    is left to say. H_l falls where codes are used unevenly, and where few items share a prefix, so that K follows both
+    the entropy of the codebook and the density of the items. (S2GR leaves one fixed K for all levels, and sec. 5.5.1
+    shows that too many do harm; this is our proposal.) At least 2 where a level has two codes.
+
+    codes: `[N, L]`.
+    """
+    before, counts = np.zeros(len(codes), dtype=np.int64), []
+    known = 0.0
+    for level, size in enumerate(codebook_sizes):
+        _, before = np.unique(before * size + codes[:, level], return_inverse=True)
+        shares = np.bincount(before) / len(codes)
+        entropy = float(-(shares * np.log(shares)).sum())
+        counts.append(min(size, max(2, round(float(np.exp((entropy - known) / 2))))))
+        known = entropy
+    return counts

@@ -5,10 +5,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from sidestep import losses
-from sidestep.sids.kmeans import blocks, cluster_means, kmeans, nearest, squared_distances
+from sidestep.sids.kmeans import balanced_kmeans, blocks, cluster_means, kmeans, nearest, squared_distances
 
 USAGE_DECAY = 0.99
 
@@ -18,18 +18,6 @@ class Balancer(Protocol):
     """Bends the distances by which codes are chosen while training; never the final assignment."""
 
     def __call__(self, distances: Float[Tensor, "B K"], usage: Float[Tensor, " K"]) -> Float[Tensor, "B K"]: ...
-
-
-@runtime_checkable
-class Estimator(Protocol):
-    """How the gradient passes the quantiser: its value is `quantised`, its gradient reaches `inputs`."""
-
-    def __call__(self, inputs: Float[Tensor, "B d"], quantised: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]: ...
-
-
-def straight_through(inputs: Float[Tensor, "B d"], quantised: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
-    """The quantised value with the gradient of the identity (Bengio et al., 2013; van den Oord et al., 2017)."""
-    return inputs + (quantised - inputs).detach()
 
 
 @dataclass(frozen=True)
@@ -56,45 +44,192 @@ class LoadBalance:
         return distances * (1 - self.factors(usage))
 
 
+@runtime_checkable
+class Start(Protocol):
+    """Where a table's codewords begin: at most `size` rows, made of all residuals or of nothing but chance."""
+
+    def __call__(
+        self, residuals: Float[Tensor, "N d"], size: int, generator: torch.Generator
+    ) -> Float[Tensor, "K d"]: ...
+
+
+def kmeans_start(residuals: Float[Tensor, "N d"], size: int, generator: torch.Generator) -> Float[Tensor, "K d"]:
+    """The centroids of k-means: RQ-KMeans, and the start of GR2 (arXiv 2602.07774, stage 1a)."""
+    return kmeans(residuals, size, generator).centroids
+
+
+def balanced_start(residuals: Float[Tensor, "N d"], size: int, generator: torch.Generator) -> Float[Tensor, "K d"]:
+    """The centroids of k-means with clusters of equal size. The final assignment, by plain distance, is less even."""
+    return balanced_kmeans(residuals, size, generator).centroids
+
+
+def random_start(residuals: Float[Tensor, "N d"], size: int, generator: torch.Generator) -> Float[Tensor, "K d"]:
+    """Uniform in [-1/K, 1/K], blind to the residuals: the start of van den Oord et al.'s code and of those who
+    follow it. It is poor, most codes are never chosen, and is here to be compared with.
+    """
+    drawn = torch.rand(size, residuals.shape[1], generator=generator).to(residuals)
+    return (2 * drawn - 1) / size
+
+
+@dataclass(frozen=True)
+class MovingAverage:
+    """Codewords learn as moving averages of what chooses them (van den Oord et al., 2017, appendix A.1), without
+    gradient: N_k <- g N_k + (1 - g) n_k, m_k <- g m_k + (1 - g) sum of the n_k residuals, e_k = m_k / N_k.
+
+    It is computed as e_k + (1 - g) (sum - n_k e_k) / N_k, which is the same and needs no m_k: a codeword that k-means,
+    `refit` or `revive` moved is not pulled back by what was summed up before. Unused codewords stay where they are.
+
+    decay: g, in GR2 .95 to .99. N_k is the codebook's `usage`. Of several processes the first one's batches count.
+    """
+
+    decay: float
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.decay < 1
+
+    def __call__(
+        self,
+        codewords: Float[Tensor, "K d"],
+        usage: Float[Tensor, " K"],
+        residuals: Float[Tensor, "B d"],
+        codes: Int[Tensor, " B"],
+    ) -> Float[Tensor, "K d"]:
+        """The codewords after a batch. usage: N_k, this batch already counted."""
+        pull = torch.zeros_like(codewords).index_add_(0, codes, residuals - codewords[codes])
+        return codewords + (1 - self.decay) * pull / usage.clamp(min=torch.finfo(usage.dtype).tiny)[:, None]
+
+
+@runtime_checkable
+class DeadCodes(Protocol):
+    """What becomes of codes that nothing chooses."""
+
+    def after_batch(self, codebook: "Codebook", residuals: Float[Tensor, "B d"], errors: Float[Tensor, " B"]) -> None:
+        """errors: squared distance of every residual of a training batch to the codeword chosen for it."""
+        ...
+
+    def between_epochs(self, codebook: "Codebook", residuals: Float[Tensor, "N d"], generator: torch.Generator) -> int:
+        """Given all residuals. Returns how many codes were dead."""
+        ...
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Dead codes stay dead."""
+
+    def after_batch(self, codebook: "Codebook", residuals: Float[Tensor, "B d"], errors: Float[Tensor, " B"]) -> None:
+        pass
+
+    def between_epochs(self, codebook: "Codebook", residuals: Float[Tensor, "N d"], generator: torch.Generator) -> int:
+        return int((codebook.assign(residuals).bincount(minlength=len(codebook)) == 0).sum())
+
+
+@dataclass(frozen=True)
+class Revive(Leave):
+    """Between epochs, every code that no residual is nearest to moves onto a residual, drawn in proportion to its
+    squared error.
+    """
+
+    def between_epochs(self, codebook: "Codebook", residuals: Float[Tensor, "N d"], generator: torch.Generator) -> int:
+        codes, errors = nearest(residuals, codebook.codewords.detach())
+        dead = (codes.bincount(minlength=len(codebook)) == 0).nonzero().flatten()
+        dead = dead[: int((errors > 0).sum())]
+        if len(dead):
+            running = errors.double().cumsum(0)
+            drawn = torch.rand(len(dead), generator=generator, dtype=torch.float64).to(running.device) * running[-1]
+            codebook.move(dead, residuals[torch.searchsorted(running, drawn, right=True).clamp(max=len(residuals) - 1)])
+        return len(dead)
+
+
+@dataclass(frozen=True)
+class Reset(Leave):
+    """GR2 stage 1a: a code that was idle for so many training batches on end moves onto the input of the batch that is
+    served worst; several idle codes take the worst inputs, one each. With several processes the
+    first one's batch decides.
+    """
+
+    idle_batches: int
+
+    def after_batch(self, codebook: "Codebook", residuals: Float[Tensor, "B d"], errors: Float[Tensor, " B"]) -> None:
+        idle = (codebook.idle >= self.idle_batches).nonzero().flatten()
+        if len(idle):
+            worst = errors.argsort(descending=True, stable=True)
+            worst = worst[errors[worst] > 0][: len(idle)]
+            codebook.move(idle[: len(worst)], residuals[worst])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.broadcast(codebook.codewords.detach(), src=0)  # buffers are kept alike for us, parameters not
+
+
 class Codebook(nn.Module):
     """A table of codewords, and how residuals choose among them (S2GR eq. 6).
 
-    codewords: `[K, d]`, trained.
+    codewords: `[K, d]`, trained by gradient, or a buffer where `learning` moves them.
     usage: `[K]` how often each code was chosen lately, u_k of eq. 13: a running mean over training batches.
+    idle: `[K]` training batches since each code was last chosen.
     delta, mu: what eqs 11 and 12 measure distances between codewords by; see `rescale`.
+
+    Args:
+        balancer: bends the distances while training.
+        learning: how codewords learn, where it is not by gradient.
+        start: where they begin.
+        dead_codes: what becomes of those that nothing chooses.
     """
 
+    codewords: Tensor
     usage: Tensor
+    idle: Tensor
     delta: Tensor
     mu: Tensor
 
-    def __init__(self, size: int, width: int, balancer: Balancer | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        balancer: Balancer | None = None,
+        *,
+        learning: MovingAverage | None = None,
+        start: Start = kmeans_start,
+        dead_codes: DeadCodes = Revive(),
+    ) -> None:
         super().__init__()
-        self.codewords = nn.Parameter(torch.zeros(size, width))
+        if learning is None:
+            self.codewords = nn.Parameter(torch.zeros(size, width))
+        else:
+            self.register_buffer("codewords", torch.zeros(size, width))
         self.register_buffer("usage", torch.ones(size))
+        # Only what a resumed training needs is saved.
+        self.register_buffer("idle", torch.zeros(size, dtype=torch.int64), persistent=isinstance(dead_codes, Reset))
         self.register_buffer("delta", torch.zeros(()))
         self.register_buffer("mu", torch.ones(()))
-        self.balancer = balancer
+        self.balancer, self.learning, self.start, self.dead_codes = balancer, learning, start, dead_codes
 
     def __len__(self) -> int:
         return len(self.codewords)
 
     def forward(self, residuals: Float[Tensor, "B d"]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B d"]]:
-        """The code chosen for every residual and its codeword. While training, the balancer has its say and the
-        usage is counted.
+        """The code chosen for every residual and its codeword. While training, the balancer has its say, the usage is
+        counted, and codewords that learn without gradient move after they were looked up.
         """
         with torch.no_grad():
-            codes = self._choose(residuals) if self.training else self.assign(residuals)
-        return codes, self.codewords[codes]
+            codes = self._balanced(residuals, self.usage) if self.training else self.assign(residuals)
+        codewords = self.codewords[codes]
+        if self.training:
+            self._after_batch(residuals.detach(), codes, codewords.detach())
+        return codes, codewords
 
     def assign(self, residuals: Float[Tensor, "B d"]) -> Int[Tensor, " B"]:
         """The nearest code of every residual by plain distance. Pure."""
         return nearest(residuals, self.codewords.detach())[0]
 
-    def _choose(self, residuals: Float[Tensor, "B d"]) -> Int[Tensor, " B"]:
-        codes = self._balanced(residuals, self.usage)
-        self.usage.lerp_(codes.bincount(minlength=len(self)).to(self.usage.dtype), 1 - USAGE_DECAY)
-        return codes
+    @torch.no_grad()
+    def _after_batch(
+        self, residuals: Float[Tensor, "B d"], codes: Int[Tensor, " B"], codewords: Float[Tensor, "B d"]
+    ) -> None:
+        counts = codes.bincount(minlength=len(self))
+        self.idle.add_(1).masked_fill_(counts > 0, 0)
+        self.usage.lerp_(counts.to(self.usage.dtype), 1 - (self.learning.decay if self.learning else USAGE_DECAY))
+        if self.learning is not None:
+            self.codewords.copy_(self.learning(self.codewords, self.usage, residuals, codes))
+        self.dead_codes.after_batch(self, residuals, (residuals - codewords).square().sum(1))
 
     def _balanced(self, residuals: Float[Tensor, "B d"], usage: Float[Tensor, " K"]) -> Int[Tensor, " B"]:
         """The nearest codes by the balancer's distances; by plain ones where there is none."""
@@ -112,11 +247,11 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def initialize(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> None:
-        """Place the codewords by k-means on all residuals. Where fewer are distinct, the last codewords repeat."""
-        centroids = kmeans(residuals, len(self), generator).centroids
-        rows = torch.arange(len(self)).clamp(max=len(centroids) - 1)
-        self.codewords.copy_(centroids[rows])
+        """Place the codewords where `start` says. Where that gives fewer, the last codewords repeat."""
+        found = self.start(residuals, len(self), generator)
+        self.codewords.copy_(found[torch.arange(len(self)).clamp(max=len(found) - 1)])
         self.usage.fill_(1.0)
+        self.idle.zero_()
 
     @torch.no_grad()
     def refit(self, residuals: Float[Tensor, "N d"]) -> None:
@@ -131,17 +266,15 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def revive(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> int:
-        """Move every code that no residual is nearest to onto a residual, drawn in proportion to its squared error.
+        """Between epochs: deal with the codes that no residual is nearest to, as `dead_codes` says.
 
-        Returns how many codes were dead.
+        Returns how many were dead.
         """
-        codes, errors = nearest(residuals, self.codewords)
-        dead = (codes.bincount(minlength=len(self)) == 0).nonzero().flatten()
-        dead = dead[: int((errors > 0).sum())]
-        if len(dead):
-            running = errors.double().cumsum(0)
-            drawn = torch.rand(len(dead), generator=generator, dtype=torch.float64).to(running.device) * running[-1]
-            chosen = torch.searchsorted(running, drawn, right=True).clamp(max=len(residuals) - 1)
-            self.codewords[dead] = residuals[chosen]
-            self.usage[dead] = self.usage.mean()
-        return len(dead)
+        return self.dead_codes.between_epochs(self, residuals, generator)
+
+    @torch.no_grad()
+    def move(self, codes: Int[Tensor, " n"], residuals: Float[Tensor, "n d"]) -> None:
+        """Put codewords onto residuals, and let them pass for used as often as the average."""
+        self.codewords[codes] = residuals
+        self.usage[codes] = self.usage.mean()
+        self.idle[codes] = 0

@@ -1,5 +1,6 @@
-"""K-means on any number of points: k-means++ seeding, Lloyd's iterations, distances in blocks."""
+"""K-means on any number of points: k-means++ seeding, Lloyd's iterations, distances in blocks; sizes kept equal."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ BLOCK_ENTRIES = 1 << 18  # entries of the largest distance table that is held at
 class Clustering:
     """centroids: one row per cluster. Every centroid is the mean of its members where Lloyd's iterations converged.
     assignment: cluster of every point; no cluster is empty.
-    inertia: sum of squared distances to the nearest centroid at the start of every iteration and at the end;
-        it never increases.
+    inertia: sum of squared distances to the nearest centroid, times the points' weights, at the start of every
+        iteration and at the end; it never increases.
     """
 
     centroids: Float[Tensor, "k d"]
@@ -41,42 +42,141 @@ def squared_distances(points: Float[Tensor, "*N d"], centroids: Float[Tensor, "k
     return (points.square().sum(-1, keepdim=True) - 2 * cross + centroids.square().sum(-1)).clamp(min=0)
 
 
-def kmeans(points: Float[Tensor, "N d"], k: int, generator: torch.Generator, max_iterations: int = 100) -> Clustering:
+def kmeans(
+    points: Float[Tensor, "N d"],
+    k: int,
+    generator: torch.Generator,
+    max_iterations: int = 100,
+    weights: Float[Tensor, " N"] | None = None,
+) -> Clustering:
     """Cluster points by Lloyd's iterations from k-means++ seeds (Arthur and Vassilvitskii, 2007).
 
     Stops when no point changes its cluster. A cluster that lost all its points takes the point farthest from its
     centroid. Fewer distinct points than `k` make as many clusters as there are distinct points. The same generator
     state gives the same answer.
+
+    weights: how often each point counts, some of them above 0; a point of weight 0 goes to a cluster and moves none.
     """
     assert len(points) > 0
     assert k > 0
-    centroids = _seeds(points, k, generator)
+    centroids = _seeds(points, k, generator, weights)
     assignment, distances = nearest(points, centroids)
-    inertia = [float(distances.double().sum())]
+    inertia = [_inertia(distances, weights)]
     for _ in range(max_iterations):
-        centroids = cluster_means(points, _fill_empty(assignment, distances, len(centroids)), centroids)
+        filled = _fill_empty(assignment, distances, len(centroids))
+        centroids = cluster_means(points, filled, centroids, weights)
         before = assignment
         assignment, distances = nearest(points, centroids)
-        inertia.append(float(distances.double().sum()))
+        inertia.append(_inertia(distances, weights))
         if torch.equal(before, assignment):
             break
     used = assignment.bincount(minlength=len(centroids)) > 0
     return Clustering(centroids[used], (used.cumsum(0) - 1)[assignment], inertia)
 
 
-def _seeds(points: Float[Tensor, "N d"], k: int, generator: torch.Generator) -> Float[Tensor, "k2 d"]:
+def balanced_kmeans(
+    points: Float[Tensor, "N d"], k: int, generator: torch.Generator, slack: float = 1.0, max_iterations: int = 20
+) -> Clustering:
+    """K-means whose clusters have at most ceil(slack * N / k) points each: constrained k-means (Bradley, Bennett and
+    Demiriz, 2000), which LETTER (arXiv 2405.07314) and OneRec (arXiv 2502.18965) ask for.
+
+    It goes on from the centroids of plain k-means, and stops as soon as a step is no better. Bradley et al. solve each
+    assignment as a flow of least cost; here it is `capacity_assignment`, which a million points can afford. Fewer
+    distinct points than `k` make fewer clusters, and these share all points. In the answer a point need not be in
+    the cluster of the nearest centroid, and `inertia` is of the distances to its own.
+    """
+    assert slack >= 1
+    centroids = kmeans(points, k, generator).centroids
+    capacity = math.ceil(slack * len(points) / len(centroids))
+    best: Clustering | None = None
+    for _ in range(max_iterations):
+        assignment = capacity_assignment(points, centroids, capacity)
+        centroids = cluster_means(points, assignment, centroids)
+        inertia = _inertia(_distances_to_own(points, centroids, assignment), None)
+        if best is not None and inertia >= best.inertia[-1]:
+            break
+        best = Clustering(centroids, assignment, [*(best.inertia if best else []), inertia])
+    assert best is not None
+    return best
+
+
+def capacity_assignment(
+    points: Float[Tensor, "N d"], centroids: Float[Tensor, "k d"], capacity: int
+) -> Int[Tensor, " N"]:
+    """A near centroid for every point, at most `capacity` points for each.
+
+    In rounds: every point that is left asks for its nearest centroid with room; where too many ask, those are taken
+    that would lose most by going to their second choice. A round fills a centroid or is the last, so there are at most
+    k of them, of ever fewer points.
+    """
+    assert capacity * len(centroids) >= len(points)
+    assignment = torch.empty(len(points), dtype=torch.int64, device=points.device)
+    room = torch.full((len(centroids),), capacity, device=points.device)
+    left = torch.arange(len(points), device=points.device)
+    while len(left):
+        open = room.nonzero().flatten()
+        choices, losses = _choices(points, left, centroids[open])
+        choices = open[choices]
+        order = losses.argsort(descending=True, stable=True)
+        order = order[choices[order].argsort(stable=True)]
+        asked = choices.bincount(minlength=len(room))
+        places = torch.arange(len(left), device=left.device) - (asked.cumsum(0) - asked)[choices[order]]
+        taken = order[places < room[choices[order]]]
+        assignment[left[taken]] = choices[taken]
+        room -= choices[taken].bincount(minlength=len(room))
+        left = left[torch.ones_like(left, dtype=torch.bool).index_fill_(0, taken, False)]
+    return assignment
+
+
+def _choices(
+    points: Float[Tensor, "N d"], rows: Int[Tensor, " n"], centroids: Float[Tensor, "k d"]
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """The nearest centroid of some of the points, and how much farther the second nearest is."""
+    choices = torch.empty(len(rows), dtype=torch.int64, device=points.device)
+    losses = torch.zeros(len(rows), dtype=points.dtype, device=points.device)
+    for block in blocks(len(rows), max(len(centroids), points.shape[1])):
+        table = squared_distances(points[rows[block]], centroids)
+        near, choices[block] = table.min(dim=1)
+        if len(centroids) > 1:
+            losses[block] = table.scatter_(1, choices[block, None], torch.inf).amin(dim=1) - near
+    return choices, losses
+
+
+def _distances_to_own(
+    points: Float[Tensor, "N d"], centroids: Float[Tensor, "k d"], assignment: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    parts = blocks(*points.shape)
+    return torch.cat([(points[block] - centroids[assignment[block]]).square().sum(1) for block in parts])
+
+
+def _inertia(distances: Float[Tensor, " N"], weights: Float[Tensor, " N"] | None) -> float:
+    return float(distances.double().sum() if weights is None else distances.double() @ weights.double())
+
+
+def _seeds(
+    points: Float[Tensor, "N d"], k: int, generator: torch.Generator, weights: Float[Tensor, " N"] | None
+) -> Float[Tensor, "k2 d"]:
     """K-means++: every further seed is drawn in proportion to its squared distance from the seeds before it."""
-    first = int(torch.randint(len(points), (1,), generator=generator))
+    if weights is None:
+        first = int(torch.randint(len(points), (1,), generator=generator))
+    else:
+        first = _draw(weights.double(), generator)
     chosen = [first]
     distances = _from(points, first)
-    while len(chosen) < k and bool((distances > 0).any()):
-        # Drawn by the running sum, because torch.multinomial takes at most 2^24 weights.
-        mass = distances.cumsum(0)
-        drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(mass.device) * mass[-1]
-        number = int(torch.searchsorted(mass, drawn, right=True).clamp(max=len(points) - 1))
-        chosen.append(number)
-        distances = torch.minimum(distances, _from(points, number))
+    while len(chosen) < k:
+        mass = distances if weights is None else distances * weights
+        if not bool((mass > 0).any()):
+            break
+        chosen.append(_draw(mass, generator))
+        distances = torch.minimum(distances, _from(points, chosen[-1]))
     return points[chosen].clone()
+
+
+def _draw(mass: Float[Tensor, " N"], generator: torch.Generator) -> int:
+    """A number in proportion to its mass, by the running sum, because torch.multinomial takes at most 2^24 weights."""
+    running = mass.cumsum(0)
+    drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(running.device) * running[-1]
+    return int(torch.searchsorted(running, drawn, right=True).clamp(max=len(mass) - 1))
 
 
 def _from(points: Float[Tensor, "N d"], number: int) -> Float[Tensor, " N"]:
@@ -106,14 +206,19 @@ def _fill_empty(assignment: Int[Tensor, " N"], distances: Float[Tensor, " N"], k
 
 
 def cluster_means(
-    points: Float[Tensor, "N d"], assignment: Int[Tensor, " N"], old: Float[Tensor, "k d"]
+    points: Float[Tensor, "N d"],
+    assignment: Int[Tensor, " N"],
+    old: Float[Tensor, "k d"],
+    weights: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, "k d"]:
-    """Mean of every cluster's members, in double precision; an empty cluster keeps its old centroid."""
-    sizes = assignment.bincount(minlength=len(old))
+    """Weighted mean of every cluster's members, in double precision; a cluster of no weight keeps its old centroid."""
+    counts = None if weights is None else weights.double()
+    sizes = assignment.bincount(counts, minlength=len(old))
     sums = torch.zeros(old.shape, dtype=torch.float64, device=old.device)
     for block in blocks(len(points), points.shape[1]):
-        sums.index_add_(0, assignment[block], points[block].double())
-    means = (sums / sizes.clamp(min=1)[:, None]).to(old.dtype)
+        rows = points[block].double()
+        sums.index_add_(0, assignment[block], rows if counts is None else rows * counts[block, None])
+    means = (sums / sizes.where(sizes > 0, torch.ones_like(sizes))[:, None]).to(old.dtype)
     return torch.where(sizes[:, None] > 0, means, old)
 
 

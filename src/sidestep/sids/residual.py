@@ -2,12 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sidestep.sids.codebook import Codebook, Estimator, straight_through
+from sidestep.sids.codebook import Codebook
+from sidestep.sids.estimators import Estimator, straight_through
+
+
+@runtime_checkable
+class Level(Protocol):
+    """One level of a quantiser, whatever chooses its codes: a codebook, FSQ's bits, a block of a product quantiser.
+
+    codewords: `[K, d]`, what each code stands for and takes away from a residual.
+    """
+
+    @property
+    def codewords(self) -> Tensor: ...
+
+    def __len__(self) -> int:
+        """K, the number of codes."""
+        ...
+
+    def assign(self, residuals: Tensor) -> Tensor:
+        """The code of every residual, `[B, d]` -> `[B]`. Pure."""
+        ...
+
+    def initialize(self, residuals: Tensor, generator: torch.Generator) -> None:
+        """Fit the level to all residuals, `[N, d]`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,18 +52,25 @@ class Quantised:
 
 
 class ResidualQuantiser(nn.Module):
-    """Levels of codebooks, each given what the levels before it left over (S2GR eqs 6 and 7)."""
+    """Levels, each given what the levels before it left over (S2GR eqs 6 and 7)."""
 
-    def __init__(self, levels: Sequence[Codebook], estimator: Estimator = straight_through) -> None:
+    def __init__(self, levels: Sequence[nn.Module], estimator: Estimator = straight_through) -> None:
         super().__init__()
-        self.levels: Sequence[Codebook] = nn.ModuleList(levels)  # type: ignore[assignment]
+        self.levels = cast(Sequence[Level], nn.ModuleList(levels))
         self.estimator = estimator
+
+    @property
+    def codebooks(self) -> Sequence[Codebook]:
+        """The levels of a quantiser that is trained by gradient, which are codebooks all."""
+        books = [level for level in self.levels if isinstance(level, Codebook)]
+        assert len(books) == len(self.levels)
+        return books
 
     def forward(self, inputs: Float[Tensor, "B d"]) -> Quantised:
         """Codewords are subtracted without gradient: a level's loss moves its own codeword and the input, no other."""
         residual = inputs
         codes, residuals, codewords = [], [], []
-        for level in self.levels:
+        for level in self.codebooks:
             chosen, codeword = level(residual)
             codes.append(chosen)
             residuals.append(residual)
@@ -58,7 +90,7 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def initialize(self, inputs: Float[Tensor, "N d"], generator: torch.Generator) -> None:
-        """K-means on the full residual set, level by level."""
+        """Fit level by level, each on all that the levels before it left over."""
         for level in self.levels:
             level.initialize(inputs, generator)
             inputs = inputs - level.codewords[level.assign(inputs)]
@@ -70,7 +102,7 @@ class ResidualQuantiser(nn.Module):
         Returns how many codes were dead at each level.
         """
         dead = []
-        for level in self.levels:
+        for level in self.codebooks:
             dead.append(level.revive(inputs, generator))
             if level.balancer is not None:
                 level.refit(inputs)

@@ -75,6 +75,14 @@ class RQVAE(nn.Module):
             return torch.cat([self.encoder(self.standardise(block)) for block in self._blocks(vectors)])
 
     @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
+        """Latents, such as sums of codewords, as vectors on the scale of the catalogue's own."""
+        with fast_products():
+            outputs = torch.cat([self.decoder(block) for block in self._blocks(latents)])
+        scale = self.deviation.where(self.deviation.isfinite(), torch.zeros(()))  # a constant dimension stays constant
+        return outputs * scale + self.mean
+
+    @torch.no_grad()
     def assign(self, vectors: Float[Tensor, "N D"]) -> Int[Tensor, "N L"]:
         """The codes of any vectors, old or new, by plain distances. Pure: the same vectors give the same codes."""
         with fast_products():

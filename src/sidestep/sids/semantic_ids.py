@@ -44,6 +44,18 @@ class SemanticIds:
         """Clusters at each level."""
         return tuple(int(cluster.max()) + 1 for cluster in self.clusters)
 
+    def continues(self, older: "SemanticIds") -> bool:
+        """Whether these are the older IDs, unmoved, with or without further items: what a generator that learnt the
+        older ones can read.
+        """
+        return (
+            len(self) >= len(older)
+            and self.codebook_sizes == older.codebook_sizes
+            and np.array_equal(self.codes[: len(older)], older.codes)
+            and all(map(np.array_equal, self.codebooks, older.codebooks))
+            and all(map(np.array_equal, self.clusters, older.clusters))
+        )
+
     def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
         tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"codes": self.codes}
         for level in range(self.num_levels):

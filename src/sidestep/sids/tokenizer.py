@@ -1,80 +1,161 @@
 """From item vectors to semantic IDs: what a tokenizer is made of, what it is trained on, and the IDs it gives.
 
 The training itself is `sidestep.training.loop`, called from the pipeline with the parts made here: the module
-(`build`), its data (`VectorBatches`), what it does before each epoch (`Upkeep`), and at the end `semantic_ids`. The
-objectives are `sidestep.objectives.rq_vae` and `coba_rq_vae`.
+(`build`), its data (`sids.batches`), what it does before each epoch (`Upkeep`), and at the end `semantic_ids`. The
+objectives are `sidestep.objectives.rq_vae` and `coba_rq_vae`. Kinds without an encoder are fitted instead, by
+`VectorQuantiser.learn`.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import nn
 
 from sidestep.config import Section
 from sidestep.errors import DataError
 from sidestep.layers.products import fast_products
-from sidestep.sids.clusters import cluster_codes
-from sidestep.sids.codebook import Codebook, LoadBalance
+from sidestep.sids.clusters import adaptive_counts, cluster_codes
+from sidestep.sids.codebook import (
+    Codebook,
+    Leave,
+    LoadBalance,
+    MovingAverage,
+    Reset,
+    Revive,
+    balanced_start,
+    kmeans_start,
+    random_start,
+)
+from sidestep.sids.collisions import Collisions, Found, settle, with_further_levels
+from sidestep.sids.estimators import rotation, straight_through
+from sidestep.sids.fsq import FSQ, autoencoder, itq
+from sidestep.sids.product import product_levels
 from sidestep.sids.residual import ResidualQuantiser
 from sidestep.sids.rq_vae import RQVAE
-from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.semantic_ids import Ints, SemanticIds
+from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.vectors.item_vectors import ItemVectors
 
-Indices = np.ndarray[Any, np.dtype[np.int64]]
+Kind = Literal["rq-vae", "coba-rq-vae", "rq-kmeans", "res-kmeans-fsq", "pq", "opq"]
+Tokenizer = RQVAE | VectorQuantiser
+TRAINED: tuple[Kind, ...] = ("rq-vae", "coba-rq-vae")
+ESTIMATORS = {"straight-through": straight_through, "rotation": rotation}
 
 
 class TokenizerConfig(Section):
     """How items get their semantic IDs.
 
-    kind: rq-vae (TIGER), or coba-rq-vae (S2GR): the same with the uniformity loss and the load-balanced assignment.
-    num_levels, codebook_size: codes of an ID, and how many each level has to choose from; a catalogue with fewer
-        distinct vectors than `codebook_size` has as many codes at a level as distinct vectors.
+    kind: trained: rq-vae (TIGER), coba-rq-vae (S2GR: the same with the uniformity loss and the load-balanced
+        assignment). Fitted on the vectors themselves: rq-kmeans, res-kmeans-fsq (QARM V2: the last level is bits), pq
+        and opq (blocks of dimensions, without hierarchy: the control).
+    num_levels: codes of an ID. codebook_size: how many each level has to choose from, one number for all levels or
+        one for each; a catalogue with fewer distinct vectors has as many codes at a level as distinct vectors.
+    train_items: learn from so many items drawn at random; 0 takes all. Every item gets an ID in any case.
+    random_levels: codes of the last so many levels are drawn among those unused under the same prefix (GR2).
+    collisions: what becomes of items that share an ID: "keep" them (ranking expands them), tell them apart by an
+        "extra" code (TIGER), or move all but one to the "nearest" free path.
+    num_clusters: clusters of each level's codes, which thoughts are aligned with (eq. 18); "auto" chooses by level.
+    clusters: "balanced" gives every cluster as many codes, "plain" is the paper's k-means.
+    size_balanced: of rq-kmeans and res-kmeans-fsq: clusters of equal size while fitting.
+    learnt_bits: of res-kmeans-fsq: learn the bits' directions by gradient instead of PCA and ITQ.
+
+    The rest belongs to the trained kinds.
     code_width, hidden: dimensions of a codeword and of the encoder's hidden layers; the decoder mirrors them.
     commitment: weight of ||r - sg(e)||^2 against ||e - sg(r)||^2 in eq. 9. S2GR has 1, TIGER 0.25.
     uniformity: weight of eq. 12. dmax: delta_max of eq. 13. Only coba-rq-vae has these two.
-    num_clusters: clusters of each level's codes, which thoughts are aligned with (eq. 18).
-    epochs, batch_size, lr, weight_decay, warmup_steps: of the training.
+    codebooks: how codewords learn, by gradient or as moving averages (ema) with `ema_decay`.
+    estimator: how gradients pass the quantiser. start: codewords from k-means, or at random.
+    dead_codes: "revive" every epoch the codes that no item is nearest to; "reset" those that were idle for
+        `idle_batches` to the batch's worst served input (GR2); or "leave" them.
+    diversity, contrastive: weights of GR2's losses; the second needs the co-occurrence graph.
+    epochs, batch_size, lr, weight_decay, warmup_steps: of the training. Longer, CoBa trades ICR for purity.
     """
 
-    kind: Literal["rq-vae", "coba-rq-vae"] = "coba-rq-vae"
+    kind: Kind = "coba-rq-vae"
     num_levels: int = Field(3, ge=1, le=10)
-    codebook_size: int = Field(256, ge=1)
+    codebook_size: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 256
+    train_items: int = Field(0, ge=0)
+    random_levels: int = Field(0, ge=0)
+    collisions: Collisions = "keep"
+    num_clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
+    clusters: Literal["balanced", "plain"] = "balanced"
+    size_balanced: bool = False
+    learnt_bits: bool = False
     code_width: int = Field(32, ge=1)
     hidden: tuple[int, ...] = (512, 256, 128)
     commitment: float = Field(1.0, ge=0)
     uniformity: float = Field(0.1, ge=0)
     dmax: float = Field(0.2, ge=0, lt=1)
-    num_clusters: int = Field(32, ge=1)
-    epochs: int = Field(60, ge=1)
+    codebooks: Literal["gradient", "ema"] = "gradient"
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    estimator: Literal["straight-through", "rotation"] = "straight-through"
+    start: Literal["kmeans", "random"] = "kmeans"
+    dead_codes: Literal["revive", "reset", "leave"] = "revive"
+    idle_batches: int = Field(20, ge=1)
+    diversity: float = Field(0.0, ge=0)
+    contrastive: float = Field(0.0, ge=0)
+    epochs: int = Field(40, ge=1)
     batch_size: int = Field(1024, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(50, ge=0)
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is an encoder to train; the other kinds are fitted."""
+        return self.kind in TRAINED
 
-class VectorBatches:
-    """The vectors in random batches; the order is a pure function of (seed, epoch)."""
+    @property
+    def uses_interactions(self) -> bool:
+        """Whether the log is needed: for partners, and to know the most popular item of a shared ID."""
+        return self.contrastive > 0 or self.collisions == "nearest"
 
-    def __init__(self, vectors: ItemVectors, batch_size: int, seed: int) -> None:
-        self._values = torch.from_numpy(vectors.values)
-        self._batch_size, self._seed = batch_size, seed
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes at each level, as asked for."""
+        size = self.codebook_size
+        return size if isinstance(size, tuple) else (size,) * self.num_levels
 
-    def batches(self, epoch: int) -> list[Indices]:
-        """Item numbers of every batch of an epoch. The batches are as equal in size as can be."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._values))
-        return np.array_split(order, -(-len(order) // self._batch_size))
+    @model_validator(mode="after")
+    def _consistent(self) -> "TokenizerConfig":
+        if len(self.sizes) != self.num_levels:
+            raise ValueError(
+                f"codebook_size names {len(self.sizes)} levels and num_levels = {self.num_levels}; make them agree"
+            )
+        if self.random_levels >= self.num_levels:
+            raise ValueError(
+                f"random_levels = {self.random_levels} of num_levels = {self.num_levels} leaves no level to learn"
+            )
+        if self.random_levels and self.collisions == "nearest":
+            raise ValueError(
+                "random_levels and collisions = 'nearest' both tell items apart, by chance and by distance; take one"
+            )
+        bits = self.sizes[self.num_levels - self.random_levels - 1]
+        if self.kind == "res-kmeans-fsq" and bits & (bits - 1):
+            raise ValueError(f"the last level of res-kmeans-fsq is bits: its size must be a power of 2, not {bits}")
+        self._refuse_strangers()
+        return self
 
-    def load(self, index: Indices) -> Float[Tensor, "B D"]:
-        return self._values[torch.from_numpy(index)]
+    def _refuse_strangers(self) -> None:
+        """A setting of another kind would be passed over in silence."""
+        own = dict.fromkeys(_OF_TRAINED, self.trained)
+        own["size_balanced"] = self.kind in ("rq-kmeans", "res-kmeans-fsq")
+        own["learnt_bits"] = self.kind == "res-kmeans-fsq"
+        for name, belongs in own.items():
+            value = getattr(self, name)
+            if not belongs and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} = {value!r} does nothing for kind = {self.kind!r}; leave it out")
+
+
+_OF_TRAINED = ("codebooks", "estimator", "start", "dead_codes", "diversity", "contrastive")
 
 
 class Upkeep:
-    """What a tokenizer does before each epoch: k-means initialisation before the first; before every other, dead codes
-    are put back to work and balanced levels refitted; before all, the uniformity loss gets its scale. A pure function
-    of the model's state, the seed and the epoch.
+    """What a trained tokenizer does before each epoch: codewords get their start before the first; before every other,
+    dead codes are put back to work and balanced levels refitted; before all, the uniformity loss gets its scale. A pure
+    function of the model's state, the seed and the epoch.
     """
 
     def __init__(self, model: RQVAE, vectors: ItemVectors, seed: int) -> None:
@@ -90,56 +171,144 @@ class Upkeep:
                 model.quantiser.initialize(latents, generator)
             else:
                 model.quantiser.upkeep(latents, generator)
-        for level in model.quantiser.levels:
+        for level in model.quantiser.codebooks:
             level.rescale()
 
 
-def level_size(vectors: ItemVectors, codebook_size: int) -> int:
-    """Codes at each level: `codebook_size`, or the number of distinct vectors where that is smaller."""
+def distinct_vectors(vectors: ItemVectors, enough: int) -> int:
+    """How many vectors are distinct, counted up to `enough`."""
     distinct: set[bytes] = set()
     for row in vectors.values:
         distinct.add(row.tobytes())
-        if len(distinct) == codebook_size:
+        if len(distinct) == enough:
             break
     return len(distinct)
 
 
 def notes(vectors: ItemVectors, config: TokenizerConfig) -> list[str]:
     """What a person should know before these vectors are tokenised; empty when there is nothing to say."""
-    said = []
-    size = level_size(vectors, config.codebook_size)
-    if size < config.codebook_size:
-        said.append(
-            f"{len(vectors)} items have only {size} distinct vectors, so each level has {size} codes "
-            f"instead of {config.codebook_size}"
-        )
-    zero = int((~vectors.values.any(axis=1)).sum())
-    if zero > 1:
-        said.append(f"{zero} items have a zero vector: nothing tells them apart, so they share one semantic ID")
-    return said
+    largest = max(config.sizes)
+    distinct = distinct_vectors(vectors, largest)
+    if distinct == largest:
+        return []
+    return [
+        f"{len(vectors)} items have only {distinct} distinct vectors, so no level has more than {distinct} codes; "
+        f"{largest} were asked for"
+    ]
 
 
-def build(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> RQVAE:
-    """A tokenizer for these vectors, standardised by them, otherwise untrained. Leaves the global random state alone.
+def learning_sample(num_items: int, config: TokenizerConfig, seed: int) -> Ints:
+    """The items a tokenizer learns from, in order: all, or `train_items` of them, drawn at random."""
+    if not 0 < config.train_items < num_items:
+        return np.arange(num_items)
+    return np.sort(np.random.default_rng(seed).choice(num_items, config.train_items, replace=False))
+
+
+def build(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> Tokenizer:
+    """A tokenizer for these vectors, standardised by them where it has an encoder, otherwise untrained. Leaves the
+    global random state alone.
 
     Raises:
-        DataError: there are no vectors.
+        DataError: there are no vectors, some are zero, or they have too few dimensions for this kind.
     """
-    if not len(vectors) or not vectors.width:
-        raise DataError(f"Item vectors have shape {vectors.values.shape}; expected at least one item and one dimension")
-    size = level_size(vectors, config.codebook_size)
-    balancer = LoadBalance(config.dmax) if config.kind == "coba-rq-vae" else None
+    _check(vectors, config)
+    most = distinct_vectors(vectors, max(config.sizes))
+    learnt = config.sizes[: config.num_levels - config.random_levels]
+    if not config.trained:
+        levels = _fitted_levels(vectors.width, learnt, most, config)
+        return VectorQuantiser(vectors.width, ResidualQuantiser(levels), turned=config.kind == "opq")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        levels = [Codebook(size, config.code_width, balancer) for _ in range(config.num_levels)]
-        model = RQVAE(vectors.width, config.hidden, ResidualQuantiser(levels), config.code_width)
+        books = [_trained_level(min(size, most), config) for size in learnt]
+        quantiser = ResidualQuantiser(books, ESTIMATORS[config.estimator])
+        model = RQVAE(vectors.width, config.hidden, quantiser, config.code_width)
     model.standardise_by(torch.from_numpy(vectors.values))
     return model
 
 
-def semantic_ids(model: RQVAE, vectors: ItemVectors, config: TokenizerConfig, seed: int) -> SemanticIds:
-    """Every item's codes by plain distances, with the frozen codebooks and their clusters."""
+def _trained_level(size: int, config: TokenizerConfig) -> Codebook:
+    dead_codes = {"revive": Revive(), "reset": Reset(config.idle_batches), "leave": Leave()}
+    return Codebook(
+        size,
+        config.code_width,
+        LoadBalance(config.dmax) if config.kind == "coba-rq-vae" else None,
+        learning=MovingAverage(config.ema_decay) if config.codebooks == "ema" else None,
+        start=kmeans_start if config.start == "kmeans" else random_start,
+        dead_codes=dead_codes[config.dead_codes],
+    )
+
+
+def _fitted_levels(width: int, sizes: tuple[int, ...], most: int, config: TokenizerConfig) -> list[nn.Module]:
+    """most: a table of codewords is no larger than this."""
+    if config.kind in ("pq", "opq"):
+        return list(product_levels(width, [min(size, most) for size in sizes]))
+    start = balanced_start if config.size_balanced else kmeans_start
+    levels: list[nn.Module] = [Codebook(min(size, most), width, start=start) for size in sizes]
+    if config.kind == "res-kmeans-fsq":
+        bits = (sizes[-1] - 1).bit_length()
+        levels[-1] = FSQ(bits, width, autoencoder if config.learnt_bits else itq)
+    return levels
+
+
+def _check(vectors: ItemVectors, config: TokenizerConfig) -> None:
+    if not len(vectors) or not vectors.width:
+        raise DataError(f"Item vectors have shape {vectors.values.shape}; expected at least one item and one dimension")
+    zero = ~vectors.values.any(axis=1)
+    if zero.any():
+        raise DataError(
+            f"{int(zero.sum())} of {len(vectors)} item vectors are zero, the first is item {int(zero.argmax())}, and a "
+            "zero vector says nothing of its item; give these items vectors (embed.kind = 'lsa' from their texts, "
+            "'behaviour' from the log), or let neighbours lend theirs with graph.enabled = true"
+        )
+    learnt = config.num_levels - config.random_levels
+    if config.kind in ("pq", "opq") and vectors.width < learnt:
+        raise DataError(
+            f"Item vectors have {vectors.width} dimensions, too few for the {learnt} blocks of kind = {config.kind!r}; "
+            "lower tokenizer.num_levels, or use another kind"
+        )
+    bits = (config.sizes[learnt - 1] - 1).bit_length()
+    if config.kind == "res-kmeans-fsq" and vectors.width < bits:
+        raise DataError(
+            f"Item vectors have {vectors.width} dimensions, too few for the {bits} bits of the last level of "
+            f"res-kmeans-fsq; lower its size in tokenizer.codebook_size to at most {2**vectors.width}"
+        )
+
+
+def semantic_ids(model: Tokenizer, vectors: ItemVectors, config: TokenizerConfig, seed: int) -> SemanticIds:
+    """Every item's codes by plain distances, with the frozen codebooks and their clusters. Items may share an ID, and
+    random levels are still to be drawn; see `settled`.
+    """
     codes = model.eval().assign(torch.from_numpy(vectors.values)).cpu().numpy()
     codebooks = [level.codewords.detach().cpu().numpy().copy() for level in model.quantiser.levels]
-    clusters = [cluster_codes(codebook, config.num_clusters, seed) for codebook in codebooks]
-    return SemanticIds(codes, tuple(len(codebook) for codebook in codebooks), codebooks, clusters)
+    sizes = tuple(len(codebook) for codebook in codebooks)
+    asked = config.num_clusters
+    counts = adaptive_counts(codes, sizes) if asked == "auto" else [asked] * len(sizes)
+    balanced = config.clusters == "balanced"
+    clusters = [cluster_codes(book, count, seed, balanced) for book, count in zip(codebooks, counts, strict=True)]
+    return SemanticIds(codes, sizes, codebooks, clusters)
+
+
+def settled(
+    model: Tokenizer,
+    sids: SemanticIds,
+    vectors: ItemVectors,
+    config: TokenizerConfig,
+    seed: int,
+    popularity: Ints | None,
+) -> tuple[SemanticIds, str]:
+    """The IDs after the recipe's random levels and its policy of collisions, and a line on what that took; an empty one
+    where it took nothing.
+
+    sids: of `semantic_ids`. popularity: `[N]`, training interactions of each item; where it is None, the lower item
+        number stands for the more popular item.
+
+    Raises:
+        DataError: items are to have paths of their own, and there are more items than paths.
+    """
+    if config.collisions == "keep" and not config.random_levels:
+        return sids, ""
+    latents = model.encode(torch.from_numpy(vectors.values)).cpu()
+    found = Found(sids.codes, latents, model.quantiser.cpu(), popularity)
+    random_sizes = config.sizes[config.num_levels - config.random_levels :]
+    made = settle(found, config.collisions, random_sizes, seed)
+    return with_further_levels(sids, made, seed), made.note()

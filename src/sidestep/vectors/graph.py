@@ -13,7 +13,7 @@ from pydantic import Field
 from scipy import sparse
 
 from sidestep.config import Section
-from sidestep.data.interactions import NO_TIME, Ints
+from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import DataError
 from sidestep.vectors.item_vectors import ItemVectors, Matrix
@@ -33,6 +33,8 @@ class GraphConfig(Section):
     """How the co-occurrence graph is built and how far vectors travel on it.
 
     by: what the window counts. `window`: positions to each side of an item. `seconds`: time to each side of it.
+    skip_last: leave out each user's last so many interactions of the training part: 1 is the stricter rule, by which
+        the graph knows nothing of the last thing a generator is trained to predict.
     alpha: how much of its own vector an item keeps at every hop (eq. 5). hops: how far neighbours are heard.
     """
 
@@ -40,7 +42,8 @@ class GraphConfig(Section):
     by: Literal["positions", "time"] = "positions"
     window: int = Field(default=5, ge=1)
     seconds: float = Field(default=86_400.0, ge=0)
-    alpha: float = Field(default=0.5, gt=0, le=1)
+    skip_last: int = Field(default=0, ge=0)
+    alpha: float = Field(default=0.3, gt=0, le=1)
     hops: int = Field(default=2, ge=0)
 
 
@@ -68,13 +71,17 @@ def cooccurrence(interactions: TrainingInteractions, num_items: int, config: Gra
 
 def _rows(interactions: TrainingInteractions, config: GraphConfig) -> tuple[Ints, Ints, Ints | None]:
     """User, item and time of every row that takes part. With a window of time, rows in order of time."""
+    log: Interactions = interactions
+    if config.skip_last:
+        ends = np.searchsorted(log.users, log.users, side="right")
+        log = log.take(np.arange(len(log)) < ends - config.skip_last)
     if config.by == "positions":
-        return interactions.users, interactions.items, None
-    if interactions.times is None or not (interactions.times != NO_TIME).any():
+        return log.users, log.items, None
+    if log.times is None or not (log.times != NO_TIME).any():
         raise DataError(
             "graph.by = 'time' needs times, and the training part of this log has none; use graph.by = 'positions'"
         )
-    timed = interactions.take(interactions.times != NO_TIME)
+    timed = log.take(log.times != NO_TIME)
     assert timed.times is not None
     order = np.lexsort((timed.times, timed.users))
     return timed.users, timed.items[order], timed.times[order]

@@ -117,6 +117,53 @@ def embed(
         return vectors
 
 
+def embed_further(
+    further: Catalog,
+    catalog: Catalog,
+    vectors: ItemVectors,
+    config: EmbedConfig,
+    seed: int,
+    path: Path | None = None,
+    progress: Progress | None = None,
+) -> ItemVectors:
+    """Vectors of further items in the space of a catalogue's own `vectors`, which `config` and `seed` made.
+
+    path: a file of vectors of the further items, for kind "file".
+
+    Raises:
+        ConfigError: vectors of this kind cannot be made for further items, or a file is missing or not wanted.
+        DataError: a bad file, or no texts.
+    """
+    kind = chosen_kind(catalog, config)
+    if kind == "behaviour":
+        raise ConfigError(
+            "The run's vectors come from behaviour, and nobody has met a further item, so it can have none; make a new "
+            "run once there are interactions with it"
+        )
+    if (kind == "file") != (path is not None):
+        ways = "give those of the further items with --vectors" if path is None else "leave out --vectors"
+        raise ConfigError(f"The run's vectors are of embed.kind = {kind!r}; {ways}")
+    if path is not None:
+        found = read_vectors(path, further, config.tensor)
+        if found.width != vectors.width:
+            raise DataError(f"{str(path)!r} has vectors of {found.width} dimensions, the run's have {vectors.width}")
+        return found
+    old, new = ([text[: config.max_chars].strip() for text in some.texts or []] for some in (catalog, further))
+    if not any(new):
+        raise DataError(f"None of the {len(further)} further items has a text, so no vectors can be made for them")
+    if kind == "lsa":
+        both = lsa(old, config.width, seed, further=new)
+        if not np.allclose(both[: len(old)], vectors.values, atol=1e-3):
+            raise DataError(
+                "The catalogue's texts no longer give the run's vectors (another release of scikit-learn, perhaps), so "
+                "further texts would lie in another space; make the run again"
+            )
+        return ItemVectors(both[len(old) :])
+    made = _from_texts(new, kind, config, seed, progress)
+    made[[not text for text in new]] = unit_rows(vectors.values.mean(axis=0, keepdims=True))
+    return ItemVectors(made)
+
+
 def chosen_kind(catalog: Catalog, config: EmbedConfig) -> Kind:
     """What "auto" comes to."""
     if config.kind != "auto":
@@ -130,12 +177,14 @@ def default_cache() -> Path:
     return Path(os.environ.get("SIDESTEP_CACHE") or Path.home() / ".cache" / "sidestep")
 
 
-def lsa(texts: Sequence[str], width: int, seed: int) -> Matrix:
+def lsa(texts: Sequence[str], width: int, seed: int, further: Sequence[str] = ()) -> Matrix:
     """Latent semantic analysis (Deerwester et al. 1990): TF-IDF, then a truncated SVD; unit rows `[N, <= width]`.
 
     Features are words, and trigrams of characters within words: these tie inflected and misspelt words together, and
     serve languages that write no spaces. Texts without a letter or a digit get the mean direction of the others.
     Fewer texts or features than `width` give fewer dimensions.
+
+    further: texts that are folded in (Deerwester et al. 1990): their rows come last, and no other hangs on them.
 
     Raises:
         DataError: no text holds a letter or a digit.
@@ -154,8 +203,14 @@ def lsa(texts: Sequence[str], width: int, seed: int) -> Matrix:
     trigrams = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), **shared)
     features = sparse.hstack([words.fit_transform(texts), trigrams.fit_transform(texts)], format="csr")
     rank = min(width, *features.shape)
-    left, singular, _ = randomized_svd(features, rank, random_state=seed)
-    return with_mean_direction((left * singular).astype(np.float32), silent)
+    left, singular, right = randomized_svd(features, rank, random_state=seed)
+    vectors = with_mean_direction((left * singular).astype(np.float32), silent)
+    if not further:
+        return vectors
+    new = sparse.hstack([words.transform(further), trigrams.transform(further)], format="csr") @ right.T
+    unit = unit_rows(np.asarray(new, dtype=np.float32))
+    unit[~unit.any(axis=1)] = vectors.mean(axis=0)  # what shares no feature with the texts
+    return np.concatenate([vectors, unit_rows(unit)])
 
 
 def with_mean_direction(vectors: Matrix, silent: np.ndarray[Any, np.dtype[np.bool_]]) -> Matrix:

@@ -35,11 +35,16 @@ def read_recbole(config: DataConfig) -> Tables:
     item_file = path.with_suffix(".item") if config.items is None else path.parent / config.items
     if config.items is None and not item_file.is_file():
         return Tables(log, None, [*notes, f"no {item_file.name} beside {path.name}: the items have no text"], (path,))
-    items = _read_atomic(item_file)
+    return Tables(log, read_items(item_file, config), notes, (path, item_file))
+
+
+def read_items(path: Path, config: DataConfig) -> pl.DataFrame:
+    """An item file as `Tables.items`."""
+    items = _read_atomic(path)
     key, public = table.item_columns(config)
-    files.require(item_file, items.columns, key, "item_key")
-    files.require(item_file, items.columns, public, "item_id")
-    return Tables(log, table.canonical_item_columns(items, key, public, item_file), notes, (path, item_file))
+    files.require(path, items.columns, key, "item_key")
+    files.require(path, items.columns, public, "item_id")
+    return table.canonical_item_columns(items, key, public, path)
 
 
 def _inter_file(config: DataConfig) -> Path:

@@ -1,0 +1,56 @@
+"""Versions of a run's catalogue and semantic IDs: version 1 is what its generator was trained with, and each further
+one continues the one before.
+
+RUN/catalog, RUN/sids     version 1
+RUN/versions/2/catalog, RUN/versions/2/sids     version 2, and so on
+"""
+
+from pathlib import Path
+
+from sidestep import artifact
+from sidestep.errors import ArtifactError
+from sidestep.pipeline.run import RECIPE, Run
+
+VERSIONS = "versions"
+
+
+def newest(run: Run) -> int:
+    """The number of the run's newest version."""
+    number = 1
+    while artifact.exists(folder(run, number + 1) / "sids"):
+        number += 1
+    return number
+
+
+def folder(run: Run, version: int) -> Path:
+    """Where a version's `catalog` and `sids` lie."""
+    return run.folder if version == 1 else run.path(VERSIONS) / str(version)
+
+
+def manifest(run: Run, version: int) -> artifact.Manifest:
+    """The manifest of a version's semantic IDs, once every version has been found to continue the one before.
+
+    Raises:
+        ArtifactError: no such version, or the run's semantic IDs were made again after something was appended.
+    """
+    before = ""
+    for number in range(1, version + 1):
+        place = folder(run, number) / "sids"
+        if number > 1 and not artifact.exists(place):
+            raise ArtifactError(f"{str(run.folder)!r} has no version {version}; its newest is {newest(run)}")
+        found = artifact.read_manifest(place)
+        if number > 1 and found.parents.get("sids") != before:
+            raise ArtifactError(
+                f"{str(place)!r} continues other semantic IDs than the run folder now holds; remove the folder "
+                f"{str(run.path(VERSIONS))!r} and append the items again"
+            )
+        before = found.digest
+    return found
+
+
+def split_version(source: str) -> tuple[Path, int | None]:
+    """`"RUN@2"` -> `(RUN, 2)`; a path that is there as it is spelled has no version to it."""
+    path, at, number = source.rpartition("@")
+    if at and number.isdecimal() and not Path(source).exists() and (Path(path) / RECIPE).is_file():
+        return Path(path), int(number)
+    return Path(source), None

@@ -1,0 +1,247 @@
+"""What becomes of items that share a semantic ID.
+
+keep      nothing: ranking expands a shared ID to its items, by popularity.
+extra     a further level tells the items of one ID apart: 0, 1, 2 ... (TIGER, arXiv 2305.05065, sec. 3.1).
+nearest   all items of an ID but one move to the free path nearest to their latent.
+random    codes of the last levels are not learnt but drawn, among those unused under the same prefix (GR2, arXiv
+          2602.07774, sec. 3.1).
+
+Every policy takes the codes that are `published` already. They count as taken, and none of them ever moves; what is
+given back are the codes of the items handed in. A path is one code for each level.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sidestep.errors import DataError
+from sidestep.sids.free_paths import free_paths
+from sidestep.sids.residual import ResidualQuantiser
+from sidestep.sids.semantic_ids import Ints, SemanticIds
+
+Collisions = Literal["keep", "extra", "nearest"]
+
+ITEMS_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tokenizer found for N items.
+
+    codes: `[N, L]`, by plain distance. latents: `[N, d]`, what the quantiser was given.
+    popularity: `[N]`, how often each item occurs in the training part; the more popular one of an ID keeps it. Without
+        it, and among equals, the lower item number does.
+    """
+
+    codes: Ints
+    latents: Float[Tensor, "N d"]
+    quantiser: ResidualQuantiser
+    popularity: Ints | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """codes: `[N, L']`, L' >= L. sizes: codes at each of the levels.
+    moved: items whose first L codes are not those that were found. shared: items that still share their ID.
+    before, after: mean squared distance of a latent from the sum of its codewords, as found and as settled; nan where
+        nothing could move.
+    """
+
+    codes: Ints
+    sizes: tuple[int, ...]
+    moved: int
+    shared: int
+    before: float = math.nan
+    after: float = math.nan
+
+    def note(self) -> str:
+        """One line for a person; empty when there is nothing to say."""
+        parts = []
+        if self.moved:
+            parts.append(
+                f"{self.moved:,} of {len(self.codes):,} items moved to a free path: "
+                f"distortion {self.before:.4g} -> {self.after:.4g}"
+            )
+        if self.shared:
+            parts.append(f"{self.shared:,} of {len(self.codes):,} items share their ID with another")
+        return "; ".join(parts)
+
+
+def settle(
+    found: Found,
+    kind: Collisions,
+    random_sizes: Sequence[int] = (),
+    seed: int = 0,
+    published: SemanticIds | None = None,
+) -> Settled:
+    """Draw the random levels, then let the policy have its way.
+
+    random_sizes: codes at each of the random levels, which come after those that were found. With kind "nearest" there
+        may be none: its paths are all learnt.
+    published: the IDs that stand already, made by the same policy; what is settled is their continuation.
+
+    Raises:
+        DataError: more items than paths, for kind "nearest".
+    """
+    assert not (random_sizes and kind == "nearest")
+    taken = None if published is None else published.codes
+    if kind == "nearest":
+        return nearest_free(found, taken)
+    codes, sizes = found.codes, tuple(len(level) for level in found.quantiser.levels)
+    if random_sizes:
+        codes = np.concatenate([codes, random_codes(codes, random_sizes, seed, taken)], axis=1)
+        sizes = (*sizes, *random_sizes)
+    if kind == "extra":
+        size = published.codebook_sizes[-1] if published is not None else max(sizes[-1], _largest_group(codes))
+        codes = np.column_stack([codes, extra_code(codes, size, found.popularity, taken)])
+        sizes = (*sizes, size)
+    return Settled(codes, sizes, moved=0, shared=num_shared(codes, taken))
+
+
+def extra_code(codes: Ints, size: int, popularity: Ints | None = None, published: Ints | None = None) -> Ints:
+    """The further code of every item, `[N]`: 0 for the most popular item of an ID, then 1, 2 ... (TIGER sec. 3.1).
+
+    codes: `[N, L]`. published: `[P, L + 1]`; the numbering goes on after what an ID has given out.
+    size: how many codes there are; where an ID has given out all, its further items share the last one.
+    """
+    given = np.empty((0, codes.shape[1] + 1), dtype=np.int64) if published is None else published
+    groups = _groups(codes, given[:, :-1])
+    own, theirs = groups[: len(codes)], groups[len(codes) :]
+    next_free = np.zeros(int(groups.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(next_free, theirs, given[:, -1] + 1)
+    return np.minimum(next_free[own] + _places(own, _by_popularity(len(codes), popularity)), size - 1)
+
+
+def random_codes(prefixes: Ints, sizes: Sequence[int], seed: int, published: Ints | None = None) -> Ints:
+    """Codes `[N, M]` for the M levels after the prefixes `[N, l]`, drawn uniformly among those unused under the prefix
+    (GR2). Where more items share a prefix than it has codes, the further ones share codes, each drawn anew.
+
+    published: `[P, l + M]` or with more levels, which do not matter.
+    """
+    rng = np.random.default_rng(seed)
+    depth, num_items, space = prefixes.shape[1], len(prefixes), math.prod(sizes)
+    assert space < 2**62
+    if not num_items:
+        return np.empty((0, len(sizes)), dtype=np.int64)
+    given = np.empty((0, depth + len(sizes)), dtype=np.int64) if published is None else published
+    groups = _groups(prefixes, given[:, :depth])
+    taken = np.ravel_multi_index(tuple(given[:, depth : depth + len(sizes)].T), tuple(sizes))
+    order = np.argsort(groups[:num_items], kind="stable")
+    used_order = np.lexsort((taken, groups[num_items:]))
+    used_groups, used = groups[num_items:][used_order], taken[used_order]
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    ends = np.append(starts[1:], num_items)
+    drawn = rng.integers(0, space, num_items)  # what stays with an item that is alone under its prefix
+    lows, highs = (np.searchsorted(used_groups, groups[order[starts]], side=side) for side in ("left", "right"))
+    for begin, end, low, high in np.stack([starts, ends, lows, highs], axis=1).tolist():
+        if end - begin > 1 or high > low:
+            drawn[order[begin:end]] = _draw_unused(rng, end - begin, space, np.unique(used[low:high]))
+    return np.stack(np.unravel_index(drawn, tuple(sizes)), axis=1).astype(np.int64)
+
+
+def nearest_free(found: Found, published: Ints | None = None) -> Settled:
+    """Every item with a path of its own: of the items that share one, the most popular keeps it (or the published item
+    does), and the others move to free paths, always the nearest pair of an item and a free path first.
+
+    See `free_paths` for how they are found.
+
+    published: `[P, L]`.
+
+    Raises:
+        DataError: there are more items than paths.
+    """
+    codes, num_items = found.codes, len(found.codes)
+    sizes = tuple(len(level) for level in found.quantiser.levels)
+    given = np.empty((0, codes.shape[1]), dtype=np.int64) if published is None else published
+    needed, paths = num_items + len(np.unique(given, axis=0)), math.prod(sizes)
+    if needed > paths:
+        raise DataError(
+            f"{needed:,} items need a path of their own and the levels {' x '.join(map(str, sizes))} have only "
+            f'{paths:,}; raise tokenizer.codebook_size or num_levels, or set tokenizer.collisions = "extra"'
+        )
+    groups, order = _groups(codes, given), _by_popularity(num_items, found.popularity)
+    stays = (_places(groups[:num_items], order) == 0) & ~np.isin(groups[:num_items], groups[num_items:])
+    settled, movers = codes.copy(), order[~stays[order]]
+    settled[movers] = free_paths(
+        found.quantiser,
+        found.latents[torch.from_numpy(movers)],
+        groups[movers],
+        np.concatenate([given, codes[stays]]),
+    )
+    shared = num_shared(settled, given)
+    before, after = (_distortion(found, some) for some in (codes, settled))
+    return Settled(settled, sizes, int((~stays).sum()), shared, before, after)
+
+
+def with_further_levels(sids: SemanticIds, settled: Settled, seed: int) -> SemanticIds:
+    """The learnt levels' IDs with what a policy made of them. A level that was not learnt gets random unit rows as
+    codewords, and one cluster: it names nothing.
+    """
+    codebooks, clusters = list(sids.codebooks), list(sids.clusters)
+    rng = np.random.default_rng(seed)
+    for size in settled.sizes[sids.num_levels :]:
+        rows = rng.standard_normal((size, codebooks[0].shape[1])).astype(np.float32)
+        codebooks.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+        clusters.append(np.zeros(size, dtype=np.int64))
+    return SemanticIds(settled.codes, settled.sizes, codebooks, clusters)
+
+
+def num_shared(codes: Ints, published: Ints | None = None) -> int:
+    """How many of the items share their ID with another one, or with a published one."""
+    groups = _groups(codes, np.empty((0, codes.shape[1]), dtype=np.int64) if published is None else published)
+    return int((np.bincount(groups)[groups[: len(codes)]] > 1).sum())
+
+
+def _groups(codes: Ints, published: Ints) -> Ints:
+    """A number for every distinct row, `[N + P]`: equal rows have equal numbers."""
+    rows = np.concatenate([codes, published])
+    groups = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:  # level by level, so that no product of sizes can overflow
+        groups = np.unique(groups * (int(rows.max(initial=0)) + 1) + column, return_inverse=True)[1]
+    return groups.astype(np.int64)
+
+
+def _largest_group(codes: Ints) -> int:
+    return int(np.bincount(_groups(codes, codes[:0])).max(initial=0))
+
+
+def _by_popularity(num_items: int, popularity: Ints | None) -> Ints:
+    """Item numbers, the most popular first, and the lower number first among equals."""
+    return np.arange(num_items) if popularity is None else np.argsort(-popularity, kind="stable")
+
+
+def _places(groups: Ints, order: Ints) -> Ints:
+    """Which of its group's items every item is, counted from 0 in the given order, `[N]`."""
+    by_group = order[np.argsort(groups[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
+    places = np.empty(len(groups), dtype=np.int64)
+    places[by_group] = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
+    return places
+
+
+def _draw_unused(rng: np.random.Generator, count: int, space: int, used: Ints) -> Ints:
+    """`count` numbers below `space`, distinct and none of the `used` (ascending) as long as there are such."""
+    free = space - len(used)
+    drawn = rng.permutation(rng.choice(free, min(count, free), replace=False)) if free else used[:0]
+    unused = drawn + np.searchsorted(used - np.arange(len(used)), drawn, side="right")  # the drawn-th free number
+    return np.concatenate([unused, rng.integers(0, space, count - len(drawn))])
+
+
+def _distortion(found: Found, codes: Ints) -> float:
+    """Mean squared distance of a latent from the sum of its codewords."""
+    total = 0.0
+    for begin in range(0, len(codes), ITEMS_AT_ONCE):
+        rows = slice(begin, begin + ITEMS_AT_ONCE)
+        left = found.latents[rows]
+        for level, chosen in zip(
+            found.quantiser.levels, torch.from_numpy(codes[rows]).to(left.device).unbind(1), strict=True
+        ):
+            left = left - level.codewords.detach()[chosen]
+        total += float(left.double().square().sum())
+    return total / max(len(codes), 1)

@@ -1,0 +1,171 @@
+"""A level whose code is a row of bits, each telling on which side of a hyperplane a residual lies."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sidestep.sids.kmeans import blocks
+
+ITQ_ITERATIONS = 50  # of Gong and Lazebnik (2011), sec. 2.2
+LEARNING_STEPS = 1000
+LEARNING_BATCH = 1024
+LEARNING_RATE = 3e-2
+LEAST_GAP = 1e-6  # of the largest residual's length: nearer projections may be one number, differently rounded
+
+
+@runtime_checkable
+class Directions(Protocol):
+    """The directions `[d, b]` along which residuals are cut in two, b <= d."""
+
+    def __call__(
+        self, residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator
+    ) -> Float[Tensor, "d b"]: ...
+
+
+def itq(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator) -> Float[Tensor, "d b"]:
+    """The first `bits` principal axes, turned within their span so that the projections come as near to +-1, times a
+    common scale, as they can: iterative quantisation (Gong and Lazebnik, 2011, sec. 2.2). Orthonormal.
+
+    The generator draws the rotation that it starts from.
+    """
+    mean, covariance = moments(residuals)
+    axes = torch.linalg.eigh(covariance).eigenvectors[:, -bits:]
+    projected = torch.cat([(residuals[block].double() - mean) @ axes for block in blocks(*residuals.shape)])
+    drawn = torch.randn(bits, bits, generator=generator, dtype=torch.float64).to(axes.device)
+    turn = torch.linalg.qr(drawn).Q
+    for _ in range(ITQ_ITERATIONS):
+        signs = torch.where(projected @ turn > 0, 1.0, -1.0).double()
+        left, _, right = torch.linalg.svd(projected.T @ signs)
+        turn = left @ right
+    return (axes @ turn).to(residuals.dtype)
+
+
+def autoencoder(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator) -> Float[Tensor, "d b"]:
+    """Directions learnt by gradient, from those of `itq` on: round(sigmoid(r W)), QARM V2's third level, must restore
+    the residual through a linear decoder; rounding passes the gradient straight through (FSQ: Mentzer et al., 2023,
+    arXiv 2309.15505, sec. 3.1). QARM V2 (arXiv 2602.08559) does not say how its W came about.
+
+    The generator draws the batches.
+    """
+    residuals = residuals.detach()
+    mean, covariance = moments(residuals)
+    spread = covariance.diagonal().mean().sqrt().clamp(min=torch.finfo(residuals.dtype).tiny)
+    start = itq(residuals, bits, generator)
+    with torch.enable_grad():
+        weights = start.clone().requires_grad_()
+        decoder = start.T.clone().requires_grad_()
+        optimiser = torch.optim.Adam([weights, decoder], lr=LEARNING_RATE)
+        for step in range(LEARNING_STEPS):
+            optimiser.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / LEARNING_STEPS)
+            rows = torch.randint(len(residuals), (min(LEARNING_BATCH, len(residuals)),), generator=generator)
+            inputs = (residuals[rows.to(residuals.device)] - mean.to(residuals.dtype)) / spread.to(residuals.dtype)
+            soft = torch.sigmoid(inputs @ weights)
+            rounded = soft + (soft.round() - soft).detach()
+            loss = (inputs - (2 * rounded - 1) @ decoder).square().sum(1).mean()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    return weights.detach()
+
+
+class FSQ(nn.Module):
+    """Binary finite scalar quantisation: the third level of QARM V2's Res-KmeansFSQ (arXiv 2602.08559, sec. B).
+
+    A residual is projected on `bits` directions and each projection is compared with its median over the residuals
+    the level was fitted to, so that every bit halves them. The code is the bits read as one number, the most
+    significant of the direction of most variance. A code stands for the affine function of its bits that restores the
+    residuals best; as this may do no worse than nothing, a further level never harms.
+
+    codewords: `[2^bits, d]`, what every code stands for; those that no residual has, too.
+    directions: `[d, bits]`. thresholds: `[bits]`.
+
+    Args:
+        bits: at most `width`.
+        width: d, dimensions of a residual.
+        find: where the directions come from: `itq`, or learnt by `autoencoder`.
+    """
+
+    codewords: Tensor
+    directions: Tensor
+    thresholds: Tensor
+
+    def __init__(self, bits: int, width: int, find: Directions = itq) -> None:
+        super().__init__()
+        assert 0 <= bits <= width
+        self.bits, self.find = bits, find
+        self.register_buffer("codewords", torch.zeros(2**bits, width))
+        self.register_buffer("directions", torch.zeros(width, bits))
+        self.register_buffer("thresholds", torch.zeros(bits))
+
+    def __len__(self) -> int:
+        return len(self.codewords)
+
+    @torch.no_grad()
+    def assign(self, residuals: Float[Tensor, "B d"]) -> Int[Tensor, " B"]:
+        """The code of every residual by the sides of the hyperplanes it lies on; not by distance. Pure."""
+        values = 2 ** torch.arange(self.bits - 1, -1, -1, device=residuals.device)
+        return ((residuals @ self.directions > self.thresholds) * values).sum(1)
+
+    @torch.no_grad()
+    def initialize(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> None:
+        """Find directions, thresholds and codewords for all residuals."""
+        if not self.bits:
+            self.codewords.copy_(residuals.double().mean(0, keepdim=True))
+            return
+        directions = self.find(residuals, self.bits, generator)
+        directions = directions / directions.norm(dim=0).clamp(min=torch.finfo(directions.dtype).tiny)
+        order = (residuals @ directions).var(0, correction=0).argsort(descending=True, stable=True)
+        self.directions.copy_(directions[:, order])
+        self.thresholds.copy_(_medians(residuals @ self.directions, residuals.norm(dim=1).max()))
+        self.codewords.copy_(_decoded(residuals, self.assign(residuals), self.bits))
+
+
+def moments(rows: Float[Tensor, "N d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """Mean and covariance in double precision."""
+    width = rows.shape[1]
+    total, squares = rows.new_zeros(width, dtype=torch.float64), rows.new_zeros(width, width, dtype=torch.float64)
+    for block in blocks(*rows.shape):
+        total += rows[block].double().sum(0)
+    mean = total / len(rows)
+    for block in blocks(*rows.shape):
+        centred = rows[block].double() - mean
+        squares += centred.T @ centred
+    return mean, squares / len(rows)
+
+
+def _medians(projected: Float[Tensor, "N b"], largest: Float[Tensor, ""]) -> Float[Tensor, " b"]:
+    """A number between the median of every column and what comes next above it. The median itself would be some
+    residual's own projection, on whose side that residual falls by rounding.
+
+    largest: length of the longest residual.
+    """
+    ordered = projected.sort(dim=0).values
+    medians = ordered[(len(ordered) - 1) // 2]
+    least = LEAST_GAP * largest
+    above = torch.where(ordered > medians + least, ordered, torch.inf).amin(0)
+    return torch.where(above.isinf(), medians + least, (medians + above) / 2)
+
+
+def _decoded(residuals: Float[Tensor, "N d"], codes: Int[Tensor, " N"], bits: int) -> Float[Tensor, "K d"]:
+    """What every code stands for: the affine function of its bits of least squares over the residuals.
+
+    By the sums over residuals of equal code, of which there are at most 2^bits; a bit that never varies has no part.
+    """
+    patterns = _design(torch.arange(2**bits, device=codes.device), bits)
+    gram = residuals.new_zeros(bits + 1, bits + 1, dtype=torch.float64)
+    cross = residuals.new_zeros(bits + 1, residuals.shape[1], dtype=torch.float64)
+    for block in blocks(*residuals.shape):
+        rows = patterns[codes[block]]
+        gram += rows.T @ rows
+        cross += rows.T @ residuals[block].double()
+    weights = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ cross
+    return (patterns @ weights).to(residuals.dtype)
+
+
+def _design(codes: Int[Tensor, " n"], bits: int) -> Float[Tensor, "n b1"]:
+    """The bits of every code as -1 and 1, the most significant first, and a 1 beside them."""
+    places = torch.arange(bits - 1, -1, -1, device=codes.device)
+    signs = (codes[:, None] >> places & 1) * 2.0 - 1
+    return torch.cat([signs, torch.ones_like(signs[:, :1])], dim=1).double()
