@@ -37,7 +37,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("progress", *GROUND),
     ),
     "report": ("pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
-    "cli": ("report", "pipeline", "recipes", "methods", "data.inspect", *GROUND),
+    "studies": ("pipeline", "recipes", *GROUND),
+    "cli": ("studies", "report", "pipeline", "recipes", "methods", "data.inspect", *GROUND),
     "": ("pipeline.world",),  # sidestep/__init__.py, lazily
 }
 """For every room, the rooms (or the single modules) that it may import besides itself."""

@@ -1,9 +1,133 @@
 """`sidestep sids`: what can be done with semantic IDs before, and without, a generator."""
 
+from pathlib import Path
+from typing import Annotated, Literal
+
 import typer
+
+from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, check_file, say, show
+from sidestep.errors import ConfigError
 
 app = typer.Typer(
     help="Semantic IDs: judge them, add new items to them, compare two versions, try other tokenizers.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Run folders (or RUN@VERSION), .npz or .npy tables.")
+    ],
+    catalog: Annotated[
+        Path | None, typer.Option(help="Without a run: the items file, row by row as the tables.")
+    ] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Without a run: the items' vectors.")] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(help="Without a run: the log; its last items are held out.")
+    ] = None,
+    cut: Annotated[int | None, typer.Option(metavar="L", help="Show every table as its first L levels, too.")] = None,
+    category: Annotated[
+        str | None, typer.Option(help="The catalogue's column of categories [default: a usual one].")
+    ] = None,
+    brand: Annotated[str | None, typer.Option(help="The catalogue's column of brands [default: a usual one].")] = None,
+    code: Annotated[str | None, typer.Option(help="List the items behind a code or prefix, as in 12 or 12,5.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page [default: RUN/sids.html; none without a run].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Are these semantic IDs good? Sharing, use of codes, purity, geometry; several tables side by side."""
+    from dataclasses import asdict
+
+    from sidestep.pipeline.sid_report import Asked, gather, look_behind, page_of, read_prefix
+    from sidestep.report.sid_page import write_sid_page
+    from sidestep.report.sid_terminal import items_text, sids_text
+
+    asked = Asked(catalog, interactions, vectors, cut, category, brand)
+    if code is not None:
+        prefix, first = read_prefix(code), look_behind(sources, asked)
+        rows = first.rows(first.behind(prefix))
+        show(as_json, rows, items_text(prefix, rows))
+        return
+    check_file(out)
+    found, page = gather(sources, asked), out or page_of(sources)
+    if page is not None:
+        write_sid_page(found, page)
+    page_name = None if page is None else str(page)
+    tables = [asdict(quality) for quality in found.qualities]
+    show(as_json, {"tables": tables, "page": page_name}, sids_text(found))
+    if page is not None:
+        say(f"the page: {page}")
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="table3, gr2, coba or balance.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a TOML file.")],
+    overrides: OverridesArgument = None,
+    seeds: Annotated[str, typer.Option(help="As in 0,1,2.")] = "0,1,2",
+    row: Annotated[list[str] | None, typer.Option(help="This row alone; may be repeated.")] = None,
+    downstream: Annotated[bool, typer.Option("--downstream", help="Train and rank a generator on each.")] = False,
+    out: Annotated[Path | None, typer.Option(help="[default: runs/STUDY-RECIPE]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One recipe with other tokenizers, or without parts of its own: a table over seeds. Goes on where it stopped."""
+    from sidestep.report.terminal import study_table
+    from sidestep.studies import tokenizers
+
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"Cannot read --seeds {seeds!r}; expected whole numbers with commas, as in 0,1,2") from None
+    folder = out or Path("runs") / f"{name}-{Path(recipe).stem}"
+    rows = tokenizers.study(name, recipe, overrides or (), numbers, folder, say, only=row or (), downstream=downstream)
+    show(as_json, rows, study_table(rows))
+
+
+@app.command()
+def append(
+    folder: RunArgument,
+    items: Annotated[Path, typer.Option(help="A file of new items, in the format of the run's items file.")],
+    vectors: Annotated[Path | None, typer.Option(help="Their vectors, where the run's own came from a file.")] = None,
+    existing: Annotated[
+        Literal["error", "skip"], typer.Option(help="What to do with items that the catalogue holds already.")
+    ] = "error",
+    as_json: JsonOption = False,
+) -> None:
+    """Give new items IDs without moving a published one: the next version of the run's catalogue and IDs."""
+    from dataclasses import asdict
+
+    from sidestep.pipeline import living
+    from sidestep.pipeline.run import Run
+
+    done = living.append(Run.open(folder), items, say, vectors, existing)
+    show(as_json, asdict(done), done.text())
+
+
+@app.command()
+def requantise(
+    folder: RunArgument,
+    vectors: Annotated[Path, typer.Option(help="Other vectors of the run's items, of another slice of time perhaps.")],
+    out: Annotated[Path, typer.Option(help="The folder of IDs to write.")],
+) -> None:
+    """The IDs that other vectors of the same items get through the frozen codebooks; `diff` shows what moves."""
+    from sidestep.pipeline import living
+    from sidestep.pipeline.run import Run
+
+    found = living.requantise(Run.open(folder), vectors, out)
+    print(f"{len(found):,} IDs written to {out}\nNext: sidestep sids diff {folder}@1 {out}")
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="RUN, RUN@VERSION, a folder of IDs, or FILE.npz[:TABLE].")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What became of every item's ID between A and B: kept, moved, new, gone."""
+    from dataclasses import asdict
+
+    from sidestep.pipeline.sid_diff import compare
+
+    found = compare(first, second)
+    show(as_json, asdict(found), found.text())

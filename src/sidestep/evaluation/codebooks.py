@@ -11,11 +11,19 @@ from sidestep.sids.semantic_ids import Ints, SemanticIds
 
 @dataclass(frozen=True)
 class LevelUsage:
-    """used: codes that some item has, of `size`. perplexity: exp of the entropy of their shares, `size` at best."""
+    """used: codes that some item has, of `size`. entropy: of the items' codes, in bits. perplexity: 2 to its power,
+    `size` at best.
+    """
 
     size: int
     used: int
+    entropy: float
     perplexity: float
+
+    @property
+    def dead(self) -> int:
+        """Codes that no item has."""
+        return self.size - self.used
 
 
 @dataclass(frozen=True)
@@ -71,4 +79,5 @@ def report_codes(codes: Ints, codebook_sizes: Sequence[int]) -> CodebookReport:
 def _usage(codes: Ints, size: int) -> LevelUsage:
     counts = np.bincount(codes, minlength=size)
     shares = counts[counts > 0] / len(codes)
-    return LevelUsage(size, len(shares), float(np.exp(-(shares * np.log(shares)).sum())))
+    entropy = max(0.0, float(-(shares * np.log2(shares)).sum()))
+    return LevelUsage(size, len(shares), entropy, 2**entropy)

@@ -31,16 +31,9 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 def render(findings: Findings) -> str:
     """The page. The same findings give the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["figure"] = _figure
-    environment.filters["share"] = _share
-    environment.filters["signed"] = _signed
-    return environment.get_template("page.html").render(
+    return fill(
+        "page.html",
         found=findings,
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        version=version("sidestep"),
         history_shown=HISTORY_SHOWN,
         legend_rows=LEGEND_ROWS,
         recipe=json.dumps(findings.recipe.model_dump(mode="json"), indent=1, ensure_ascii=False),
@@ -48,6 +41,18 @@ def render(findings: Findings) -> str:
         **_results(findings),
         **_making(findings),
     )
+
+
+def fill(name: str, **values: Any) -> str:
+    """One of the templates beside this file with its values; text is escaped, and a value that is missing an error."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["figure"] = _figure
+    environment.filters["share"] = _share
+    environment.filters["signed"] = _signed
+    css = Markup((HERE / "page.css").read_text(encoding="utf-8"))
+    return environment.get_template(name).render(css=css, version=version("sidestep"), **values)
 
 
 def _identity(findings: Findings) -> dict[str, Any]:

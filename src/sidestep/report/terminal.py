@@ -34,7 +34,7 @@ def metrics_table(result: "Evaluation") -> str:
             _figure(row.get(f"sid_{result.main}")),
             _figure(row["invalid"]),
         )
-    lines = [_text(table), f"Protocol: {result.protocol}."]
+    lines = [plain(table), f"Protocol: {result.protocol}."]
     lines.append(
         "SID-level HR counts any item with the right semantic ID as a hit: optimistic, shown because others do."
     )
@@ -62,7 +62,33 @@ def comparison_table(rows: Sequence[dict[str, Any]], first: str, second: str) ->
             _figure(row["second"]), f"{row['difference']:+.4f}", f"{row['low']:+.4f} .. {row['high']:+.4f}",
             f"{row['p']:.4f}",
         )  # fmt: skip
-    return f"A = {first}\nB = {second}\n{_text(table)}Paired bootstrap over users, 10,000 draws, two-sided."
+    return f"A = {first}\nB = {second}\n{plain(table)}Paired bootstrap over users, 10,000 draws, two-sided."
+
+
+def study_table(rows: Sequence[dict[str, Any]]) -> str:
+    """A row per variant, the mean over seeds and, where there are several, the standard deviation between them."""
+    table = Table(box=box.SIMPLE)
+    names = list(dict.fromkeys(name for row in rows for name in row["mean"]))
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row["row"], *(_spread(row, name) for name in names))
+    seeds = ", ".join(map(str, rows[0]["seeds"]))
+    purity = "Columns category, brand, co-purchase: purity of the 10 nearest by ID."
+    if len(rows[0]["seeds"]) == 1:
+        return f"{plain(table)}Seed {seeds} alone: nothing is known of the spread between seeds. {purity}"
+    return f"{plain(table)}Mean over seeds {seeds}, \N{PLUS-MINUS SIGN} the standard deviation between them. {purity}"
+
+
+def _spread(row: dict[str, Any], name: str) -> str:
+    if name not in row["mean"]:
+        return "-"
+    share = name in ("ICR", "CUR")
+    counted = name in ("sharing", "largest") or name.startswith("perpl.")
+    scale, decimals = (100, 3 if name == "CUR" else 2) if share else (1, 1 if counted else 4)
+    spread = f" \N{PLUS-MINUS SIGN} {scale * row['deviation'][name]:,.{decimals}f}" if len(row["seeds"]) > 1 else ""
+    return f"{scale * row['mean'][name]:,.{decimals}f}{spread}{' %' if share else ''}"
 
 
 def answers_text(answers: Sequence["Answered"]) -> str:
@@ -98,8 +124,9 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _text(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=WIDEST, no_color=True)
+def plain(table: Table) -> str:
+    """A table as text, as wide as it needs to be."""
+    console = Console(file=io.StringIO(), width=WIDEST, no_color=True, markup=False, emoji=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

@@ -1,0 +1,161 @@
+"""The plots of the page on semantic IDs: use of codes, what they say level by level, tables against each other."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from sidestep.evaluation.sid_quality import LevelQuality, SidQuality
+from sidestep.pipeline.sid_report import SidFindings, Table
+from sidestep.report import plots
+from sidestep.report.figures import LevelMap, Plot, level_maps
+from sidestep.report.plots import PALE, Line
+from sidestep.report.svg import COLOURS, Frame, Number, element, labels, picture, ticks
+
+WIDE, HIGH = 640, 400
+ROOM = 15
+"""Pixels around the centre of one number in the scatter where no other may stand."""
+AROUND = ((0, -9), (11, 4), (-11, 4), (0, 17), (10, -7), (-10, -7), (10, 14), (-10, 14))
+"""Where a dot's number may stand, in pixels from the dot, in the order tried."""
+
+
+def usage_plots(table: Table, quality: SidQuality) -> list[Plot]:
+    """The sorted use of every level's codes."""
+    found = []
+    for level, judged in enumerate(quality.levels):
+        counts = np.bincount(table.codes[:, level], minlength=judged.size)
+        note = (
+            f"{judged.used:,} of {judged.size:,} codes used, {judged.dead:,} dead; entropy {judged.entropy:.2f} of "
+            f"{math.log2(judged.size):.2f} bits, perplexity {judged.perplexity:,.0f}"
+        )
+        drawn = plots.usage(f"Items per code of level {level + 1}", counts, COLOURS[level % len(COLOURS)])
+        found.append(Plot(f"Level {level + 1}", drawn, note))
+    return found
+
+
+def level_plots(levels: Sequence[LevelQuality]) -> list[Plot]:
+    """What codes say of items, and what they leave of the vectors, level by level. Plots without figures are absent."""
+    below = [f"{judged.prefixes:,}" for judged in levels]
+    names = list(dict.fromkeys(name for judged in levels for name in (*judged.together, *judged.v_measure)))
+    together, measured = [], []
+    for number, name in enumerate(names):
+        colour = COLOURS[number % len(COLOURS)]
+        shares = [judged.together.get(name) for judged in levels]
+        together.append(_line(name, [share and share.value for share in shares], colour))
+        together.append(_line("", [share and share.chance for share in shares], PALE))
+        measured.append(_line(name, [judged.v_measure.get(name) for judged in levels], colour))
+    left = [
+        _line("variance", [judged.variance_left for judged in levels]),
+        _line("latents", [judged.reconstruction for judged in levels]),
+        _line("decoded", [judged.decoded for judged in levels]),
+    ]
+    cosines = [
+        _line("within", [judged.intra for judged in levels]),
+        _line("between", [judged.inter for judged in levels]),
+    ]
+    found = [
+        _plot(
+            "What items with the same prefix share",
+            together,
+            below,
+            "Of the items that share the first codes with an item, the share that has its label; grey: chance. "
+            "Below, the number of prefixes.",
+        ),
+        _plot(
+            "V-measure of the prefixes",
+            measured,
+            below,
+            "Prefixes as a clustering of the labels. Not corrected for chance: many small prefixes raise it. Below, "
+            "the number of prefixes.",
+        ),
+        _plot(
+            "What the codes leave",
+            left,
+            below,
+            "The share of the vectors' variance within prefixes; of the latents' deviation that the codewords up to "
+            "the level leave; and the same of the vectors, decoded. Below, the number of prefixes.",
+        ),
+        _plot(
+            "Clusters in the space of the items",
+            cosines,
+            [""] * len(levels),
+            "Mean cosine of two items of one cluster, and of two clusters, in the vectors before any propagation.",
+        ),
+    ]
+    return [plot for plot in found if plot is not None]
+
+
+def comparison(qualities: Sequence[SidQuality]) -> Plot | None:
+    """Every table's ICR against its purity, by the first label that all tables have; None where there is no such."""
+    shared = [name for name in qualities[0].purity if all(name in quality.purity for quality in qualities)]
+    if len(qualities) < 2 or not shared:
+        return None
+    label = shared[0]
+    chance = qualities[0].purity[label].chance
+    note = (
+        f"Purity is the mean share of the 10 items with the longest common prefix that have the item's {label}; "
+        f"chance is {chance:.1%}. Numbers are those of the table below; the ring is {qualities[0].name}."
+    )
+    places = [(100 * quality.icr, 100 * quality.purity[label].value) for quality in qualities]
+    drawn = _scatter(f"ICR against purity by {label}", label, qualities, places)
+    return Plot(f"Distinct, and still alike: ICR against purity by {label}", drawn, note)
+
+
+def maps(found: SidFindings) -> list[LevelMap]:
+    """The cluster maps of the first table, of the levels that have more than one cluster."""
+    if found.first.sids is None:
+        return []
+    return [level for level in level_maps(found.first.sids, found.cluster_names) if len(level.rows) > 1]
+
+
+def _scatter(
+    description: str, label: str, qualities: Sequence[SidQuality], places: Sequence[tuple[float, float]]
+) -> Markup:
+    """A dot for every table, in the colour of its number of levels, with its number; the first one in a ring."""
+    x, y = [x for x, _ in places], [y for _, y in places]
+    wide, high = 0.05 * ((max(x) - min(x)) or 1.0), 0.08 * ((max(y) - min(y)) or 1.0)
+    frame = Frame(min(x) - wide, max(x) + wide, min(y) - high, max(y) + high, WIDE, HIGH, top=24)
+    depths = [len(quality.levels) for quality in qualities]
+    colours = {depth: COLOURS[place % len(COLOURS)] for place, depth in enumerate(sorted(set(depths)))}
+    dots = [(frame.x(across), frame.y(up)) for across, up in places]
+    drawn = [frame.y_axis(), _percent_axis(frame)]
+    for (across, up), depth, quality in reversed(list(zip(dots, depths, qualities, strict=True))):
+        title = element("title", quality.name)  # shown by browsers to those who point at the dot
+        drawn.append(element("circle", title, cx=across, cy=up, r=4.5, fill=colours[depth], fill_opacity="0.75"))
+    drawn.append(element("circle", cx=dots[0][0], cy=dots[0][1], r=8.5, stroke="#222", fill="none"))
+    taken = [dots[0]]
+    for number, (across, up) in enumerate(dots, start=1):
+        for right, down in AROUND:
+            spot = (across + right, up + down - 4)
+            if all(math.dist(spot, other) >= ROOM for other in taken) or number == 1:
+                taken.append(spot)
+                text = element("text", str(number), x=across + right, y=up + down, text_anchor="middle")
+                drawn.append(text)
+                break
+    drawn.append(element("text", f"purity by {label}, %", x=6, y=12))
+    ends = [(f"{depth} levels", _height(places, depths, depth), colour) for depth, colour in colours.items()]
+    return picture(description, *drawn, frame.names(ends), width=WIDE, height=HIGH)
+
+
+def _percent_axis(frame: Frame) -> Markup:
+    values = ticks(frame.x_low, min(frame.x_high, 100), 5)
+    return frame.x_axis(list(zip(values, labels(values), strict=True)), "ICR, %")
+
+
+def _height(places: Sequence[tuple[float, float]], depths: Sequence[int], wanted: int) -> Number:
+    """The middle of the dots of one colour, beside which its meaning is written."""
+    heights = [up for (_, up), depth in zip(places, depths, strict=True) if depth == wanted]
+    return sum(heights) / len(heights)
+
+
+def _line(name: str, values: Sequence[float | None], colour: str | None = None) -> Line:
+    known = [(level, value) for level, value in enumerate(values) if value is not None]
+    return Line(name, [level for level, _ in known], [value for _, value in known], colour)
+
+
+def _plot(title: str, lines: Sequence[Line], below: Sequence[str], note: str) -> Plot | None:
+    """Lines over levels; one that is known nowhere is left out."""
+    drawn = [line for line in lines if line.points]
+    groups = [(f"level {level}", text) for level, text in enumerate(below, start=1)]
+    return Plot(title, plots.by_group(f"{title}, by level", groups, drawn, []), note) if drawn else None

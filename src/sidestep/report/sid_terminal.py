@@ -1,0 +1,158 @@
+"""The report on semantic IDs as plain text: one table in full, or several side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from sidestep.evaluation.purity import Share
+from sidestep.evaluation.sid_quality import SidQuality
+from sidestep.pipeline.sid_report import SidFindings
+from sidestep.report.sid_page import missing
+from sidestep.report.terminal import plain
+
+PERPLEXITIES = 3
+"""Levels of a comparison whose perplexity is shown; a line has only so much room."""
+
+
+def sids_text(found: SidFindings) -> str:
+    """One table level by level, or a line for each of several; below, what could not be told."""
+    several = len(found.qualities) > 1
+    lines = [comparison(found.qualities) if several else alone(found.qualities[0])]
+    for message, names in missing(found.qualities):
+        whose = "" if not names else f" ({', '.join(names) if len(names) < 4 else f'{len(names)} tables'})"
+        lines.append(f"Not told: {message}{whose}")
+    return "\n".join(lines)
+
+
+def alone(quality: SidQuality) -> str:
+    """Everything about one table."""
+    sizes = " x ".join(str(level.size) for level in quality.levels)
+    over = f"{quality.targets:,} test targets" if quality.targets else "all items"
+    ceilings = ", ".join(f"HR@{k} {value:.4f}" for k, value in quality.ceilings.items())
+    lines = [
+        f"{quality.name}: {quality.items:,} items, {len(quality.levels)} levels, {sizes} codes",
+        f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {_cur(quality.cur)}; {quality.sharing:,} items "
+        f"share their ID with another, at most {quality.largest:,} of them the same one",
+        f"At best, when the right ID is always said: {ceilings} (over {over})",
+    ]
+    if quality.purity:
+        shares = ", ".join(f"{label} {_share(share)}" for label, share in quality.purity.items())
+        lines.append(f"Purity of the 10 nearest by ID: {shares}")
+    return "\n".join(lines) + f"\n{_codes(quality)}{_common(quality)}"
+
+
+def comparison(qualities: Sequence[SidQuality]) -> str:
+    """A line per table, in the order given."""
+    labels = list(dict.fromkeys(label for quality in qualities for label in quality.purity))
+    table = _table("", "L", "ICR", "CUR", "sharing", "largest", *labels, "perplexities", gap=0)
+    for quality in qualities:
+        shown = [f"{level.perplexity:.0f}" for level in quality.levels[:PERPLEXITIES]]
+        table.add_row(
+            quality.name,
+            str(len(quality.levels)),
+            f"{quality.icr:.2%}",
+            _cur(quality.cur),
+            f"{quality.sharing:,}",
+            f"{quality.largest:,}",
+            *(_figure(quality.purity[label].value if label in quality.purity else None) for label in labels),
+            " ".join(shown) + (" .." if len(quality.levels) > PERPLEXITIES else ""),
+        )
+    chances = {label: quality.purity[label].chance for quality in qualities for label in quality.purity}
+    said = [plain(table).rstrip("\n")]
+    if chances:
+        by_chance = ", ".join(f"{label} {chance:.4f}" for label, chance in chances.items())
+        said.append(f"Columns {', '.join(labels)}: purity of the 10 nearest by ID; by chance {by_chance}.")
+    return "\n".join(said)
+
+
+def items_text(prefix: Sequence[int], rows: Sequence[dict[str, Any]]) -> str:
+    """The items behind a prefix, as of `SidFindings.rows`."""
+    named = ",".join(map(str, prefix))
+    if not rows:
+        return f"No item has an ID that begins with {named}."
+    table = _table("item_id", "ID", "popularity", "title", "category", left=("item_id", "ID", "title", "category"))
+    for row in rows:
+        popularity = "-" if row["popularity"] is None else f"{row['popularity']:,}"
+        table.add_row(
+            row["item_id"],
+            ",".join(map(str, row["sid"])),
+            popularity,
+            _short(row["title"] or "-", 46),
+            _short_path(row["category"] or "-", 46),
+        )
+    count = f"{len(rows):,} item{'' if len(rows) == 1 else 's'}"
+    order = "" if rows[0]["popularity"] is None else ", the most popular first"
+    return f"{count} behind {named}{order}\n{plain(table)}".rstrip("\n")
+
+
+def _codes(quality: SidQuality) -> str:
+    """Use of codes and geometry, level by level; columns that nothing is known of are left out."""
+    optional = {
+        "variance left": [level.variance_left for level in quality.levels],
+        "latents left": [level.reconstruction for level in quality.levels],
+        "vectors left": [level.decoded for level in quality.levels],
+        "intra": [level.intra for level in quality.levels],
+        "inter": [level.inter for level in quality.levels],
+    }
+    known = {name: values for name, values in optional.items() if any(value is not None for value in values)}
+    table = _table("level", "used", "dead", "bits", "perplexity", "prefixes", "sharing", *known)
+    for number, level in enumerate(quality.levels):
+        table.add_row(
+            str(number + 1),
+            f"{level.used:,}/{level.size:,}",
+            f"{level.dead:,}",
+            f"{level.entropy:.2f}",
+            f"{level.perplexity:.1f}",
+            f"{level.prefixes:,}",
+            f"{level.sharing:,}",
+            *(_figure(values[number]) for values in known.values()),
+        )
+    return plain(table)
+
+
+def _common(quality: SidQuality) -> str:
+    """What items of one prefix have in common, level by level; empty where nothing is known of it."""
+    measured = list(dict.fromkeys(label for level in quality.levels for label in level.v_measure))
+    shared = list(dict.fromkeys(label for level in quality.levels for label in level.together))
+    if not measured and not shared:
+        return ""
+    names = [*(f"V-measure, {label}" for label in measured), *(f"same {label}" for label in shared)]
+    table = _table("level", *names)
+    for number, level in enumerate(quality.levels, start=1):
+        table.add_row(
+            str(number),
+            *(_figure(level.v_measure.get(label)) for label in measured),
+            *(_share(level.together[label]) if label in level.together else "-" for label in shared),
+        )
+    note = "same: share of the items with the same codes so far that have the same label (in brackets: by chance)"
+    return f"{plain(table)}{note}"
+
+
+def _table(*names: str, left: Sequence[str] = ("",), gap: int = 1) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, gap, 0, 0))
+    for name in names:
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
+
+
+def _cur(value: float) -> str:
+    return f"{value:.4%}" if value >= 1e-5 else f"{value:.1e}"
+
+
+def _share(share: Share) -> str:
+    return f"{share.value:.4f} ({share.chance:.4f})"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def _short_path(text: str, width: int) -> str:
+    """The end of a path, which tells the most."""
+    return text if len(text) <= width else ".." + text[2 - width :]

@@ -1,0 +1,68 @@
+"""Studies of tokenizers: every row runs, a cell is what its recipe alone would give, and a stopped study goes on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command import WORLD, contents, refuse, succeed
+from sidestep import recipes
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.sid_report import judge_run
+from sidestep.studies.tokenizers import STUDIES, study
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_row_of_every_study_is_a_recipe_that_differs_from_the_others(name: str) -> None:
+    made = [recipes.read("s2gr-planted", row).model_dump_json() for row in STUDIES[name].rows.values()]
+    assert len(set(made)) == len(made)
+
+
+@pytest.mark.parametrize("name", ["table3", "gr2"])
+def test_every_row_gives_ids(name: str, tmp_path: Path) -> None:
+    rows = study(name, "s2gr-planted", WORLD, [0], tmp_path, lambda _: None)
+    assert [row["row"] for row in rows] == list(STUDIES[name].rows)
+    assert all(0 < row["mean"]["ICR"] <= 1 and row["deviation"]["ICR"] == 0 for row in rows)
+    assert json.loads((tmp_path / "study.json").read_text())["rows"] == rows
+
+
+def test_a_row_is_the_mean_over_the_runs_of_its_seeds(tmp_path: Path) -> None:
+    rows = study("balance", "s2gr-planted", WORLD, [0, 1, 2], tmp_path, lambda _: None, only=["delta_max 0.2"])
+    folders = [tmp_path / f"delta-max-0.2-{seed}" for seed in (0, 1, 2)]
+    values = [judge_run(Run.open(folder)).icr for folder in folders]
+    assert rows[0]["mean"]["ICR"] == pytest.approx(np.mean(values))
+    assert rows[0]["deviation"]["ICR"] == pytest.approx(np.std(values, ddof=1))
+    assert [Run.open(folder).recipe.tokenizer.dmax for folder in folders] == [0.2] * 3
+
+
+def test_finished_cells_are_read_and_not_made_again(tmp_path: Path) -> None:
+    words = ("sids", "study", "coba", "s2gr-planted", *WORLD, "--row", "without balance", "--out", tmp_path)
+    succeed(*words, "--seeds", "0")
+    before = contents(tmp_path / "without-balance-0")
+    again = succeed(*words, "--seeds", "0,1", "--json")
+    assert contents(tmp_path / "without-balance-0") == before
+    (row,) = json.loads(again.out)
+    assert row["sets"] == ["tokenizer.dmax=0"]
+    assert row["seeds"] == [0, 1]
+
+
+def test_downstream_adds_what_a_generator_reaches(tmp_path: Path) -> None:
+    words = ("sids", "study", "coba", "s2gr-planted", *WORLD, "--row", "coba-rq-vae", "--seeds", "0", "--downstream")
+    shown = succeed(*words, "--out", tmp_path).out
+    assert "NDCG@10" in shown
+    assert "Seed 0 alone" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tabel3",), "No study 'tabel3'; did you mean 'table3'?"),
+        (("table3", "--row", "rq-vaes"), "has no row 'rq-vaes'; did you mean 'rq-vae'?"),
+        (("table3", "--seeds", "0;1"), "Cannot read --seeds '0;1'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_runs(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    name, *rest = words
+    assert said in refuse("sids", "study", name, "s2gr-planted", *rest, "--out", tmp_path / "study")
+    assert not (tmp_path / "study").exists()
