@@ -1,7 +1,6 @@
 """The page as a whole: one file that asks for nothing, in which item text is text, and which says what is missing."""
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from page_reader import NASTY, Reader
 from sidestep import artifact, cli, config
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
@@ -22,38 +22,7 @@ from sidestep.report.page import render, write_report
 from small_world import make_sids
 
 NUM_ITEMS, NUM_USERS = 40, 60
-NASTY = "<script>alert(1)</script> & \"both\" 'quotes' $x^2$ 鏡"
 SMALL = {"width": 16, "num_heads": 2, "head_width": 8, "inner": 32, "encoder_layers": 1, "decoder_layers": 1}
-VOID = {"meta", "br"}
-
-
-class Reader(HTMLParser):
-    """Tags, attributes and text of a page; refuses one whose tags do not close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 def make_run(folder: Path, method: str) -> Run:

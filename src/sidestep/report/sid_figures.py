@@ -11,12 +11,12 @@ from sidestep.pipeline.sid_report import SidFindings, Table
 from sidestep.report import plots
 from sidestep.report.figures import LevelMap, Plot, level_maps
 from sidestep.report.plots import PALE, Line
-from sidestep.report.svg import COLOURS, Frame, Number, element, labels, picture, ticks
+from sidestep.report.svg import COLOURS, Frame, element, labels, picture, ticks
 
-WIDE, HIGH = 640, 400
-ROOM = 15
-"""Pixels around the centre of one number in the scatter where no other may stand."""
-AROUND = ((0, -9), (11, 4), (-11, 4), (0, 17), (10, -7), (-10, -7), (10, 14), (-10, 14))
+WIDE, HIGH = 480, 330
+DOT_ROOM, NUMBER_ROOM = 9.0, (15.0, 11.0)
+"""Pixels between the middle of a number in the scatter and any dot but its own; and, across and up, of two numbers."""
+AROUND = ((0, -14), (14, 0), (-14, 0), (0, 14), (12, -10), (-12, -10), (12, 10), (-12, 10), (28, 0), (-28, 0))
 """Where a dot's number may stand, in pixels from the dot, in the order tried."""
 
 
@@ -42,8 +42,8 @@ def level_plots(levels: Sequence[LevelQuality]) -> list[Plot]:
     for number, name in enumerate(names):
         colour = COLOURS[number % len(COLOURS)]
         shares = [judged.together.get(name) for judged in levels]
-        together.append(_line(name, [share and share.value for share in shares], colour))
-        together.append(_line("", [share and share.chance for share in shares], PALE))
+        together.append(_line(name, [None if share is None else share.value for share in shares], colour))
+        together.append(_line("", [None if share is None else share.chance for share in shares], PALE))
         measured.append(_line(name, [judged.v_measure.get(name) for judged in levels], colour))
     left = [
         _line("variance", [judged.variance_left for judged in levels]),
@@ -95,7 +95,8 @@ def comparison(qualities: Sequence[SidQuality]) -> Plot | None:
     chance = qualities[0].purity[label].chance
     note = (
         f"Purity is the mean share of the 10 items with the longest common prefix that have the item's {label}; "
-        f"chance is {chance:.1%}. Numbers are those of the table below; the ring is {qualities[0].name}."
+        f"chance is {chance:.1%}. Dots are numbered as in the table below, where there is room; the ring is "
+        f"{qualities[0].name}."
     )
     places = [(100 * quality.icr, 100 * quality.purity[label].value) for quality in qualities]
     drawn = _scatter(f"ICR against purity by {label}", label, qualities, places)
@@ -114,7 +115,7 @@ def _scatter(
 ) -> Markup:
     """A dot for every table, in the colour of its number of levels, with its number; the first one in a ring."""
     x, y = [x for x, _ in places], [y for _, y in places]
-    wide, high = 0.05 * ((max(x) - min(x)) or 1.0), 0.08 * ((max(y) - min(y)) or 1.0)
+    wide, high = 0.09 * ((max(x) - min(x)) or 1.0), 0.08 * ((max(y) - min(y)) or 1.0)
     frame = Frame(min(x) - wide, max(x) + wide, min(y) - high, max(y) + high, WIDE, HIGH, top=24)
     depths = [len(quality.levels) for quality in qualities]
     colours = {depth: COLOURS[place % len(COLOURS)] for place, depth in enumerate(sorted(set(depths)))}
@@ -124,17 +125,11 @@ def _scatter(
         title = element("title", quality.name)  # shown by browsers to those who point at the dot
         drawn.append(element("circle", title, cx=across, cy=up, r=4.5, fill=colours[depth], fill_opacity="0.75"))
     drawn.append(element("circle", cx=dots[0][0], cy=dots[0][1], r=8.5, stroke="#222", fill="none"))
-    taken = [dots[0]]
-    for number, (across, up) in enumerate(dots, start=1):
-        for right, down in AROUND:
-            spot = (across + right, up + down - 4)
-            if all(math.dist(spot, other) >= ROOM for other in taken) or number == 1:
-                taken.append(spot)
-                text = element("text", str(number), x=across + right, y=up + down, text_anchor="middle")
-                drawn.append(text)
-                break
+    for number, (across, up) in enumerate(_free(dots), start=1):
+        if math.isfinite(across):
+            drawn.append(element("text", str(number), x=across, y=up + 4, text_anchor="middle"))
     drawn.append(element("text", f"purity by {label}, %", x=6, y=12))
-    ends = [(f"{depth} levels", _height(places, depths, depth), colour) for depth, colour in colours.items()]
+    ends = [(f"{depth} levels", frame.y_high - place, colour) for place, (depth, colour) in enumerate(colours.items())]
     return picture(description, *drawn, frame.names(ends), width=WIDE, height=HIGH)
 
 
@@ -143,10 +138,23 @@ def _percent_axis(frame: Frame) -> Markup:
     return frame.x_axis(list(zip(values, labels(values), strict=True)), "ICR, %")
 
 
-def _height(places: Sequence[tuple[float, float]], depths: Sequence[int], wanted: int) -> Number:
-    """The middle of the dots of one colour, beside which its meaning is written."""
-    heights = [up for (_, up), depth in zip(places, depths, strict=True) if depth == wanted]
-    return sum(heights) / len(heights)
+def _free(dots: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where the middle of each dot's number can stand beside it without covering a dot or another number; nowhere
+    (not a number) where dots are too many.
+    """
+    found: list[tuple[float, float]] = []
+    for number, (across, up) in enumerate(dots):
+        for right, down in AROUND:
+            spot = (across + right, up + down)
+            others = [*dots[:number], *dots[number + 1 :]]
+            if all(math.dist(spot, other) > DOT_ROOM for other in others) and all(
+                abs(spot[0] - other[0]) > NUMBER_ROOM[0] or abs(spot[1] - other[1]) > NUMBER_ROOM[1] for other in found
+            ):
+                found.append(spot)
+                break
+        else:
+            found.append((math.nan, math.nan))
+    return found
 
 
 def _line(name: str, values: Sequence[float | None], colour: str | None = None) -> Line:

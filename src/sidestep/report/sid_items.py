@@ -10,11 +10,11 @@ from sidestep.pipeline.sid_report import SidFindings
 from sidestep.report.plots import colour_of
 from sidestep.sids.semantic_ids import Ints
 
-CODES, DEEPER = 256, 5
+CODES, DEEPER = 256, 4
 """At most so many codes of the first level are shown, and so many of the second under each."""
-ITEMS, DEEPER_ITEMS = 4, 2
+ITEMS, DEEPER_ITEMS = 4, 1
 GROUPS, GROUP_ITEMS = 12, 6
-LETTERS = 72
+LETTERS = 64
 SIZES = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (10, None))
 
 Order = np.ndarray[Any, np.dtype[np.intp]]

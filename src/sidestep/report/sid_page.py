@@ -1,6 +1,7 @@
 """The report on semantic IDs as one self-contained page: no script, no request, item text is text there."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from sidestep import artifact
@@ -8,6 +9,8 @@ from sidestep.evaluation.sid_quality import SidQuality
 from sidestep.pipeline.sid_report import SidFindings
 from sidestep.report import sid_figures, sid_items
 from sidestep.report.page import LEGEND_ROWS, fill
+
+MAX_RUNS = 4
 
 
 def write_sid_page(found: SidFindings, out: Path) -> Path:
@@ -26,6 +29,7 @@ def render(found: SidFindings) -> str:
         labels=list(dict.fromkeys(label for quality in found.qualities for label in quality.purity)),
         shape=_shape(first),
         shapes=[_shape(quality) for quality in found.qualities],
+        perplexities=[_perplexities(quality) for quality in found.qualities],
         missing=missing(found.qualities),
         ordered=found.popularity is not None,
         comparison=sid_figures.comparison(found.qualities),
@@ -48,5 +52,16 @@ def missing(qualities: Sequence[SidQuality]) -> list[tuple[str, list[str]]]:
 
 
 def _shape(quality: SidQuality) -> str:
-    """The codes at every level, as in 256 · 256 · 256."""
-    return " · ".join(str(level.size) for level in quality.levels)
+    """The codes at every level, as in 3 × 256 or 2 × 128 · 64; their range where that would be long."""
+    sizes = [level.size for level in quality.levels]
+    runs = [(size, len(list(same))) for size, same in groupby(sizes)]
+    if len(runs) > MAX_RUNS:
+        return f"{len(sizes)} levels, {min(sizes):,} to {max(sizes):,}"
+    return " · ".join(f"{times} \N{MULTIPLICATION SIGN} {size:,}" if times > 1 else f"{size:,}" for size, times in runs)
+
+
+def _perplexities(quality: SidQuality) -> str:
+    found = [level.perplexity for level in quality.levels]
+    if len(found) > MAX_RUNS + 1:
+        return f"{min(found):,.0f} to {max(found):,.0f}"
+    return " · ".join(f"{perplexity:,.0f}" for perplexity in found)
