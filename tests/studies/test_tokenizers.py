@@ -51,6 +51,9 @@ def test_downstream_adds_what_a_generator_reaches(tmp_path: Path) -> None:
     words = ("sids", "study", "coba", "s2gr-planted", *WORLD, "--row", "coba-rq-vae", "--seeds", "0", "--downstream")
     shown = succeed(*words, "--out", tmp_path).out
     assert "NDCG@10" in shown
+    header, rule, row = (tmp_path / "study.md").read_text().splitlines()
+    assert header.count("|") == rule.count("|") == row.count("|")
+    assert row.startswith("| coba-rq-vae | ")
     assert "Seed 0 alone" in shown
 
 

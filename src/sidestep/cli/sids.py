@@ -72,7 +72,8 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """One recipe with other tokenizers, or without parts of its own: a table over seeds. Goes on where it stopped."""
-    from sidestep.report.terminal import study_table
+    from sidestep.artifact import write_text
+    from sidestep.report.terminal import study_markdown, study_table
     from sidestep.studies import tokenizers
 
     try:
@@ -81,6 +82,7 @@ def study(
         raise ConfigError(f"Cannot read --seeds {seeds!r}; expected whole numbers with commas, as in 0,1,2") from None
     folder = out or Path("runs") / f"{name}-{Path(recipe).stem}"
     rows = tokenizers.study(name, recipe, overrides or (), numbers, folder, say, only=row or (), downstream=downstream)
+    write_text(folder / "study.md", study_markdown(rows))
     show(as_json, rows, study_table(rows))
 
 

@@ -81,6 +81,14 @@ def study_table(rows: Sequence[dict[str, Any]]) -> str:
     return f"{plain(table)}Mean over seeds {seeds}, \N{PLUS-MINUS SIGN} the standard deviation between them. {purity}"
 
 
+def study_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The same as a table for a document."""
+    names = list(dict.fromkeys(name for row in rows for name in row["mean"]))
+    lines = [["", *names], ["---"] * (len(names) + 1)]
+    lines += [[row["row"], *(_spread(row, name) for name in names)] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def _spread(row: dict[str, Any], name: str) -> str:
     if name not in row["mean"]:
         return "-"
