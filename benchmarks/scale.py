@@ -106,8 +106,7 @@ def propagation(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
 def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
     """The default tokenizer, all its epochs, on a sample of the items where there are more than `SAMPLE`."""
     every, config = ItemVectors.load(folder / "aligned"), TokenizerConfig(train_items=SAMPLE)
-    rows = tokenizer.learning_sample(len(every), config, seed=0)
-    sample = ItemVectors(every.values[rows])
+    sample = tokenizer.learning_sample(every, config, seed=0)
     settings = config.model_dump(include={"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"})
     with clock():
         model = tokenizer.build(every, config, seed=0)
@@ -120,7 +119,7 @@ def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Note
             hooks=Hooks(before_epoch=tokenizer.Upkeep(model, sample, 0)),
         )
     save_file(model.state_dict(), folder / "tokenizer.safetensors")
-    return {"vectors": len(rows), "epochs": config.epochs}
+    return {"vectors": len(sample), "epochs": config.epochs}
 
 
 def assignment(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:

@@ -244,6 +244,10 @@ def test_diff_of_versions_runs_and_tables(run: Path, make_run: Callable[..., Pat
     assert "choose one" in refuse("sids", "diff", run, tmp_path / "tables.npz")
     assert "did you mean 'moved'" in refuse("sids", "diff", run, f"{tmp_path}/tables.npz:mved")
     assert "no version 7" in refuse("sids", "diff", run, f"{run}@7")
+    assert "no version 0; versions count from 1" in refuse("sids", "diff", run, f"{run}@0")
+    assert "no version 7" in refuse("sids", "report", f"{run}@7")
+    assert "48 rows, expected 50" in refuse("sids", "report", f"{run}@2", tmp_path / "tables.npz")
+    assert "vectors of appended items were not kept" in succeed("sids", "report", f"{run}@2").out
 
 
 def test_a_difference_counts_every_item_once_at_its_first_new_level() -> None:
@@ -280,3 +284,18 @@ def test_the_same_vectors_requantised_give_the_same_ids_and_others_are_told(
     assert "exists; choose another" in refuse(
         *("sids", "requantise", run, "--vectors", tmp_path / "own.npy", "--out", tmp_path / "own")
     )
+
+
+def test_an_item_whose_path_stays_keeps_its_id_when_others_move(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    run = make_run("tokenizer.random_levels=1", "tokenizer.kind=rq-kmeans", "graph.enabled=false")
+    values = ItemVectors.load(run / "vectors").values.copy()
+    values[7] = -values[7]
+    np.save(tmp_path / "turned.npy", values)
+    succeed("sids", "requantise", run, "--vectors", tmp_path / "turned.npy", "--out", tmp_path / "turned")
+    found = json.loads(succeed("sids", "diff", run, tmp_path / "turned", "--json").out)
+    assert (found["moved"], [entry["item_id"] for entry in found["examples"]]) == (1, ["P08"])
+    values[7] = 0
+    np.save(tmp_path / "zero.npy", values)
+    line = refuse("sids", "requantise", run, "--vectors", tmp_path / "zero.npy", "--out", tmp_path / "zero")
+    assert "1 of 48 vectors are zero, the first is of item 'P08'" in line
+    assert not (tmp_path / "zero").exists()

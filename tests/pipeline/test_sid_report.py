@@ -15,8 +15,9 @@ from command import contents, refuse, succeed
 from sidestep.data.catalog import Catalog
 from sidestep.errors import ConfigError, DataError
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.sid_evidence import Asked, labels_as_text
 from sidestep.pipeline.sid_report import judge_run, read_prefix
-from sidestep.pipeline.sid_tables import Table, same_items
+from sidestep.pipeline.sid_tables import Table, read_file, same_items
 from sidestep.pipeline.world import World
 from sidestep.sids.semantic_ids import Ints
 from small_world import make_sids
@@ -287,3 +288,15 @@ def test_beauty_and_the_published_tables_have_a_row_each(beauty: Path, tmp_path:
     quasid = next(table for table in tables if table["name"] == "collisiongenrec_quasid_native [:3]")
     assert quasid["icr"] == pytest.approx(0.981, abs=5e-4)  # the best three-level table there
     assert quasid["targets"] == 22_363
+
+
+def test_a_table_has_no_rows_of_appended_items(tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.zeros((3, 2), dtype=np.int64))
+    grown = Catalog(pl.DataFrame({"item_id": ["a", "b", "c"], "source_row": [0, 1, None]}))
+    with pytest.raises(DataError, match="1 items have none, since they were appended; report on version 1"):
+        read_file(tmp_path / "ids.npy", grown)
+
+
+def test_a_number_that_is_none_is_no_label() -> None:
+    catalog = Catalog(pl.DataFrame({"item_id": ["a", "b", "c"], "brand": [7.0, float("nan"), None]}))
+    assert labels_as_text(catalog, "brand", Asked()) == ["7.0", "", ""]

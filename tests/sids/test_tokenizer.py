@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rq-vae": RQ_VAE,
     "coba-rq-vae": {"kind": "coba-rq-vae"},
     "ema": RQ_VAE | {"codebooks": "ema"},
-    "coba with ema": {"codebooks": "ema"},
+    "coba with ema": {"codebooks": "ema", "uniformity": 0.0},
     "rotation trick": RQ_VAE | {"estimator": "rotation"},
     "random start, reset": RQ_VAE | {"start": "random", "dead_codes": "reset", "idle_batches": 2},
     "dead codes left": RQ_VAE | {"dead_codes": "leave"},
@@ -63,8 +63,7 @@ def config(**changes: Any) -> TokenizerConfig:
 def train(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0, edges: Any = None) -> Any:
     """The bare bones of the training loop; what needs no training is fitted."""
     model = tokenizer.build(values, recipe, seed)
-    chosen = tokenizer.learning_sample(len(values), recipe, seed)
-    sample = ItemVectors(values.values[chosen])
+    sample = tokenizer.learning_sample(values, recipe, seed)
     if isinstance(model, VectorQuantiser):
         model.learn(torch.from_numpy(sample.values), torch.Generator().manual_seed(seed))
         return model
@@ -181,8 +180,16 @@ def test_a_catalogue_smaller_than_the_codebook_has_a_path_for_each_vector(change
     assert max(wanted) <= number
     if changes.get("start") != "random" and changes.get("dead_codes") != "leave":
         assert len(np.unique(made.codes, axis=0)) == number
-    (note,) = tokenizer.notes(values, config())
+    (note,) = tokenizer.notes(values, config(), 0)
     assert f"only {number} distinct vectors" in note
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "rq-kmeans", "opq"])
+def test_a_sample_smaller_than_the_codebook_decides_its_size(kind: str) -> None:
+    values, recipe = vectors(100), config(kind=kind, train_items=5)
+    assert ids(values, recipe).codebook_sizes == (5, 5, 5)
+    (note,) = tokenizer.notes(values, recipe, 0)
+    assert note.startswith("The 5 items of tokenizer.train_items have only 5 distinct vectors")
 
 
 @every_tokenizer
@@ -284,7 +291,8 @@ def test_a_balance_of_one_or_more_is_refused(dmax: float) -> None:
 
 def test_coba_without_its_parts_is_the_plain_rq_vae() -> None:
     values, batch = vectors(64), torch.from_numpy(vectors(64).values)
-    plain, coba = (train(values, config(kind=kind, epochs=1, uniformity=0, dmax=0)) for kind in KINDS)
+    plain = train(values, config(kind="rq-vae", epochs=1))
+    coba = train(values, config(epochs=1, uniformity=0, dmax=0))
     assert all(torch.equal(one, two) for one, two in zip(plain.parameters(), coba.parameters(), strict=True))
     losses = [objectives.TOKENIZERS[kind](coba, batch_of(batch), config(uniformity=0))["total"] for kind in KINDS]
     assert torch.equal(losses[0], losses[1])
@@ -334,6 +342,11 @@ def test_a_partner_that_stands_twice_in_a_batch_is_no_negative_of_itself() -> No
         ({"codebook_size": (8, 4)}, "codebook_size names 2 levels and num_levels = 3"),
         ({"random_levels": 3}, "leaves no level to learn"),
         ({"random_levels": 1, "collisions": "nearest"}, "by chance"),
+        ({"num_levels": 10, "random_levels": 8, "codebook_size": 256}, "too many paths to draw from"),
+        ({"codebooks": "ema"}, "set uniformity = 0"),
+        ({"kind": "rq-vae", "dmax": 0.5}, "dmax = 0.5 does nothing for kind = 'rq-vae'"),
+        ({"ema_decay": 0.9}, "ema_decay = 0.9 does nothing for codebooks = 'gradient'"),
+        ({"idle_batches": 3}, "idle_batches = 3 does nothing for dead_codes = 'revive'"),
         ({"kind": "res-kmeans-fsq", "codebook_size": 12}, "power of 2, not 12"),
     ],
 )

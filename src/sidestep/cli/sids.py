@@ -36,7 +36,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page [default: RUN/sids.html; none without a run].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Are these semantic IDs good? Sharing, use of codes, purity, geometry; several tables side by side."""
+    """Are these semantic IDs good? Sharing, use of codes, purity, geometry; several tables side by side.
+
+    A run is shown as its generator was trained, before anything was appended; RUN@2 is a later version.
+    """
     from dataclasses import asdict
 
     from sidestep.pipeline.sid_report import Asked, gather, look_behind, page_of, read_prefix

@@ -103,12 +103,13 @@ class Making:
     """What is known of a table whose tokenizer is at hand. Lists hold an entry per level, fewer where the last levels
     have none, such as one that merely tells items of the same ID apart.
 
-    clusters: of every code, `[K_l]`. reconstruction, decoded: see `LevelQuality`.
+    clusters: of every code, `[K_l]`. reconstruction, decoded: see `LevelQuality`. without: why there is none.
     """
 
     clusters: Sequence[Ints] = ()
     reconstruction: Sequence[float] = ()
     decoded: Sequence[float] = ()
+    without: str = ""
 
 
 def judge(name: str, codes: Ints, sizes: Sequence[int], evidence: Evidence, making: Making | None = None) -> SidQuality:
@@ -203,5 +204,5 @@ def _unsaid(evidence: Evidence, making: Making | None) -> list[str]:
     if making is None:
         said.append("reconstruction, clusters: the table comes without its tokenizer")
     elif not making.reconstruction:
-        said.append("reconstruction: there is no tokenizer, or it saw no vectors of some items, or equal ones of all")
+        said.append(f"reconstruction: {making.without or 'all items have one vector'}")
     return said

@@ -1,7 +1,7 @@
 """A living catalogue: new items get IDs and no published ID moves; other vectors show which IDs would."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +16,8 @@ from sidestep.methods import Recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World
-from sidestep.sids.collisions import Found, Settled, settle, with_further_levels
-from sidestep.sids.semantic_ids import Ints, SemanticIds
+from sidestep.sids.collisions import Found, Settled, settle
+from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import Tokenizer
 from sidestep.vectors import graph
 from sidestep.vectors.files import read_vectors
@@ -96,20 +96,24 @@ def _vectors(further: Catalog, first: World, path: Path | None, say: Say) -> Ite
     run = first.run
     own = ItemVectors.load(run.path("vectors"))
     found = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
-    zero = ~found.values.any(axis=1)
-    if zero.any():
-        raise DataError(
-            f"{int(zero.sum())} of {len(found)} vectors of new items are zero, the first is of item "
-            f"{further.item_ids[int(zero.argmax())]!r}, and a zero vector says nothing of its item; leave these out"
-        )
+    _refuse_zero(found, further)
     say(f"vectors of {len(found):,} new items: {found.width} dimensions")
     return ItemVectors(unit_rows(found.values)) if run.recipe.graph.enabled else found
+
+
+def _refuse_zero(vectors: ItemVectors, catalog: Catalog) -> None:
+    zero = ~vectors.values.any(axis=1)
+    if zero.any():
+        raise DataError(
+            f"{int(zero.sum())} of {len(vectors)} vectors are zero, the first is of item "
+            f"{catalog.item_ids[int(zero.argmax())]!r}, and a zero vector says nothing of its item; leave these out"
+        )
 
 
 def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
     """The IDs that the run's items have by other vectors of theirs, of another slice of time perhaps, through the
     frozen codebooks, written to the folder `out`. They are no version of the run: its generator was not trained with
-    them.
+    them. An item that the tokenizer gives the codes it gave before keeps its ID, whatever a policy made of it.
 
     vectors: for every item of the run's items file; see `read_vectors`. The graph enriches them as it did the run's
         own.
@@ -128,13 +132,17 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
     if recipe.graph.enabled:
         edges = graph.cooccurrence(world.split.train, len(found), recipe.graph)
         found = graph.align(found, edges, recipe.graph)
-    popularity = world.popularity if recipe.tokenizer.uses_interactions else None
-    settled = _settled(world.tokenizer, found, recipe, 0, popularity=popularity)
-    own, learnt = world.sids, len(world.tokenizer.quantiser.levels)
-    frozen = SemanticIds(
-        settled.codes[:, :learnt], own.codebook_sizes[:learnt], own.codebooks[:learnt], own.clusters[:learnt]
+    _refuse_zero(found, world.catalog)
+    model, own = world.tokenizer, world.sids
+    codes, before = (
+        model.assign(torch.from_numpy(values)).cpu().numpy() for values in (found.values, world.aligned.values)
     )
-    sids = with_further_levels(frozen, settled, recipe.seed)
+    moves = (codes != before).any(axis=1)
+    stay = replace(own, codes=own.codes[~moves])
+    codes = own.codes.copy()
+    if moves.any():
+        codes[moves] = _settled(model, ItemVectors(found.values[moves]), recipe, 0, stay).codes
+    sids = replace(own, codes=codes)
     origin = {"sids": run.digest("sids"), "tokenizer": run.digest("tokenizer")}
     sids.save(out, parents=origin, meta=inputs([vectors]))
     return sids
@@ -145,11 +153,10 @@ def _settled(
     vectors: ItemVectors,
     recipe: Recipe,
     version: int,
-    published: SemanticIds | None = None,
-    popularity: Ints | None = None,
+    published: SemanticIds,
 ) -> Settled:
     config, values = recipe.tokenizer, torch.from_numpy(vectors.values)
     codes = model.assign(values).cpu().numpy()
-    found = Found(codes, model.encode(values).cpu(), model.quantiser.cpu(), popularity)
+    found = Found(codes, model.encode(values).cpu(), model.quantiser.cpu())
     random_sizes = config.sizes[config.num_levels - config.random_levels :]
     return settle(found, config.collisions, random_sizes, recipe.seed + version, published)

@@ -118,7 +118,9 @@ def _of_folder(source: str) -> Listed | None:
     path, version = versions.split_version(source)
     if (path / RECIPE).is_file():
         run = Run.open(path)
-        world = World(run, version or versions.newest(run))
+        number = versions.newest(run) if version is None else version
+        versions.manifest(run, number)
+        world = World(run, number)
         return Listed(world.sids.codes, world.sids, world.catalog, World(run).catalog)
     if not artifact.exists(path):
         return None

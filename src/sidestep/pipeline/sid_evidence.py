@@ -161,7 +161,9 @@ def _column(catalog: Catalog | None, label: str, asked: Asked) -> str | None:
 
 
 def _as_text(catalog: Catalog, column: str) -> list[str]:
-    return [joined(value, column) for value in catalog.table[column].to_list()]
+    values = catalog.table[column]
+    known = values.fill_nan(None) if values.dtype.is_float() else values
+    return [joined(value, column) for value in known.to_list()]
 
 
 def _numbers(texts: list[str]) -> Ints:

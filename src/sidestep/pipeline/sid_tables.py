@@ -15,8 +15,8 @@ from sidestep.data.interactions import Ints
 from sidestep.errors import ArtifactError, DataError
 from sidestep.evaluation.geometry import deviation, left_by_codewords, squares
 from sidestep.evaluation.sid_quality import Making
+from sidestep.pipeline import versions
 from sidestep.pipeline.run import RECIPE, Run
-from sidestep.pipeline.versions import split_version
 from sidestep.pipeline.world import World
 from sidestep.sids import tokenizer
 from sidestep.sids.semantic_ids import SemanticIds
@@ -54,8 +54,13 @@ def opened(source: Path) -> World | None:
     """The run that a source names, as in RUN or, for a later version of its items and IDs, RUN@VERSION; None where it
     names none.
     """
-    path, version = split_version(str(source))
-    return World(Run.open(path), version or 1) if is_run(path) else None
+    path, version = versions.split_version(str(source))
+    if not is_run(path):
+        return None
+    run = Run.open(path)
+    if version is not None:
+        versions.manifest(run, version)
+    return World(run, 1 if version is None else version)
 
 
 def of_run(world: World, name: str = "") -> Table:
@@ -147,6 +152,12 @@ def _rows(where: str, num_rows: int, catalog: Catalog) -> Ints:
     """Which row belongs to each item, `[N]`."""
     rows: Ints = np.arange(len(catalog))
     if SOURCE_ROW in catalog.table.columns:
+        appended = catalog.table[SOURCE_ROW].null_count()
+        if appended:
+            raise DataError(
+                f"{where} its rows are those of the items file, where {appended:,} items have none, since they were "
+                "appended; report on version 1, as in RUN@1"
+            )
         rows = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
     needed = int(rows.max(initial=-1)) + 1
     if num_rows < needed or (num_rows != needed and needed == len(rows)):
@@ -160,12 +171,12 @@ def _making(world: World) -> Making:
     """What codewords leave of the latents and of the vectors, and the clusters of every level that has a meaning."""
     sids = world.sids
     if not artifact.exists(world.run.path("tokenizer")):
-        return Making(sids.clusters)
+        return Making(sids.clusters, without="the run has no tokenizer")
     vectors, model = world.aligned, world.tokenizer
     learnt = min(len(model.quantiser.levels), sids.num_levels)  # levels behind these tell items apart, and mean nothing
     books = sids.codebooks[:learnt]
     if len(vectors) != len(sids):  # items were appended, whose vectors were not kept
-        return Making(sids.clusters[:learnt])
+        return Making(sids.clusters[:learnt], without="the vectors of appended items were not kept; see version 1")
     latents = model.encode(torch.from_numpy(vectors.values)).cpu().numpy()
     left = left_by_codewords(latents, sids.codes, books)
     return Making(sids.clusters[:learnt], left or (), _decoded(model, vectors, sids.codes, books))

@@ -99,7 +99,7 @@ def tokenize(run: Run, say: Say) -> None:
     if run.done("sids", settings, parents) and run.done("tokenizer", settings, parents):
         return
     vectors = ItemVectors.load(run.path("aligned"))
-    for note in tokenizer.notes(vectors, recipe.tokenizer):
+    for note in tokenizer.notes(vectors, recipe.tokenizer, recipe.seed):
         say(note)
     model = tokenizer.build(vectors, recipe.tokenizer, recipe.seed)
     learn(run, model, vectors, run.training_folder("tokenizer-train", settings, parents))
@@ -116,13 +116,13 @@ def tokenize(run: Run, say: Say) -> None:
 def learn(run: Run, model: tokenizer.Tokenizer, vectors: ItemVectors, folder: Path) -> None:
     """Train a tokenizer with an encoder by the loop, with checkpoints in `folder`; fit any other."""
     recipe, config = run.recipe, run.recipe.tokenizer
-    chosen = tokenizer.learning_sample(len(vectors), config, recipe.seed)
-    sample = vectors if len(chosen) == len(vectors) else ItemVectors(vectors.values[chosen])
+    sample = tokenizer.learning_sample(vectors, config, recipe.seed)
     if isinstance(model, VectorQuantiser):
         model.learn(torch.from_numpy(sample.values), torch.Generator().manual_seed(recipe.seed))
         return
     edges = None
     if config.contrastive:
+        chosen = tokenizer.learning_items(len(vectors), config, recipe.seed)
         edges = graph.cooccurrence(World(run).split.train, len(vectors), recipe.graph)[chosen][:, chosen]
     fit(
         model,

@@ -31,8 +31,11 @@ def manifest(run: Run, version: int) -> artifact.Manifest:
     """The manifest of a version's semantic IDs, once every version has been found to continue the one before.
 
     Raises:
-        ArtifactError: no such version, or the run's semantic IDs were made again after something was appended.
+        ArtifactError: no such version (they count from 1), or the run's semantic IDs were made again after something
+            was appended.
     """
+    if version < 1:
+        raise ArtifactError(f"{str(run.folder)!r} has no version {version}; versions count from 1")
     before = ""
     for number in range(1, version + 1):
         place = folder(run, number) / "sids"

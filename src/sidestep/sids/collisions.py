@@ -163,7 +163,8 @@ def nearest_free(found: Found, published: Ints | None = None) -> Settled:
     if needed > paths:
         raise DataError(
             f"{needed:,} items need a path of their own and the levels {' x '.join(map(str, sizes))} have only "
-            f'{paths:,}; raise tokenizer.codebook_size or num_levels, or set tokenizer.collisions = "extra"'
+            f'{paths:,}; set tokenizer.collisions = "extra", or, unless as many codes as distinct vectors are in use, '
+            "raise tokenizer.codebook_size or num_levels"
         )
     groups, order = _groups(codes, given), _by_popularity(num_items, found.popularity)
     stays = (_places(groups[:num_items], order) == 0) & ~np.isin(groups[:num_items], groups[num_items:])

@@ -6,6 +6,7 @@ objectives are `sidestep.objectives.rq_vae` and `coba_rq_vae`. Kinds without an 
 `VectorQuantiser.learn`.
 """
 
+import math
 from typing import Annotated, Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ class TokenizerConfig(Section):
         assignment). Fitted on the vectors themselves: rq-kmeans, res-kmeans-fsq (QARM V2: the last level is bits), pq
         and opq (blocks of dimensions, without hierarchy: the control).
     num_levels: codes of an ID. codebook_size: how many each level has to choose from, one number for all levels or
-        one for each; a catalogue with fewer distinct vectors has as many codes at a level as distinct vectors.
+        one for each; where fewer vectors are distinct, a level has as many codes as distinct vectors.
     train_items: learn from so many items drawn at random; 0 takes all. Every item gets an ID in any case.
     random_levels: codes of the last so many levels are drawn among those unused under the same prefix (GR2).
     collisions: what becomes of items that share an ID: "keep" them (ranking expands them), tell them apart by an
@@ -110,7 +111,7 @@ class TokenizerConfig(Section):
     @property
     def uses_interactions(self) -> bool:
         """Whether the log is needed: for partners, and to know the most popular item of a shared ID."""
-        return self.contrastive > 0 or self.collisions == "nearest"
+        return self.contrastive > 0 or self.collisions != "keep"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -128,6 +129,15 @@ class TokenizerConfig(Section):
             raise ValueError(
                 f"random_levels = {self.random_levels} of num_levels = {self.num_levels} leaves no level to learn"
             )
+        if math.prod(self.sizes[self.num_levels - self.random_levels :]) >= 2**62:
+            raise ValueError(
+                f"random_levels = {self.random_levels} has too many paths to draw from; 7 of 256 are enough"
+            )
+        if self.kind == "coba-rq-vae" and self.codebooks == "ema" and self.uniformity:
+            raise ValueError(
+                "the uniformity loss moves codewords by gradient, which codebooks = 'ema' takes none of; set "
+                "uniformity = 0, or codebooks = 'gradient'"
+            )
         if self.random_levels and self.collisions == "nearest":
             raise ValueError(
                 "random_levels and collisions = 'nearest' both tell items apart, by chance and by distance; take one"
@@ -139,14 +149,23 @@ class TokenizerConfig(Section):
         return self
 
     def _refuse_strangers(self) -> None:
-        """A setting of another kind would be passed over in silence."""
+        """A trick of another kind would be passed over in silence. (Widths and steps of training are let be: a recipe
+        has them for whatever kind is tried on it.)
+        """
         own = dict.fromkeys(_OF_TRAINED, self.trained)
+        own["uniformity"] = own["dmax"] = self.kind == "coba-rq-vae"
+        own["ema_decay"] = self.codebooks == "ema"
+        own["idle_batches"] = self.dead_codes == "reset"
         own["size_balanced"] = self.kind in ("rq-kmeans", "res-kmeans-fsq")
         own["learnt_bits"] = self.kind == "res-kmeans-fsq"
         for name, belongs in own.items():
             value = getattr(self, name)
             if not belongs and value != type(self).model_fields[name].default:
-                raise ValueError(f"{name} = {value!r} does nothing for kind = {self.kind!r}; leave it out")
+                raise ValueError(f"{name} = {value!r} does nothing for {self._reason(name)}; leave it out")
+
+    def _reason(self, name: str) -> str:
+        needed = {"ema_decay": "codebooks", "idle_batches": "dead_codes"}.get(name, "kind")
+        return f"{needed} = {getattr(self, needed)!r}"
 
 
 _OF_TRAINED = ("codebooks", "estimator", "start", "dead_codes", "diversity", "contrastive")
@@ -185,23 +204,30 @@ def distinct_vectors(vectors: ItemVectors, enough: int) -> int:
     return len(distinct)
 
 
-def notes(vectors: ItemVectors, config: TokenizerConfig) -> list[str]:
+def notes(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> list[str]:
     """What a person should know before these vectors are tokenised; empty when there is nothing to say."""
-    largest = max(config.sizes)
-    distinct = distinct_vectors(vectors, largest)
+    largest, sample = max(config.sizes), learning_sample(vectors, config, seed)
+    distinct = distinct_vectors(sample, largest)
     if distinct == largest:
         return []
+    whose = f"{len(vectors)} items" if sample is vectors else f"The {len(sample)} items of tokenizer.train_items"
     return [
-        f"{len(vectors)} items have only {distinct} distinct vectors, so no level has more than {distinct} codes; "
-        f"{largest} were asked for"
+        f"{whose} have only {distinct} distinct vectors, so no level has more than {distinct} codes; {largest} were "
+        "asked for"
     ]
 
 
-def learning_sample(num_items: int, config: TokenizerConfig, seed: int) -> Ints:
+def learning_items(num_items: int, config: TokenizerConfig, seed: int) -> Ints:
     """The items a tokenizer learns from, in order: all, or `train_items` of them, drawn at random."""
     if not 0 < config.train_items < num_items:
         return np.arange(num_items)
     return np.sort(np.random.default_rng(seed).choice(num_items, config.train_items, replace=False))
+
+
+def learning_sample(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> ItemVectors:
+    """Their vectors."""
+    chosen = learning_items(len(vectors), config, seed)
+    return vectors if len(chosen) == len(vectors) else ItemVectors(vectors.values[chosen])
 
 
 def build(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> Tokenizer:
@@ -212,7 +238,7 @@ def build(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> Tokenizer
         DataError: there are no vectors, some are zero, or they have too few dimensions for this kind.
     """
     _check(vectors, config)
-    most = distinct_vectors(vectors, max(config.sizes))
+    most = distinct_vectors(learning_sample(vectors, config, seed), max(config.sizes))
     learnt = config.sizes[: config.num_levels - config.random_levels]
     if not config.trained:
         levels = _fitted_levels(vectors.width, learnt, most, config)
