@@ -21,7 +21,7 @@ _TEXT = ("graph.enabled=false",)
 _RQ_VAE = ("tokenizer.kind=rq-vae", *_TEXT)
 _LONGER = (*_RQ_VAE, "tokenizer.epochs=60")  # as in `methods.py`: longer, it gains in both ICR and purity
 _BARE = (*_RQ_VAE, "tokenizer.start=random", "tokenizer.dead_codes=leave")
-_EMA, _RANDOM = "tokenizer.codebooks=ema", "tokenizer.random_levels=1"
+_EMA, _RANDOM, _TOGETHER = "tokenizer.codebooks=ema", "tokenizer.random_levels=1", "tokenizer.contrastive=10"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ STUDIES: dict[str, Study] = {
             "+ random last level": (*_BARE, _RANDOM),
             "+ diversity": (*_BARE, "tokenizer.diversity=1"),
             "+ dead-code reset": (*_RQ_VAE, "tokenizer.start=random", "tokenizer.dead_codes=reset"),
-            "+ contrastive": (*_BARE, "tokenizer.contrastive=10"),
+            "+ contrastive": (*_BARE, _TOGETHER),
+            "+ ema + contrastive": (*_BARE, _EMA, _TOGETHER),
             "k-means start + ema + random last level": (*_RQ_VAE, "tokenizer.dead_codes=leave", _EMA, _RANDOM),
         },
     ),
