@@ -16,15 +16,22 @@ def edges(weights: list[list[float]]) -> sparse.csr_array:
 
 
 def test_an_epoch_is_a_function_of_seed_and_number_and_holds_every_vector_once() -> None:
-    data, values = VectorBatches(vectors(103), 25, seed=3), torch.from_numpy(vectors(103).values)
+    data, values = VectorBatches(vectors(103), 9, seed=3), torch.from_numpy(vectors(103).values)
     batches = data.batches(4)
     assert sorted(np.concatenate(batches)[:, 0].tolist()) == list(range(103))
-    assert {len(batch) for batch in batches} <= {20, 21}
+    assert {len(batch) for batch in batches} <= {8, 9}
     assert all(np.array_equal(one, two) for one, two in zip(batches, data.batches(4), strict=True))
     assert not np.array_equal(np.concatenate(batches), np.concatenate(data.batches(5)))
     loaded = data.load(batches[0])
     assert torch.equal(loaded.vectors, values[batches[0][:, 0]])
     assert len(loaded.items) == len(loaded.partners) == 0
+
+
+@pytest.mark.parametrize(
+    ("items", "asked", "batches"), [(5000, 1024, 10), (20000, 1024, 20), (300, 1024, 10), (30, 1024, 2), (300, 10, 30)]
+)
+def test_a_small_catalogue_is_cut_into_enough_batches(items: int, asked: int, batches: int) -> None:
+    assert len(VectorBatches(vectors(items), asked, seed=0).batches(0)) == batches
 
 
 def test_a_batch_with_partners_holds_items_then_partners() -> None:

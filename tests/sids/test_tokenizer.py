@@ -227,24 +227,32 @@ def test_ids_are_the_codes_of_the_nearest_codewords_by_plain_distance(kind: str)
     assert made.num_clusters == (3, 3, 3)
 
 
-def test_inputs_are_standardised_and_constant_dimensions_vanish() -> None:
-    raw = vectors(500).values * 1e-3 + 7
+def test_inputs_are_centred_and_scaled_as_one_so_that_distances_keep_their_proportions() -> None:
+    raw = vectors(500).values * np.array([10, 1, 1e-2] * 4, dtype=np.float32) + 7
     raw[:, 3] = 5.0
     model = tokenizer.build(ItemVectors(raw), config(), 0)
-    inputs = model(torch.from_numpy(raw)).inputs
-    deviation, mean = torch.std_mean(inputs, dim=0, correction=0)
-    torch.testing.assert_close(mean, torch.zeros(12), atol=2e-3, rtol=0)
-    assert deviation[3] == 0
-    torch.testing.assert_close(deviation[[0, 11]], torch.ones(2), atol=1e-3, rtol=0)
+    inputs = model.standardise(torch.from_numpy(raw))
+    torch.testing.assert_close(inputs.mean(0), torch.zeros(12), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inputs.square().mean(), torch.ones(()))
+    assert not inputs[:, 3].any()
+    before, after = torch.pdist(torch.from_numpy(raw)), torch.pdist(inputs)
+    torch.testing.assert_close(after / after.mean(), before / before.mean(), atol=1e-3, rtol=1e-3)
 
 
-def test_standardising_in_blocks_equals_mean_and_deviation_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_that_are_all_alike_become_zero() -> None:
+    raw = np.full((6, 5), 0.1, dtype=np.float32)
+    model = tokenizer.build(ItemVectors(raw), config(), 0)
+    assert model.scale == 1
+    torch.testing.assert_close(model.standardise(torch.from_numpy(raw)), torch.zeros(6, 5))
+
+
+def test_standardising_in_blocks_equals_mean_and_scale_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.from_numpy(vectors(500).values * 3 + 100)
     monkeypatch.setattr(rq_vae, "ENCODE_ROWS", 64)
     model = tokenizer.build(ItemVectors(values.numpy()), config(), 0)
-    deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    mean = values.double().mean(0)
     assert torch.equal(model.mean, mean.float())
-    assert torch.equal(model.deviation, deviation.float())
+    torch.testing.assert_close(model.scale, (values.double() - mean).square().mean().sqrt().float())
 
 
 def test_codes_from_blocks_equal_those_of_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,10 +46,15 @@ class CodebookReport:
         """Three lines for people."""
         usage = [f"{level.used}/{level.size} (perplexity {level.perplexity:.0f})" for level in self.levels]
         return (
-            f"ICR {self.icr:.2%}: {self.distinct:,} distinct IDs for {self.items:,} items; CUR {self.cur:.4%}\n"
+            f"ICR {self.icr:.2%}: {self.distinct:,} distinct IDs for {self.items:,} items; CUR {percent(self.cur)}\n"
             f"{self.sharing:,} items share their ID with another, at most {self.largest:,} of them the same one\n"
             f"codes used, level by level: {', '.join(usage)}"
         )
+
+
+def percent(share: float) -> str:
+    """A share in per cent; one too small for it as it is."""
+    return f"{share:.4%}" if share >= 1e-5 else f"{share:.1e}"
 
 
 def summary(sids: SemanticIds) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from sidestep.evaluation.codebooks import percent
 from sidestep.evaluation.purity import Share
 from sidestep.evaluation.sid_quality import SidQuality
 from sidestep.pipeline.sid_report import SidFindings
@@ -33,7 +34,7 @@ def alone(quality: SidQuality) -> str:
     ceilings = ", ".join(f"HR@{k} {value:.4f}" for k, value in quality.ceilings.items())
     lines = [
         f"{quality.name}: {quality.items:,} items, {len(quality.levels)} levels, {sizes} codes",
-        f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {_cur(quality.cur)}; {quality.sharing:,} items "
+        f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {percent(quality.cur)}; {quality.sharing:,} items "
         f"share their ID with another, at most {quality.largest:,} of them the same one",
         f"At best, when the right ID is always said: {ceilings} (over {over})",
     ]
@@ -53,7 +54,7 @@ def comparison(qualities: Sequence[SidQuality]) -> str:
             quality.name,
             str(len(quality.levels)),
             f"{quality.icr:.2%}",
-            _cur(quality.cur),
+            percent(quality.cur),
             f"{quality.sharing:,}",
             f"{quality.largest:,}",
             *(_figure(quality.purity[label].value if label in quality.purity else None) for label in labels),
@@ -135,10 +136,6 @@ def _table(*names: str, left: Sequence[str] = ("",), gap: int = 1) -> Table:
     for name in names:
         table.add_column(name, justify="left" if name in left else "right")
     return table
-
-
-def _cur(value: float) -> str:
-    return f"{value:.4%}" if value >= 1e-5 else f"{value:.1e}"
 
 
 def _share(share: Share) -> str:

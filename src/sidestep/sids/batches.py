@@ -11,6 +11,7 @@ from torch import Tensor
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
 
+FEWEST, SMALLEST = 10, 16
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -31,6 +32,9 @@ class VectorBatch:
 class VectorBatches:
     """The vectors in random batches; their order, and who is whose partner, are a pure function of (seed, epoch).
 
+    An epoch has at least `FEWEST` batches, unless they would hold less than `SMALLEST` vectors each: a small catalogue
+    would otherwise be trained for a few dozen steps in all.
+
     Args:
         edges: the co-occurrence graph to draw partners from, in proportion to how often two items meet. An item
             without a neighbour is its own partner.
@@ -38,7 +42,8 @@ class VectorBatches:
 
     def __init__(self, vectors: ItemVectors, batch_size: int, seed: int, edges: Graph | None = None) -> None:
         self._values = torch.from_numpy(vectors.values)
-        self._batch_size, self._seed, self._edges = batch_size, seed, edges
+        self._batch_size = min(batch_size, max(len(self._values) // FEWEST, SMALLEST))
+        self._seed, self._edges = seed, edges
 
     def batches(self, epoch: int) -> list[Indices]:
         """Item numbers of every batch of an epoch, `[n, 1]`, beside their partners' where there are any, `[n, 2]`.

@@ -26,8 +26,9 @@ class Reconstruction:
 class RQVAE(nn.Module):
     """TIGER sec. 3.1 (arXiv 2305.05065), S2GR sec. 4.2.2 (arXiv 2601.18664).
 
-    Vectors are standardised per dimension first, by the mean and deviation of the catalogue that `standardise_by` saw;
-    raw unit-length embeddings are so small that the codebooks collapse.
+    Vectors are standardised first, by the mean and the scale of the catalogue that `standardise_by` saw: raw embeddings
+    of length 1 are so small that the codebooks collapse. There is one scale for all dimensions, so that distances keep
+    their proportions; one for each would make the faint dimensions of LSA, mostly noise, as loud as the first.
 
     Args:
         width: D, dimensions of an item vector.
@@ -37,7 +38,7 @@ class RQVAE(nn.Module):
     """
 
     mean: Tensor
-    deviation: Tensor
+    scale: Tensor
 
     def __init__(self, width: int, hidden: Sequence[int], quantiser: ResidualQuantiser, code_width: int) -> None:
         super().__init__()
@@ -45,23 +46,24 @@ class RQVAE(nn.Module):
         self.decoder = _mlp([code_width, *reversed(hidden), width])
         self.quantiser = quantiser
         self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
+        self.register_buffer("scale", torch.ones(()))
 
     def standardise_by(self, vectors: Float[Tensor, "N D"]) -> None:
-        """Take over the mean and the standard deviation of every dimension; a constant dimension becomes 0."""
-        total, squares = self.mean.new_zeros(2, vectors.shape[1], dtype=torch.float64)
+        """Take over the mean of every dimension, and the root of the mean variance over dimensions as the scale; where
+        all vectors are one, the scale is 1.
+        """
+        total = self.mean.new_zeros(vectors.shape[1], dtype=torch.float64)
         for block in self._blocks(vectors):
             total += block.double().sum(0)
         mean = total / len(vectors)
-        for block in self._blocks(vectors):
-            squares += (block.double() - mean).square().sum(0)
-        deviation = (squares / len(vectors)).sqrt()
-        constant = deviation <= 1e-6 * mean.abs()  # what float32 cannot tell from rounding
+        squares = torch.stack([(block.double() - mean).square().sum() for block in self._blocks(vectors)]).sum()
+        scale = (squares / vectors.numel()).sqrt()
+        same = scale <= 1e-6 * mean.abs().max()  # what float32 cannot tell from rounding
         self.mean.copy_(mean)
-        self.deviation.copy_(deviation.masked_fill(constant, torch.inf))
+        self.scale.copy_(torch.where(same, torch.ones_like(scale), scale))
 
     def standardise(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return (vectors - self.mean) / self.deviation
+        return (vectors - self.mean) / self.scale
 
     def forward(self, vectors: Float[Tensor, "B D"]) -> Reconstruction:
         inputs = self.standardise(vectors)
@@ -79,8 +81,7 @@ class RQVAE(nn.Module):
         """Latents, such as sums of codewords, as vectors on the scale of the catalogue's own."""
         with fast_products():
             outputs = torch.cat([self.decoder(block) for block in self._blocks(latents)])
-        scale = self.deviation.where(self.deviation.isfinite(), torch.zeros(()))  # a constant dimension stays constant
-        return outputs * scale + self.mean
+        return outputs * self.scale + self.mean
 
     @torch.no_grad()
     def assign(self, vectors: Float[Tensor, "N D"]) -> Int[Tensor, "N L"]:

@@ -71,7 +71,8 @@ class TokenizerConfig(Section):
     dead_codes: "revive" every epoch the codes that no item is nearest to; "reset" those that were idle for
         `idle_batches` to the batch's worst served input (GR2); or "leave" them.
     diversity, contrastive: weights of GR2's losses; the second needs the co-occurrence graph.
-    epochs, batch_size, lr, weight_decay, warmup_steps: of the training. Longer, CoBa trades ICR for purity.
+    epochs, batch_size, lr, weight_decay, warmup_steps: of the training. Longer, CoBa trades ICR for purity. Batches of
+        a small catalogue are smaller; see `VectorBatches`.
     """
 
     kind: Kind = "coba-rq-vae"
