@@ -116,6 +116,8 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise DataError(f"{str(path)!r} is no run folder; {kinds}")
     if not path.exists():
         raise DataError(f"No file or folder {str(path)!r}; {kinds}")
+    if path.suffix not in (".npz", ".npy"):
+        raise DataError(f"Cannot read {str(path)!r}: its name ends in {path.suffix!r}; {kinds}")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -123,7 +125,8 @@ def _arrays(path: Path) -> dict[str, Array]:
         with loaded:
             arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"Cannot read {str(path)!r} ({str(error).splitlines()[0]}); {kinds}") from None
+        reason = "pickled objects are never read" if "pickle" in str(error) else str(error).splitlines()[0]
+        raise DataError(f"Cannot read {str(path)!r} ({reason}); {kinds}") from None
     if not arrays:
         raise DataError(f"{str(path)!r} holds no arrays; {kinds}")
     return arrays

@@ -34,8 +34,8 @@ def alone(quality: SidQuality) -> str:
     ceilings = ", ".join(f"HR@{k} {value:.4f}" for k, value in quality.ceilings.items())
     lines = [
         f"{quality.name}: {quality.items:,} items, {len(quality.levels)} levels, {sizes} codes",
-        f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {percent(quality.cur)}; {quality.sharing:,} items "
-        f"share their ID with another, at most {quality.largest:,} of them the same one",
+        f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {percent(quality.cur)}; "
+        f"{quality.sharing:,} items share their ID with another, at most {quality.largest:,} of them the same one",
         f"At best, when the right ID is always said: {ceilings} (over {over})",
     ]
     if quality.purity:
