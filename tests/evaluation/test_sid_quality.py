@@ -8,8 +8,9 @@ import pytest
 from scipy import sparse
 
 from sidestep.evaluation import geometry
-from sidestep.evaluation.purity import NO_LABEL, Agreement, Linked, Relation, SameLabel, prefixes, v_measure
+from sidestep.evaluation.purity import NO_LABEL, Agreement, Linked, Relation, SameLabel, v_measure
 from sidestep.evaluation.sid_quality import Evidence, Making, SidQuality, ceilings, judge
+from sidestep.sids.prefixes import prefixes
 from sidestep.sids.semantic_ids import Floats, Ints
 
 NUM_ITEMS, SIZES = 60, (4, 3, 5)

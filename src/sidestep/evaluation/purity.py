@@ -83,16 +83,6 @@ class Linked:
         return found
 
 
-def prefixes(codes: Ints) -> list[Ints]:
-    """The number of every item's first l codes, l = 0 .. L, each `[N]`: the same number where they are the same."""
-    numbers = [np.zeros(len(codes), dtype=np.int64)]
-    for level in range(codes.shape[1]):
-        column = codes[:, level]
-        joined = numbers[-1] * (int(column.max(initial=0)) + 1) + column
-        numbers.append(np.unique(joined, return_inverse=True)[1])
-    return numbers
-
-
 @dataclass(frozen=True)
 class Agreement:
     """How many others share an item's first l codes, and how many of them are related to it, l = 0 .. L.

@@ -13,7 +13,8 @@ import numpy as np
 
 from sidestep.evaluation import geometry
 from sidestep.evaluation.codebooks import report_codes
-from sidestep.evaluation.purity import Agreement, Relation, SameLabel, Share, prefixes, v_measure
+from sidestep.evaluation.purity import Agreement, Relation, SameLabel, Share, v_measure
+from sidestep.sids.prefixes import by_popularity, places, prefixes
 from sidestep.sids.semantic_ids import Floats, Ints
 
 CUTOFFS = (1, 5, 10)
@@ -148,11 +149,7 @@ def ceilings(sid: Ints, popularity: Ints | None, targets: Ints | None) -> dict[i
 
     sid: `[N]`, the number of each item's ID.
     """
-    first = np.zeros(len(sid), dtype=np.int64) if popularity is None else -popularity
-    order = np.lexsort((first, sid))
-    begins = np.concatenate([[0], np.cumsum(np.bincount(sid))])
-    place = np.empty(len(sid), dtype=np.int64)
-    place[order] = np.arange(len(sid)) - begins[sid[order]]
+    place = places(sid, by_popularity(len(sid), popularity))
     asked = place if targets is None else place[targets]
     return {k: float((asked < k).mean()) for k in CUTOFFS}
 

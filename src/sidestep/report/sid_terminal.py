@@ -11,7 +11,7 @@ from sidestep.evaluation.purity import Share
 from sidestep.evaluation.sid_quality import SidQuality
 from sidestep.pipeline.sid_report import SidFindings
 from sidestep.report.sid_page import missing
-from sidestep.report.terminal import plain
+from sidestep.report.terminal import figure, plain
 
 PERPLEXITIES = 3
 """Levels of a comparison whose perplexity is shown; a line has only so much room."""
@@ -57,7 +57,7 @@ def comparison(qualities: Sequence[SidQuality]) -> str:
             percent(quality.cur),
             f"{quality.sharing:,}",
             f"{quality.largest:,}",
-            *(_figure(quality.purity[label].value if label in quality.purity else None) for label in labels),
+            *(figure(quality.purity[label].value if label in quality.purity else None) for label in labels),
             " ".join(shown) + (" .." if len(quality.levels) > PERPLEXITIES else ""),
         )
     chances = {label: quality.purity[label].chance for quality in qualities for label in quality.purity}
@@ -108,7 +108,7 @@ def _codes(quality: SidQuality) -> str:
             f"{level.perplexity:.1f}",
             f"{level.prefixes:,}",
             f"{level.sharing:,}",
-            *(_figure(values[number]) for values in known.values()),
+            *(figure(values[number]) for values in known.values()),
         )
     return plain(table)
 
@@ -124,7 +124,7 @@ def _common(quality: SidQuality) -> str:
     for number, level in enumerate(quality.levels, start=1):
         table.add_row(
             str(number),
-            *(_figure(level.v_measure.get(label)) for label in measured),
+            *(figure(level.v_measure.get(label)) for label in measured),
             *(_share(level.together[label]) if label in level.together else "-" for label in shared),
         )
     note = "same: share of the items with the same codes so far that have the same label (in brackets: by chance)"
@@ -140,10 +140,6 @@ def _table(*names: str, left: Sequence[str] = ("",), gap: int = 1) -> Table:
 
 def _share(share: Share) -> str:
     return f"{share.value:.4f} ({share.chance:.4f})"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _short(text: str, width: int) -> str:

@@ -30,9 +30,9 @@ def metrics_table(result: "Evaluation") -> str:
         table.add_row(
             *(str(row[name]) for name in ("method", "users", "seen")),
             f"{row['num_users']:,}",
-            *(_figure(row[name]) for name in shown),
-            _figure(row.get(f"sid_{result.main}")),
-            _figure(row["invalid"]),
+            *(figure(row[name]) for name in shown),
+            figure(row.get(f"sid_{result.main}")),
+            figure(row["invalid"]),
         )
     lines = [plain(table), f"Protocol: {result.protocol}."]
     lines.append(
@@ -58,8 +58,8 @@ def comparison_table(rows: Sequence[dict[str, Any]], first: str, second: str) ->
         table.add_column(name, justify="left" if name in ("seen", "users", "metric") else "right")
     for row in rows:
         table.add_row(
-            row["seen"], row["users"], f"{row['num_users']:,}", row["metric"], _figure(row["first"]),
-            _figure(row["second"]), f"{row['difference']:+.4f}", f"{row['low']:+.4f} .. {row['high']:+.4f}",
+            row["seen"], row["users"], f"{row['num_users']:,}", row["metric"], figure(row["first"]),
+            figure(row["second"]), f"{row['difference']:+.4f}", f"{row['low']:+.4f} .. {row['high']:+.4f}",
             f"{row['p']:.4f}",
         )  # fmt: skip
     return f"A = {first}\nB = {second}\n{plain(table)}Paired bootstrap over users, 10,000 draws, two-sided."
@@ -128,7 +128,7 @@ def _thought_text(thought: "Thought") -> str:
     return f"level {thought.level}: {thinks}code {thought.code} (log p {thought.log_prob:.2f})"
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 

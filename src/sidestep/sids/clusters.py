@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sidestep.sids.kmeans import balanced_kmeans, kmeans
+from sidestep.sids.prefixes import prefixes
 from sidestep.sids.semantic_ids import Floats, Ints
 
 
@@ -37,11 +38,9 @@ def adaptive_counts(codes: Ints, codebook_sizes: Sequence[int]) -> list[int]:
 
     codes: `[N, L]`.
     """
-    before, counts = np.zeros(len(codes), dtype=np.int64), []
-    known = 0.0
-    for level, size in enumerate(codebook_sizes):
-        _, before = np.unique(before * size + codes[:, level], return_inverse=True)
-        shares = np.bincount(before) / len(codes)
+    counts, known = [], 0.0
+    for size, prefix in zip(codebook_sizes, prefixes(codes)[1:], strict=True):
+        shares = np.bincount(prefix) / len(codes)
         entropy = float(-(shares * np.log(shares)).sum())
         counts.append(min(size, max(2, round(float(np.exp((entropy - known) / 2))))))
         known = entropy

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sidestep.errors import DataError
 from sidestep.sids.free_paths import free_paths
+from sidestep.sids.prefixes import by_popularity, places, prefixes
 from sidestep.sids.residual import ResidualQuantiser
 from sidestep.sids.semantic_ids import Ints, SemanticIds
 
@@ -115,22 +116,23 @@ def extra_code(codes: Ints, size: int, popularity: Ints | None = None, published
     own, theirs = groups[: len(codes)], groups[len(codes) :]
     next_free = np.zeros(int(groups.max(initial=-1)) + 1, dtype=np.int64)
     np.maximum.at(next_free, theirs, given[:, -1] + 1)
-    return np.minimum(next_free[own] + _places(own, _by_popularity(len(codes), popularity)), size - 1)
+    return np.minimum(next_free[own] + places(own, by_popularity(len(codes), popularity)), size - 1)
 
 
-def random_codes(prefixes: Ints, sizes: Sequence[int], seed: int, published: Ints | None = None) -> Ints:
-    """Codes `[N, M]` for the M levels after the prefixes `[N, l]`, drawn uniformly among those unused under the prefix
-    (GR2). Where more items share a prefix than it has codes, the further ones share codes, each drawn anew.
+def random_codes(begun: Ints, sizes: Sequence[int], seed: int, published: Ints | None = None) -> Ints:
+    """Codes `[N, M]` for the M levels after those that IDs have `begun` with, `[N, l]`, drawn uniformly among those
+    unused under the same prefix (GR2). Where more items share a prefix than it has codes, the further ones share
+    codes, each drawn anew.
 
     published: `[P, l + M]` or with more levels, which do not matter.
     """
     rng = np.random.default_rng(seed)
-    depth, num_items, space = prefixes.shape[1], len(prefixes), math.prod(sizes)
+    depth, num_items, space = begun.shape[1], len(begun), math.prod(sizes)
     assert space < 2**62
     if not num_items:
         return np.empty((0, len(sizes)), dtype=np.int64)
     given = np.empty((0, depth + len(sizes)), dtype=np.int64) if published is None else published
-    groups = _groups(prefixes, given[:, :depth])
+    groups = _groups(begun, given[:, :depth])
     taken = np.ravel_multi_index(tuple(given[:, depth : depth + len(sizes)].T), tuple(sizes))
     order = np.argsort(groups[:num_items], kind="stable")
     used_order = np.lexsort((taken, groups[num_items:]))
@@ -166,8 +168,8 @@ def nearest_free(found: Found, published: Ints | None = None) -> Settled:
             f'{paths:,}; set tokenizer.collisions = "extra", or, unless as many codes as distinct vectors are in use, '
             "raise tokenizer.codebook_size or num_levels"
         )
-    groups, order = _groups(codes, given), _by_popularity(num_items, found.popularity)
-    stays = (_places(groups[:num_items], order) == 0) & ~np.isin(groups[:num_items], groups[num_items:])
+    groups, order = _groups(codes, given), by_popularity(num_items, found.popularity)
+    stays = (places(groups[:num_items], order) == 0) & ~np.isin(groups[:num_items], groups[num_items:])
     settled, movers = codes.copy(), order[~stays[order]]
     settled[movers] = free_paths(
         found.quantiser,
@@ -201,29 +203,11 @@ def num_shared(codes: Ints, published: Ints | None = None) -> int:
 
 def _groups(codes: Ints, published: Ints) -> Ints:
     """A number for every distinct row, `[N + P]`: equal rows have equal numbers."""
-    rows = np.concatenate([codes, published])
-    groups = np.zeros(len(rows), dtype=np.int64)
-    for column in rows.T:  # level by level, so that no product of sizes can overflow
-        groups = np.unique(groups * (int(rows.max(initial=0)) + 1) + column, return_inverse=True)[1]
-    return groups.astype(np.int64)
+    return prefixes(np.concatenate([codes, published]))[-1]
 
 
 def _largest_group(codes: Ints) -> int:
     return int(np.bincount(_groups(codes, codes[:0])).max(initial=0))
-
-
-def _by_popularity(num_items: int, popularity: Ints | None) -> Ints:
-    """Item numbers, the most popular first, and the lower number first among equals."""
-    return np.arange(num_items) if popularity is None else np.argsort(-popularity, kind="stable")
-
-
-def _places(groups: Ints, order: Ints) -> Ints:
-    """Which of its group's items every item is, counted from 0 in the given order, `[N]`."""
-    by_group = order[np.argsort(groups[order], kind="stable")]
-    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
-    places = np.empty(len(groups), dtype=np.int64)
-    places[by_group] = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
-    return places
 
 
 def _draw_unused(rng: np.random.Generator, count: int, space: int, used: Ints) -> Ints:
