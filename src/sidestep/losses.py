@@ -1,5 +1,6 @@
 """Pure equations on tensors, each with its paper and number. They import nothing of ours, and anyone may call them."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -136,3 +137,44 @@ def info_nce(
 def holistic(first_thoughts: Float[Tensor, "n D"], interest: Float[Tensor, "n D"]) -> Float[Tensor, ""]:
     """S2GR eq. 21: 1 - cos(t_1, sg(v_g)), the mean over the n targets."""
     return 1 - F.cosine_similarity(first_thoughts, interest.detach(), dim=-1).mean()
+
+
+# --- the sequential baselines ---
+
+
+def full_cross_entropy(
+    states: Float[Tensor, "n D"], embeddings: Float[Tensor, "N D"], targets: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """-log softmax_i(state . e_i) at the target, over the whole catalogue; the mean over the n targets."""
+    return F.cross_entropy(states @ embeddings.T, targets)
+
+
+def sampled_cross_entropy(
+    states: Float[Tensor, "n D"],
+    embeddings: Float[Tensor, "N D"],
+    targets: Int[Tensor, " n"],
+    negatives: Int[Tensor, " m"],
+) -> Float[Tensor, ""]:
+    """The same over the target and m items drawn uniformly for the batch; a drawn target is no negative of its own.
+
+    Each negative stands for N / m items: log(N / m) is added to its logit (Bengio & Senecal 2008; the constant -log q
+    that all uniform draws share), so that the loss estimates `full_cross_entropy`.
+    """
+    own = (states * embeddings[targets]).sum(-1, keepdim=True)
+    others = states @ embeddings[negatives].T + math.log(len(embeddings) / len(negatives))
+    others = others.masked_fill(negatives == targets[:, None], -torch.inf)
+    return F.cross_entropy(torch.cat([own, others], 1), targets.new_zeros(len(targets)))
+
+
+def binary_cross_entropy(
+    states: Float[Tensor, "n D"],
+    embeddings: Float[Tensor, "N D"],
+    targets: Int[Tensor, " n"],
+    negatives: Int[Tensor, "n m"],
+) -> Float[Tensor, ""]:
+    """SASRec sec. III-E: -log sigmoid(target) - sum over m negatives of log(1 - sigmoid(negative)), the mean over the
+    n targets.
+    """
+    own = (states * embeddings[targets]).sum(-1)
+    others = torch.einsum("nd,nmd->nm", states, embeddings[negatives])
+    return -(F.logsigmoid(own) + F.logsigmoid(-others).sum(-1)).mean()

@@ -10,7 +10,10 @@ from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from sidestep import objectives
+from sidestep.baselines.sasrec import SASRec
+from sidestep.baselines.sequential import BaselineConfig
 from sidestep.config import Section
+from sidestep.data.interactions import Ints
 from sidestep.data.sources import DataConfig
 from sidestep.data.splits import SplitConfig
 from sidestep.errors import did_you_mean
@@ -21,6 +24,7 @@ from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.training.loop import Objective
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.graph import GraphConfig
+from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.text import EmbedConfig
 
 
@@ -60,6 +64,7 @@ class Recipe(Section):
     tokenizer: TokenizerConfig = TokenizerConfig()
     generator: GeneratorConfig = GeneratorConfig()
     thinking: ThinkingConfig = ThinkingConfig()
+    baseline: BaselineConfig = BaselineConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
@@ -80,8 +85,26 @@ class Recipe(Section):
         return self
 
 
-Build = Callable[[SemanticIds, Recipe], nn.Module]
-Teach = Callable[[SemanticIds, Recipe], Objective]
+@dataclass(frozen=True)
+class Materials:
+    """What a run has made by the time a model is built, of its N items.
+
+    popularity: occurrences in training, `[N]`. sids, vectors: None where the method does without them.
+    """
+
+    popularity: Ints
+    sids: SemanticIds | None = None
+    vectors: ItemVectors | None = None
+
+    @property
+    def ids(self) -> SemanticIds:
+        assert self.sids is not None
+        return self.sids
+
+
+Build = Callable[[Materials, Recipe], nn.Module]
+Teach = Callable[[Materials, Recipe], Objective]
+Kind = Literal["generator", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,7 @@ class Method:
     """A row: what it is, where it stands in the literature, and the parts it is made of.
 
     parts: recipe values that make the method what it is, laid under the recipe file's own.
+    kind: a generator says semantic IDs; a baseline scores items by their numbers, and needs neither vectors nor IDs.
     """
 
     summary: str
@@ -96,23 +120,46 @@ class Method:
     build: Build
     objective: Teach
     parts: Mapping[str, Mapping[str, Any]]
+    kind: Kind = "generator"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What must be done, in order, before the method is trained, and that."""
+        return ("prepare", "train") if self.kind == "baseline" else tuple(STAGE_NAMES)
+
+    @property
+    def sections(self) -> set[str]:
+        """The sections of the recipe that its training hangs on."""
+        own = {"baseline"} if self.kind == "baseline" else {"generator", "thinking"}
+        return {"split", "train", *own}
 
 
-def _encoder_decoder(sids: SemanticIds, recipe: Recipe) -> nn.Module:
-    return EncoderDecoder(sids, recipe.generator)
+STAGE_NAMES = ("prepare", "embed", "propagate", "tokenize", "train")
 
 
-def _thinking(sids: SemanticIds, recipe: Recipe) -> nn.Module:
-    return Thinking(sids, recipe.generator, recipe.thinking)
+def _encoder_decoder(materials: Materials, recipe: Recipe) -> nn.Module:
+    return EncoderDecoder(materials.ids, recipe.generator)
 
 
-def _tiger(sids: SemanticIds, recipe: Recipe) -> Objective:
+def _thinking(materials: Materials, recipe: Recipe) -> nn.Module:
+    return Thinking(materials.ids, recipe.generator, recipe.thinking)
+
+
+def _tiger(materials: Materials, recipe: Recipe) -> Objective:
     return objectives.tiger
 
 
-def _s2gr(sids: SemanticIds, recipe: Recipe) -> Objective:
-    clusters = [torch.from_numpy(cluster) for cluster in sids.clusters]
+def _s2gr(materials: Materials, recipe: Recipe) -> Objective:
+    clusters = [torch.from_numpy(cluster) for cluster in materials.ids.clusters]
     return partial(objectives.s2gr, thinking=recipe.thinking, clusters=clusters)
+
+
+def _sasrec(materials: Materials, recipe: Recipe) -> nn.Module:
+    return SASRec(materials.popularity, recipe.baseline)
+
+
+def _next_item(materials: Materials, recipe: Recipe) -> Objective:
+    return partial(objectives.next_item, baseline=recipe.baseline)
 
 
 _PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}
@@ -128,6 +175,22 @@ METHODS: dict[str, Method] = {
     "s2gr-no-coba": Method("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", _thinking, _s2gr, _PLAIN),
     "s2gr-no-reason": Method("CoBa codes, no thoughts", f"{_S2GR}, table 2", _encoder_decoder, _tiger, _COBA),
     "s2gr-no-think-loss": Method("thoughts without supervision", f"{_S2GR}, table 2", _thinking, _tiger, _COBA),
+    "sasrec-ce": Method(
+        "SASRec with full cross-entropy",
+        "Kang & McAuley 2018, arXiv 1808.09781; Klenitskiy & Vasilev 2023, arXiv 2309.07602",
+        _sasrec,
+        _next_item,
+        {"baseline": {"loss": "ce"}},
+        "baseline",
+    ),
+    "sasrec-bce": Method(
+        "SASRec with its own loss, one sampled negative",
+        "Kang & McAuley 2018, arXiv 1808.09781",
+        _sasrec,
+        _next_item,
+        {"baseline": {"loss": "bce"}},
+        "baseline",
+    ),
 }
 NON_NEURAL: tuple[Literal["popularity", "item-knn"], ...] = ("popularity", "item-knn")
 """Baselines without training, in every evaluation."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sidestep import losses
+from sidestep.baselines.sequential import BaselineConfig, ItemPrediction
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import Prediction
 from sidestep.generators.thinking import ThinkingConfig
@@ -103,6 +104,23 @@ def s2gr(model: nn.Module, batch: SequenceBatch, thinking: ThinkingConfig, clust
         "interest_cosine": 1 - holistic,
         "total": recommend.sum() + torch.stack(align).sum() + info_nce + thinking.reg_weight * holistic,
     }
+
+
+def next_item(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """The next item itself, by the loss that `baseline.loss` names; negatives are drawn uniformly."""
+    found: ItemPrediction = model(batch)
+    said = (found.states, found.embeddings, found.targets)
+    num_items, num_targets = len(found.embeddings), len(found.targets)
+    device = found.targets.device
+    if baseline.loss == "ce":
+        total = losses.full_cross_entropy(*said)
+    elif baseline.loss == "sampled":
+        negatives = torch.randint(num_items, (baseline.negatives,), device=device)
+        total = losses.sampled_cross_entropy(*said, negatives)
+    else:
+        drawn = torch.randint(num_items, (num_targets, baseline.negatives), device=device)
+        total = losses.binary_cross_entropy(*said, drawn)
+    return {"total": total}
 
 
 def _by_level(name: str, values: Tensor) -> dict[str, Tensor]:

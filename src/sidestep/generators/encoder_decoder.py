@@ -127,6 +127,15 @@ class EncoderDecoder(nn.Module):
                 self.embeddings(level).copy_(turned / (size * self.config.width**0.5))
 
     @property
+    def max_history(self) -> int:
+        return self.config.max_history
+
+    @property
+    def every_position(self) -> bool:
+        """Whether every position of a stretch of history can be a target; else each target is an example of its own."""
+        return self.config.encoder == "causal"
+
+    @property
     def num_levels(self) -> int:
         return self.vocabulary.num_levels
 

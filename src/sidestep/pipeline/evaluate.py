@@ -14,8 +14,8 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
-from sidestep.methods import NON_NEURAL
-from sidestep.pipeline.run import Run
+from sidestep.methods import METHODS, NON_NEURAL
+from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.world import World
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
@@ -61,7 +61,9 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     world, ks = World(run), _depths(run, at)
     settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
     settings["split"] = run.recipe.split.model_dump(mode="json")
-    parents = {name: run.digest(name) for name in ("interactions", "sids", "model")}
+    parents = {name: run.digest(name) for name in ("interactions", "model")}
+    if world.method.kind != "baseline":
+        parents["sids"] = run.digest("sids")
     tables = []
     for name in (*NON_NEURAL, run.recipe.method):
         stages: dict[Seen, str] = {seen: f"evaluation/{name}-{seen}" for seen in get_args(Seen)}
@@ -102,7 +104,7 @@ def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
 def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
     """Whether the ranks are there. Those from other beams, or of another length, are no other run: rank anew."""
     path = run.path(stage)
-    if not run.force and artifact.exists(path) and artifact.read_manifest(path).config != settings:
+    if not run.force and artifact.exists(path) and changes(artifact.read_manifest(path).config, settings):
         return False
     return run.done(stage, settings, parents)
 
@@ -114,10 +116,11 @@ def _repeats(cases: Cases) -> bool:
 def protocol(run: Run) -> str:
     """What a reader must know to compare a figure with another."""
     recipe = run.recipe
-    return (
-        f"{recipe.split.kind}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}, "
-        f"{recipe.evaluate.num_beams} beams, {recipe.evaluate.precision}, log-probabilities over the full codebook"
-    )
+    said = f"{recipe.split.kind}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
+    if METHODS[recipe.method].kind == "baseline":
+        return said
+    beams = f"{recipe.evaluate.num_beams} beams, {recipe.evaluate.precision}"
+    return f"{said}, {beams}, log-probabilities over the full codebook"
 
 
 def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> RankTable:
@@ -129,7 +132,7 @@ def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> Rank
             k=recipe.evaluate.k,
             seen=seen,
             batch_size=recipe.evaluate.batch_size,
-            codes=world.sids.codes,
+            codes=None if world.materials.sids is None else world.materials.sids.codes,
             progress=lambda done, total: shown.update(done),
         )
 

@@ -19,16 +19,18 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
     `profile-trace.json` for Chrome's tracing page. Stages before training are run where their result is missing;
     nothing else in the folder is touched, so a trained run can be profiled, under other settings too.
     """
-    if not (artifact.exists(run.path("sids")) and run.done("sids", *tokenize_origin(run))):
+    method = METHODS[run.recipe.method]
+    if method.kind == "baseline":
+        run_until(run, "prepare", say)
+    elif not (artifact.exists(run.path("sids")) and run.done("sids", *tokenize_origin(run))):
         run_until(run, "tokenize", say)
     world, recipe = World(run), run.recipe
-    method = METHODS[recipe.method]
     torch.manual_seed(recipe.seed)
-    model = method.build(world.sids, recipe)
+    model = method.build(world.materials, recipe)
     training = Training(
         model,
-        method.objective(world.sids, recipe),
-        HistoryBatches(world, recipe),
+        method.objective(world.materials, recipe),
+        HistoryBatches(world, model),
         recipe.train.model_copy(update={"log_with": ()}),
         recipe.seed,
         hooks=Hooks(score=lambda: validate(world, model)),

@@ -102,7 +102,7 @@ def gather(run: Run) -> Findings:
         tokenizing=_log(run.path("tokenizer-train") / "log.jsonl"),
         sids=world.sids if "sids" in done else None,
         cluster_names=world.cluster_names if tokenized else [],
-        examples=_examples(world, ranks) if tokenized and "model" in done else [],
+        examples=_examples(world, ranks) if prepared and "model" in done else [],
         digests={name: run.digest(name) for name in sorted(done)},
     )
 
@@ -166,6 +166,8 @@ def _titled(model: TrainedModel, items: Sequence[int]) -> list[tuple[str, str]]:
 
 
 def _clusters(model: TrainedModel, answer: Answer) -> list[list[str]]:
+    if model.sids is None:
+        return []
     sids, names = model.sids, model.cluster_names
     return [
         [names[level][sids.clusters[level][thought.code]] for level, thought in enumerate(found.thoughts or ())]

@@ -86,7 +86,7 @@ class Run:
             if self.force:
                 return False
             raise
-        changed = _changes(manifest.config, dict(settings))
+        changed = changes(manifest.config, dict(settings))
         if not changed and manifest.parents != dict(parents):
             changed = ["an earlier stage was made again"]
         changed += [
@@ -103,7 +103,7 @@ class Run:
         """Where a stage's checkpoints live; those of other settings are refused, or thrown away with `force`."""
         folder, origin = self.path(name), {"settings": dict(settings), "parents": dict(parents)}
         path = folder / ORIGIN
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != origin:
+        if path.is_file() and _other(json.loads(path.read_text(encoding="utf-8")), origin):
             if not self.force:
                 raise ArtifactError(
                     f"{str(folder)!r} holds checkpoints of another configuration; choose another run folder, or add "
@@ -112,6 +112,10 @@ class Run:
             shutil.rmtree(folder)
         artifact.write_json(path, origin)
         return folder
+
+
+def _other(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return bool(changes(old["settings"], new["settings"])) or old["parents"] != new["parents"]
 
 
 def _new(path: str, old: str) -> bool:
@@ -152,9 +156,15 @@ def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two nested settings, as `key: old -> new`."""
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two nested settings, as `key: old -> new`.
+
+    A key that a later release added changes nothing while it has its default, which is what was done before.
+    """
     before, after = _flat(old), _flat(new)
+    for key in {*after} - {*before}:
+        if key in _DEFAULTS and after[key] == _DEFAULTS[key]:
+            before[key] = after[key]
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted({*before, *after})
@@ -168,3 +178,6 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+_DEFAULTS = _flat(Recipe().model_dump(mode="json"))

@@ -22,7 +22,7 @@ from sidestep.errors import ConfigError
 from sidestep.evaluation import codebooks
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
-from sidestep.methods import METHODS, Recipe
+from sidestep.methods import METHODS
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
@@ -152,23 +152,23 @@ def train(run: Run, say: Say) -> None:
     if run.done("model", settings, parents):
         return
     world, recipe = World(run), run.recipe
-    method = METHODS[recipe.method]
+    method = world.method
     torch.manual_seed(recipe.seed)
-    model = method.build(world.sids, recipe)
-    data = HistoryBatches(world, recipe)
+    model = method.build(world.materials, recipe)
+    data = HistoryBatches(world, model)
     say(
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
         f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
     )
     hooks = Hooks(score=lambda: validate(world, model), after_epoch=lambda row: _warn_of_chance(world, row, say))
     folder = run.training_folder("train", settings, parents)
-    result = fit(model, method.objective(world.sids, recipe), data, recipe.train, seed=recipe.seed, folder=folder,
+    result = fit(model, method.objective(world.materials, recipe), data, recipe.train, seed=recipe.seed, folder=folder,
                  hooks=hooks, title=f"train {recipe.method}")  # fmt: skip
     _save_weights(run, "model", model, settings, parents)
     say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
 
 
-STAGES: dict[str, Callable[[Run, Say], None]] = {
+STAGES: dict[str, Callable[[Run, Say], None]] = {  # in the order of `methods.STAGE_NAMES`
     "prepare": prepare,
     "embed": embed,
     "propagate": propagate,
@@ -183,13 +183,17 @@ def run_until(run: Run, last: str, say: Say) -> None:
     Raises:
         ConfigError: several processes, and not only training is left to do.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (last == "train" and artifact.exists(run.path("sids"))):
+    before = METHODS[run.recipe.method].stages[-2]
+    made = {"prepare": "interactions", "tokenize": "sids"}[before]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (last == "train" and artifact.exists(run.path(made))):
         raise ConfigError(
             "Several processes can train one model, but the stages before would write over each other; run "
-            "`sidestep tokenize` in one process first, then `sidestep train` in several"
+            f"`sidestep {before}` in one process first, then `sidestep train` in several"
         )
+    wanted = METHODS[run.recipe.method].stages
     for name, stage in STAGES.items():
-        stage(run, say)
+        if name in wanted or last not in wanted:  # whoever asks for IDs by name gets them, whatever is trained
+            stage(run, say)
         if name == last:
             return
 
@@ -202,10 +206,9 @@ def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
 class HistoryBatches:
     """Training histories as the loop wants them."""
 
-    def __init__(self, world: World, recipe: Recipe) -> None:
-        every_position = recipe.generator.encoder == "causal"
-        self.sequences = TrainingSequences(world.split.train, recipe.generator.max_history, every_position)
-        self._size, self._seed = recipe.train.batch_size, recipe.seed
+    def __init__(self, world: World, model: Any) -> None:
+        self.sequences = TrainingSequences(world.split.train, model.max_history, model.every_position)
+        self._size, self._seed = world.run.recipe.train.batch_size, world.run.recipe.seed
 
     def batches(self, epoch: int) -> list[Any]:
         return self.sequences.batches(self._size, self._seed, epoch)
@@ -219,14 +222,14 @@ def validate(world: World, model: nn.Module) -> float:
     recipe = world.run.recipe.evaluate
     cases = world.split.valid.sample(recipe.valid_users, world.run.recipe.seed)
     ranks = rank_cases(
-        world.generative(model, recipe.valid_beams), cases, k=10, seen="masked", batch_size=recipe.batch_size
+        world.recommending(model, recipe.valid_beams), cases, k=10, seen="masked", batch_size=recipe.batch_size
     )
     return float(ndcg(ranks.ranks, 10).mean())
 
 
 def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:
     """Thoughts that name clusters no better than chance after some epochs teach the codes nothing."""
-    if row["epoch"] < 3:
+    if row["epoch"] < 3 or "thought_accuracy_1" not in row:
         return
     for level, cluster in enumerate(world.sids.clusters):
         accuracy = row.get(f"thought_accuracy_{level + 1}")

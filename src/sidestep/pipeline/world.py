@@ -15,9 +15,9 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError
-from sidestep.methods import METHODS
+from sidestep.methods import METHODS, Materials, Method
 from sidestep.pipeline import versions
-from sidestep.pipeline.run import Run
+from sidestep.pipeline.run import Run, changes
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
@@ -100,16 +100,27 @@ class World:
         titles = [self.catalog.title(item) for item in range(len(self.catalog))]
         return cluster_names(self.sids, titles, self.catalog.texts, self.popularity)
 
-    def generative(self, model: nn.Module, num_beams: int, precision: Precision = "fp32") -> GenerativeRecommender:
-        max_history = self.run.recipe.generator.max_history
-        return GenerativeRecommender(model, self.sids, self.popularity, max_history, num_beams, precision)
+    @property
+    def method(self) -> Method:
+        return METHODS[self.run.recipe.method]
 
-    def trained(self) -> GenerativeRecommender:
-        """The trained generator as a recommender; the only place where one is built from a folder."""
+    @cached_property
+    def materials(self) -> Materials:
+        """What the run's method is built from."""
+        return Materials(self.popularity, None if self.method.kind == "baseline" else self.sids)
+
+    def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Recommender:
+        """A model of the run's method, trained or still in training, as a recommender."""
+        if self.method.kind == "baseline":
+            return ItemwiseRecommender(model.score, len(self.popularity), model.max_history)
+        return GenerativeRecommender(model, self.sids, self.popularity, model.max_history, num_beams, precision)
+
+    def trained(self) -> Recommender:
+        """The trained model as a recommender; the only place where one is built from a folder."""
         recipe = self.run.recipe
         settings, parents = training_origin(self.run)
         saved = artifact.load(self.run.path("model"), "weights")
-        if saved.manifest.config != settings or saved.manifest.parents != parents:
+        if changes(saved.manifest.config, settings) or saved.manifest.parents != parents:
             raise ArtifactError(
                 f"{str(self.run.path('model'))!r} was trained on other semantic IDs or with other settings than "
                 "the run folder now holds; train it again with --force"
@@ -119,14 +130,15 @@ class World:
                 f"Version {self.version} of the semantic IDs in {str(self.run.folder)!r} moves IDs that the generator "
                 "was trained with; train one on a run of these items"
             )
-        model = METHODS[recipe.method].build(self.sids, recipe)
+        model = self.method.build(self.materials, recipe)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         _fill(model, saved)
-        return self.generative(model, recipe.evaluate.num_beams, recipe.evaluate.precision)
+        return self.recommending(model.eval(), recipe.evaluate.num_beams, recipe.evaluate.precision)
 
     def model(self) -> TrainedModel:
-        """The trained generator as users hold it."""
-        return TrainedModel(self.trained(), self.catalog, self.interactions, self.sids, lambda: self.cluster_names)
+        """The trained model as users hold it."""
+        sids = self.materials.sids
+        return TrainedModel(self.trained(), self.catalog, self.interactions, sids, lambda: self.cluster_names)
 
     def recommender(self, name: str) -> Recommender:
         """The trained model by its method's name, or a baseline that needs no training."""
@@ -144,10 +156,10 @@ def _fill(model: nn.Module, saved: artifact.Artifact) -> None:
 
 def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
     """What a trained model hangs on: its settings, and the digests of the artifacts it was trained on."""
-    recipe = run.recipe
-    sections = {"split", "generator", "thinking", "train"}
-    settings = recipe.model_dump(mode="json", include={"method", "seed", *sections})
+    recipe, method = run.recipe, METHODS[run.recipe.method]
+    settings = recipe.model_dump(mode="json", include={"method", "seed", *method.sections})
     settings["train"].pop("checkpoint_seconds")
     settings["train"]["log_with"] = []  # who looks on changes nothing
     settings["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
-    return settings, {name: run.digest(name) for name in ("interactions", "sids")}
+    parents = ("interactions",) if method.kind == "baseline" else ("interactions", "sids")
+    return settings, {name: run.digest(name) for name in parents}

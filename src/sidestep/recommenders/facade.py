@@ -55,14 +55,14 @@ class Answer:
 class TrainedModel:
     """A recommender with the catalogue it answers from. Made by `sidestep.load`.
 
-    interactions: the log it was trained on, to answer for its users. name_clusters: makes `cluster_names` once they are
-        asked for, which reads the texts of all items.
+    interactions: the log it was trained on, to answer for its users. sids: None where it says no IDs. name_clusters:
+        makes `cluster_names` once they are asked for, which reads the texts of all items.
     """
 
     recommender: Recommender
     catalog: Catalog
     interactions: Interactions
-    sids: SemanticIds
+    sids: SemanticIds | None
     name_clusters: Callable[[], list[list[str]]]
     batch_size: int = 128
 
