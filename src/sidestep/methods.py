@@ -10,6 +10,11 @@ from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from sidestep import objectives
+from sidestep.baselines.bert4rec import BERT4Rec
+from sidestep.baselines.caser import Caser
+from sidestep.baselines.content import ContentSASRec
+from sidestep.baselines.gru4rec import GRU4Rec
+from sidestep.baselines.rearec import ReaRec
 from sidestep.baselines.sasrec import SASRec
 from sidestep.baselines.sequential import BaselineConfig
 from sidestep.config import Section
@@ -18,6 +23,7 @@ from sidestep.data.sources import DataConfig
 from sidestep.data.splits import SplitConfig
 from sidestep.errors import did_you_mean
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
@@ -65,6 +71,7 @@ class Recipe(Section):
     generator: GeneratorConfig = GeneratorConfig()
     thinking: ThinkingConfig = ThinkingConfig()
     baseline: BaselineConfig = BaselineConfig()
+    fusion: FusionConfig = FusionConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
@@ -81,6 +88,15 @@ class Recipe(Section):
             raise ValueError(
                 f"thinking.thoughts = false leaves method {self.method!r} nothing to supervise; "
                 "use method = 's2gr-no-reason'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _states_to_tell_apart(self) -> "Recipe":
+        if METHODS[self.method].objective in (_rearec_erl, _rearec_prl) and self.baseline.loss != "ce":
+            raise ValueError(
+                f"baseline.loss = {self.baseline.loss!r} does not suit method {self.method!r}, whose losses are over "
+                "the whole catalogue; leave it at 'ce'"
             )
         return self
 
@@ -104,15 +120,18 @@ class Materials:
 
 Build = Callable[[Materials, Recipe], nn.Module]
 Teach = Callable[[Materials, Recipe], Objective]
-Kind = Literal["generator", "baseline"]
+Kind = Literal["generator", "baseline", "fused"]
 
 
 @dataclass(frozen=True)
 class Method:
     """A row: what it is, where it stands in the literature, and the parts it is made of.
 
-    parts: recipe values that make the method what it is, laid under the recipe file's own.
-    kind: a generator says semantic IDs; a baseline scores items by their numbers, and needs neither vectors nor IDs.
+    parts: recipe values that make the method what it is, laid under the recipe file's own; a baseline's tell how it is
+        trained, too.
+    kind: a generator says semantic IDs; a baseline scores items by their numbers and needs no IDs; a fused one does
+        both.
+    uses_vectors: whether the model itself reads the items' vectors, as they are before the graph.
     """
 
     summary: str
@@ -121,17 +140,24 @@ class Method:
     objective: Teach
     parts: Mapping[str, Mapping[str, Any]]
     kind: Kind = "generator"
+    uses_vectors: bool = False
 
     @property
     def stages(self) -> tuple[str, ...]:
         """What must be done, in order, before the method is trained, and that."""
-        return ("prepare", "train") if self.kind == "baseline" else tuple(STAGE_NAMES)
+        if self.kind != "baseline":
+            return STAGE_NAMES
+        return ("prepare", "embed", "train") if self.uses_vectors else ("prepare", "train")
 
     @property
     def sections(self) -> set[str]:
         """The sections of the recipe that its training hangs on."""
-        own = {"baseline"} if self.kind == "baseline" else {"generator", "thinking"}
-        return {"split", "train", *own}
+        own = {
+            "generator": {"generator", "thinking"},
+            "baseline": {"baseline"},
+            "fused": {"generator", "thinking", "baseline", "fusion"},
+        }
+        return {"split", "train", *own[self.kind]}
 
 
 STAGE_NAMES = ("prepare", "embed", "propagate", "tokenize", "train")
@@ -154,16 +180,49 @@ def _s2gr(materials: Materials, recipe: Recipe) -> Objective:
     return partial(objectives.s2gr, thinking=recipe.thinking, clusters=clusters)
 
 
-def _sasrec(materials: Materials, recipe: Recipe) -> nn.Module:
-    return SASRec(materials.popularity, recipe.baseline)
+def _baseline(model: Callable[[Ints, BaselineConfig], nn.Module]) -> Build:
+    return lambda materials, recipe: model(materials.popularity, recipe.baseline)
+
+
+def _content_sasrec(materials: Materials, recipe: Recipe) -> ContentSASRec:
+    assert materials.vectors is not None
+    return ContentSASRec(materials.popularity, recipe.baseline, torch.from_numpy(materials.vectors.values))
+
+
+def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
+    scorer = _content_sasrec(materials, recipe)
+    return Fused(materials.ids, recipe.generator, recipe.thinking, scorer, recipe.fusion.lead)
+
+
+def _both(materials: Materials, recipe: Recipe) -> Objective:
+    codes = _s2gr(materials, recipe) if recipe.thinking.thoughts else objectives.tiger
+    return partial(objectives.fused, codes=codes, baseline=recipe.baseline)
 
 
 def _next_item(materials: Materials, recipe: Recipe) -> Objective:
     return partial(objectives.next_item, baseline=recipe.baseline)
 
 
+def _rearec_erl(materials: Materials, recipe: Recipe) -> Objective:
+    return partial(objectives.rearec_erl, baseline=recipe.baseline)
+
+
+def _rearec_prl(materials: Materials, recipe: Recipe) -> Objective:
+    return partial(objectives.rearec_prl, baseline=recipe.baseline)
+
+
 _PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}
 _COBA: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
+_ITEMWISE: Mapping[str, Any] = {
+    "batch_size": 2048,
+    "lr": 1e-3,
+    "warmup_steps": 100,
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "patience": 10,
+}
+_SASREC = "Kang & McAuley 2018, arXiv 1808.09781"
+_REAREC = "Tang et al. 2025, arXiv 2503.22675"
 _TIGER = "Rajput et al. 2023, arXiv 2305.05065"
 _S2GR = "Guo et al. 2026, arXiv 2601.18664"
 
@@ -175,20 +234,89 @@ METHODS: dict[str, Method] = {
     "s2gr-no-coba": Method("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", _thinking, _s2gr, _PLAIN),
     "s2gr-no-reason": Method("CoBa codes, no thoughts", f"{_S2GR}, table 2", _encoder_decoder, _tiger, _COBA),
     "s2gr-no-think-loss": Method("thoughts without supervision", f"{_S2GR}, table 2", _thinking, _tiger, _COBA),
-    "sasrec-ce": Method(
-        "SASRec with full cross-entropy",
-        "Kang & McAuley 2018, arXiv 1808.09781; Klenitskiy & Vasilev 2023, arXiv 2309.07602",
-        _sasrec,
+    "s2gr-fused": Method(
+        "S2GR with an item-level scorer beside it",
+        "ours; S2GR eq. 19 trains an interest vector and drops it",
+        _fused,
+        _both,
+        {**_COBA, "baseline": {"loss": "ce"}},
+        "fused",
+        uses_vectors=True,
+    ),
+    "sasrec-vectors": Method(
+        "SASRec with full cross-entropy, items a free part and their vectors",
+        "ours, after Hou et al. 2022, arXiv 2206.05941",
+        _content_sasrec,
         _next_item,
         {"baseline": {"loss": "ce"}},
+        "baseline",
+        uses_vectors=True,
+    ),
+    "sasrec-ce": Method(
+        "SASRec with full cross-entropy",
+        f"{_SASREC}; Klenitskiy & Vasilev 2023, arXiv 2309.07602",
+        _baseline(SASRec),
+        _next_item,
+        {"baseline": {"loss": "ce"}, "train": {**_ITEMWISE, "epochs": 60}},
         "baseline",
     ),
     "sasrec-bce": Method(
         "SASRec with its own loss, one sampled negative",
-        "Kang & McAuley 2018, arXiv 1808.09781",
-        _sasrec,
+        _SASREC,
+        _baseline(SASRec),
         _next_item,
-        {"baseline": {"loss": "bce"}},
+        {"baseline": {"loss": "bce"}, "train": {**_ITEMWISE, "epochs": 150}},
+        "baseline",
+    ),
+    "sasrec-sampled": Method(
+        "SASRec with sampled cross-entropy, for large catalogues",
+        f"{_SASREC}; Bengio & Senecal 2008",
+        _baseline(SASRec),
+        _next_item,
+        {"baseline": {"loss": "sampled", "negatives": 2048}, "train": {**_ITEMWISE, "epochs": 60}},
+        "baseline",
+    ),
+    "gru4rec": Method(
+        "a recurrent network",
+        "Hidasi et al. 2016, arXiv 1511.06939",
+        _baseline(GRU4Rec),
+        _next_item,
+        {"baseline": {"loss": "bce", "num_layers": 1, "inner": 128}, "train": {**_ITEMWISE, "epochs": 150}},
+        "baseline",
+    ),
+    "caser": Method(
+        "convolutions over the last five items",
+        "Tang & Wang 2018, arXiv 1809.07426",
+        _baseline(Caser),
+        _next_item,
+        {"baseline": {"loss": "bce", "negatives": 2}, "train": {**_ITEMWISE, "epochs": 150, "lr": 5e-4}},
+        "baseline",
+    ),
+    "bert4rec": Method(
+        "masked items filled in, looking both ways",
+        "Sun et al. 2019, arXiv 1904.06690",
+        _baseline(BERT4Rec),
+        _next_item,
+        {
+            "baseline": {"loss": "ce", "num_heads": 4, "dropout": 0.2, "mask_share": 0.2},
+            "train": {**_ITEMWISE, "epochs": 300, "batch_size": 4096, "lr": 5e-3, "weight_decay": 1e-4, "patience": 20},
+        },
+        "baseline",
+    ),
+    "rearec-erl": Method(
+        "latent reasoning steps behind the history, all of them answer",
+        _REAREC,
+        _baseline(partial(ReaRec, ensemble=True)),
+        _rearec_erl,
+        {"baseline": {"loss": "ce", "num_heads": 2}, "train": {**_ITEMWISE, "epochs": 60}},
+        "baseline",
+    ),
+    "rearec-prl": Method(
+        "latent reasoning steps behind the history, the last one answers",
+        _REAREC,
+        _baseline(partial(ReaRec, ensemble=False)),
+        _rearec_prl,
+        {"baseline": {"loss": "ce", "num_heads": 2}, "train": {**_ITEMWISE, "epochs": 60}},
         "baseline",
     ),
 }

@@ -1,15 +1,17 @@
 """One function per method: what is minimised, and what is worth logging. The last line is the paper's total loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from sidestep import losses
+from sidestep.baselines.rearec import ReasonedPrediction
 from sidestep.baselines.sequential import BaselineConfig, ItemPrediction
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import Prediction
+from sidestep.generators.fused import FusedPrediction
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.sids.batches import VectorBatch
 from sidestep.sids.codebook import Codebook
@@ -18,6 +20,7 @@ from sidestep.sids.rq_vae import RQVAE, Reconstruction
 from sidestep.sids.tokenizer import TokenizerConfig
 
 Clusters = list[Tensor]
+Says = Callable[[SequenceBatch], Prediction]
 
 CONTRAST_TAU = 0.1
 
@@ -70,14 +73,14 @@ def _contrast(made: Reconstruction, batch: VectorBatch) -> Tensor:
 TOKENIZERS = {"rq-vae": rq_vae, "coba-rq-vae": coba_rq_vae}
 
 
-def tiger(model: nn.Module, batch: SequenceBatch) -> dict[str, Tensor]:
+def tiger(model: Says, batch: SequenceBatch) -> dict[str, Tensor]:
     """TIGER: next-code cross-entropy; also S2GR without L_Think."""
     prediction: Prediction = model(batch)
     per_level = losses.recommend(prediction.logits, prediction.codes)
     return {**_by_level("recommend", per_level), "total": per_level.sum()}
 
 
-def s2gr(model: nn.Module, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters) -> dict[str, Tensor]:
+def s2gr(model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters) -> dict[str, Tensor]:
     """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg.
 
     clusters: the cluster of every code of each level, L tensors `[K_l]`.
@@ -108,19 +111,62 @@ def s2gr(model: nn.Module, batch: SequenceBatch, thinking: ThinkingConfig, clust
 
 def next_item(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
     """The next item itself, by the loss that `baseline.loss` names; negatives are drawn uniformly."""
-    found: ItemPrediction = model(batch)
+    return {"total": _item_loss(model(batch), baseline)}
+
+
+def fused(
+    model: nn.Module, batch: SequenceBatch, codes: Callable[..., dict[str, Tensor]], baseline: BaselineConfig
+) -> dict[str, Tensor]:
+    """The generator's own total, and the scorer's loss. codes: the generator's objective."""
+    made: FusedPrediction = model(batch)
+    generated = codes(lambda _: made.codes, batch)
+    items = _item_loss(made.items, baseline)
+    return {**generated, "items": items.detach(), "total": generated["total"] + items}
+
+
+def rearec_erl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """ReaRec with ensemble learning: every state recommends, and they are kept apart,
+    L = sum_i L_CE(r_i) - diversity * sum_{i<j} KL(p_i || p_j).
+    """
+    found: ReasonedPrediction = model(batch)
+    steps = found.steps / baseline.tau
+    recommend = torch.stack([losses.full_cross_entropy(step, found.embeddings, found.targets) for step in steps])
+    apart = losses.divergence(steps, found.embeddings)
+    total = recommend.sum() - baseline.diversity * apart
+    return {**_by_level("recommend", recommend), "divergence": apart.detach(), "total": total}
+
+
+def rearec_prl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """ReaRec with progressive learning: the last state recommends, the earlier ones at temperatures that fall from step
+    to step, and each reasoned state is told from other targets' through noise,
+    L = L_CE(r_K / tau) + mean_{i<K} L_CE(r_i / (tau alpha^(K-i))) + L_contrast.
+    """
+    found: ReasonedPrediction = model(batch)
+    final = losses.full_cross_entropy(found.states, found.embeddings, found.targets)
+    earlier = found.steps[:-1]
+    taus = [baseline.tau * baseline.growth ** (len(earlier) - step) for step in range(len(earlier))]
+    progressive = torch.stack([
+        losses.full_cross_entropy(step / tau, found.embeddings, found.targets)
+        for step, tau in zip(earlier, taus, strict=True)
+    ]).mean()  # fmt: skip
+    contrast = final.new_zeros(())
+    if found.noisy is not None:
+        same_history = (found.rows[:, None] == found.rows).fill_diagonal_(False)
+        contrast = losses.tell_apart(found.noisy, found.steps[1:], same_history, baseline.tau)
+    parts = {"recommend": final, "progressive": progressive, "contrast": contrast}
+    return {**{name: part.detach() for name, part in parts.items()}, "total": final + progressive + contrast}
+
+
+def _item_loss(found: ItemPrediction, baseline: BaselineConfig) -> Tensor:
     said = (found.states, found.embeddings, found.targets)
     num_items, num_targets = len(found.embeddings), len(found.targets)
     device = found.targets.device
     if baseline.loss == "ce":
-        total = losses.full_cross_entropy(*said)
-    elif baseline.loss == "sampled":
-        negatives = torch.randint(num_items, (baseline.negatives,), device=device)
-        total = losses.sampled_cross_entropy(*said, negatives)
-    else:
-        drawn = torch.randint(num_items, (num_targets, baseline.negatives), device=device)
-        total = losses.binary_cross_entropy(*said, drawn)
-    return {"total": total}
+        return losses.full_cross_entropy(*said)
+    if baseline.loss == "sampled":
+        return losses.sampled_cross_entropy(*said, torch.randint(num_items, (baseline.negatives,), device=device))
+    drawn = torch.randint(num_items, (num_targets, baseline.negatives), device=device)
+    return losses.binary_cross_entropy(*said, drawn)
 
 
 def _by_level(name: str, values: Tensor) -> dict[str, Tensor]:

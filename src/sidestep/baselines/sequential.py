@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sidestep.config import Section
@@ -16,8 +16,14 @@ from sidestep.data.sequences import SequenceBatch
 class BaselineConfig(Section):
     """The shape of a sequential baseline and its loss; each model reads the keys it has.
 
+    inner: width of a block's feed-forward, and of GRU4Rec's recurrent state.
     loss: "ce" is the cross-entropy over the whole catalogue, "sampled" over `negatives` items drawn uniformly for each
         batch, for catalogues of millions, "bce" SASRec's own, `negatives` drawn for each target.
+    mask_share: of a history's items that BERT4Rec masks.
+    window, ahead, horizontal, vertical: Caser's L and T (items it looks at, and next items it is taught at once), and
+        its filters.
+    reasoning_steps, tau: ReaRec's K, and what its scores are divided by. diversity: weight of ERL's divergence.
+    growth: PRL's alpha, by which tau grows with each step from the end; noise: deviation of its noisy states.
     """
 
     width: int = Field(64, ge=1)
@@ -28,6 +34,22 @@ class BaselineConfig(Section):
     max_history: int = Field(50, ge=1)
     loss: Literal["ce", "bce", "sampled"] = "ce"
     negatives: int = Field(1, ge=1)
+    mask_share: float = Field(0.2, gt=0, le=1)
+    window: int = Field(5, ge=1)
+    ahead: int = Field(3, ge=1)
+    horizontal: int = Field(16, ge=1)
+    vertical: int = Field(4, ge=1)
+    reasoning_steps: int = Field(2, ge=1)
+    tau: float = Field(0.07, gt=0)
+    diversity: float = Field(0.05, ge=0)
+    growth: float = Field(5.0, gt=0)
+    noise: float = Field(0.01, ge=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "BaselineConfig":
+        if self.width % self.num_heads:
+            raise ValueError(f"width = {self.width} cannot be divided among num_heads = {self.num_heads}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -64,15 +86,25 @@ class SequentialBaseline(nn.Module):
     def max_history(self) -> int:
         return self.config.max_history
 
-    def states(self, batch: SequenceBatch) -> Float[Tensor, "B P D"]:
+    def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P E"]:
+        """The state after the first `visible` items of each history, at least 1; whatever lies behind is not seen."""
+        raise NotImplementedError
+
+    def states(self, batch: SequenceBatch) -> Float[Tensor, "B P E"]:
         """The state that answers each target; anything where a target is padding."""
-        raise NotImplementedError
+        return self.after(batch, batch.visible)
 
-    def last_states(self, batch: SequenceBatch) -> Float[Tensor, "B D"]:
-        """The state after each whole history."""
-        raise NotImplementedError
+    def last_states(self, batch: SequenceBatch) -> Float[Tensor, "B E"]:
+        """The state after each whole history; anything where it is empty."""
+        return self.after(batch, batch.lengths.clamp(min=1)[:, None])[:, 0]
 
-    def embeddings(self) -> Float[Tensor, "N D"]:
+    def read(self, items: Int[Tensor, "*B"]) -> Float[Tensor, "*B D"]:
+        """Items as the model reads them."""
+        out: Tensor = self.item_embedding(items)
+        return out
+
+    def embeddings(self) -> Float[Tensor, "N E"]:
+        """All items as they are scored."""
         return self.item_embedding.weight
 
     def forward(self, batch: SequenceBatch) -> ItemPrediction:
@@ -83,3 +115,15 @@ class SequentialBaseline(nn.Module):
         """One score for every item, as `recommenders.itemwise.ItemScorer` wants them."""
         scores = self.last_states(batch) @ self.embeddings().T
         return torch.where((batch.lengths > 0)[:, None], scores, self.popularity.to(scores))
+
+
+class CausalBaseline(SequentialBaseline):
+    """Encodes a history once, with a state after every item that knows nothing of later ones."""
+
+    def hidden(self, batch: SequenceBatch) -> Float[Tensor, "B T D"]:
+        """The state after every item; anything behind the last one."""
+        raise NotImplementedError
+
+    def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P D"]:
+        hidden = self.hidden(batch)
+        return hidden.gather(1, (visible - 1)[:, :, None].expand(-1, -1, hidden.shape[2]))

@@ -62,7 +62,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
     settings["split"] = run.recipe.split.model_dump(mode="json")
     parents = {name: run.digest(name) for name in ("interactions", "model")}
-    if world.method.kind != "baseline":
+    if world.materials.sids is not None:
         parents["sids"] = run.digest("sids")
     tables = []
     for name in (*NON_NEURAL, run.recipe.method):

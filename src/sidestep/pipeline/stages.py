@@ -16,16 +16,21 @@ from torch import nn
 
 from sidestep import artifact, objectives
 from sidestep.data import sources
+from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import split
 from sidestep.errors import ConfigError
 from sidestep.evaluation import codebooks
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
+from sidestep.generators.fused import Fused
 from sidestep.methods import METHODS
+from sidestep.pipeline.balance import best_balance
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
+from sidestep.recommenders.fused import FusedRecommender
+from sidestep.recommenders.recommender import Recommender
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
 from sidestep.sids.vector_quantiser import VectorQuantiser
@@ -164,8 +169,10 @@ def train(run: Run, say: Say) -> None:
     folder = run.training_folder("train", settings, parents)
     result = fit(model, method.objective(world.materials, recipe), data, recipe.train, seed=recipe.seed, folder=folder,
                  hooks=hooks, title=f"train {recipe.method}")  # fmt: skip
-    _save_weights(run, "model", model, settings, parents)
     say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
+    if isinstance(model, Fused):
+        _settle_balance(world, model, say)
+    _save_weights(run, "model", model, settings, parents)
 
 
 STAGES: dict[str, Callable[[Run, Say], None]] = {  # in the order of `methods.STAGE_NAMES`
@@ -184,7 +191,7 @@ def run_until(run: Run, last: str, say: Say) -> None:
         ConfigError: several processes, and not only training is left to do.
     """
     before = METHODS[run.recipe.method].stages[-2]
-    made = {"prepare": "interactions", "tokenize": "sids"}[before]
+    made = {"prepare": "interactions", "embed": "vectors", "tokenize": "sids"}[before]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (last == "train" and artifact.exists(run.path(made))):
         raise ConfigError(
             "Several processes can train one model, but the stages before would write over each other; run "
@@ -219,12 +226,25 @@ class HistoryBatches:
 
 def validate(world: World, model: nn.Module) -> float:
     """NDCG@10 on a fixed sample of validation users, seen items masked."""
-    recipe = world.run.recipe.evaluate
-    cases = world.split.valid.sample(recipe.valid_users, world.run.recipe.seed)
-    ranks = rank_cases(
-        world.recommending(model, recipe.valid_beams), cases, k=10, seen="masked", batch_size=recipe.batch_size
+    ranks = _validation_ranks(world, world.recommending(model, world.run.recipe.evaluate.valid_beams))
+    return float(ndcg(ranks, 10).mean())
+
+
+def _validation_ranks(world: World, recommender: Recommender) -> Ints:
+    recipe = world.run.recipe
+    cases = world.split.valid.sample(recipe.evaluate.valid_users, recipe.seed)
+    return rank_cases(recommender, cases, k=10, seen="masked", batch_size=recipe.evaluate.batch_size).ranks
+
+
+def _settle_balance(world: World, model: Fused, say: Say) -> None:
+    recommender = world.recommending(model, world.run.recipe.evaluate.valid_beams)
+    assert isinstance(recommender, FusedRecommender)
+    balance, found = best_balance(recommender, lambda asked: _validation_ranks(world, asked))
+    model.balance.fill_(balance)
+    say(
+        f"balance {balance:g} on validation: NDCG@10 {max(found):.4f}, codes alone {found[0]:.4f}, items alone "
+        f"{found[-1]:.4f} of the same candidates"
     )
-    return float(ndcg(ranks.ranks, 10).mean())
 
 
 def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:

@@ -19,6 +19,7 @@ from sidestep.methods import METHODS, Materials, Method
 from sidestep.pipeline import versions
 from sidestep.pipeline.run import Run, changes
 from sidestep.recommenders.facade import TrainedModel
+from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender
@@ -107,13 +108,19 @@ class World:
     @cached_property
     def materials(self) -> Materials:
         """What the run's method is built from."""
-        return Materials(self.popularity, None if self.method.kind == "baseline" else self.sids)
+        sids = self.sids if "tokenize" in self.method.stages else None
+        vectors = ItemVectors.load(self.run.path("vectors")) if self.method.uses_vectors else None
+        return Materials(self.popularity, sids, vectors)
 
     def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Recommender:
         """A model of the run's method, trained or still in training, as a recommender."""
         if self.method.kind == "baseline":
             return ItemwiseRecommender(model.score, len(self.popularity), model.max_history)
-        return GenerativeRecommender(model, self.sids, self.popularity, model.max_history, num_beams, precision)
+        search = GenerativeRecommender(model, self.sids, self.popularity, model.max_history, num_beams, precision)
+        if self.method.kind == "generator":
+            return search
+        candidates = self.run.recipe.fusion.candidates
+        return FusedRecommender(search, model, model.scorer.score, float(model.balance), candidates)
 
     def trained(self) -> Recommender:
         """The trained model as a recommender; the only place where one is built from a folder."""
@@ -161,5 +168,5 @@ def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
     settings["train"].pop("checkpoint_seconds")
     settings["train"]["log_with"] = []  # who looks on changes nothing
     settings["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
-    parents = ("interactions",) if method.kind == "baseline" else ("interactions", "sids")
+    parents = ["interactions", *["sids"] * ("tokenize" in method.stages), *["vectors"] * method.uses_vectors]
     return settings, {name: run.digest(name) for name in parents}

@@ -52,11 +52,15 @@ class GenerativeRecommender:
     ) -> None:
         self.model = model.eval() if precision == "fp32" else _with_bf16_weights(model).eval()
         self.max_history, self.num_beams, self.precision = max_history, num_beams, precision
-        self._device = next(model.parameters()).device
+        self.device = next(model.parameters()).device
         counts = torch.from_numpy(popularity)
-        self.trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, counts).to(self._device)
+        self.trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, counts).to(self.device)
         self._counts = counts
         self._by_popularity = counts.sort(descending=True, stable=True).indices
+
+    @property
+    def num_items(self) -> int:
+        return len(self._counts)
 
     @torch.no_grad()
     def rank(
@@ -67,7 +71,7 @@ class GenerativeRecommender:
         barred = self._laid(barred or ItemFilter())
         found = self._popular(batch.lengths, k, barred)
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
-        with fast_products(), torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with fast_products(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             for rows in self._portions(batch.lengths, k):
                 some = self._search(batch.take(rows), k, barred.take(rows), explain)
                 width = some.items.shape[1]
@@ -86,7 +90,7 @@ class GenerativeRecommender:
 
     def _laid(self, barred: ItemFilter) -> ItemFilter:
         """The filter, laid over the trie once for all portions."""
-        barred = barred.to(self._device)
+        barred = barred.to(self.device)
         if isinstance(barred.allowed, Tensor):
             return ItemFilter(barred.excluded, Allowed.of(self.trie, barred.allowed))
         return barred
@@ -121,7 +125,7 @@ class GenerativeRecommender:
         return first[places].masked_fill(closed.gather(1, places), NO_ITEM)
 
     def _search(self, batch: SequenceBatch, k: int, barred: ItemFilter, explain: bool) -> Recommendations:
-        batch = batch.to(self._device)
+        batch = batch.to(self.device)
         permitted = Permitted(self.trie, barred.allowed, barred.excluded)
         beams = beam_search(cast(Steppable[Any], self.model), batch, permitted, max(self.num_beams, k), k)
         answers = permitted.items_under(beams.nodes)

@@ -1,0 +1,53 @@
+"""How much an item-level score counts beside a path's: chosen on the validation users, once both are trained."""
+
+from collections.abc import Callable
+
+import torch
+
+from sidestep.data.interactions import Ints
+from sidestep.data.sequences import SequenceBatch
+from sidestep.evaluation.metrics import ndcg
+from sidestep.recommenders.fused import FusedRecommender, Opinions
+from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
+
+BALANCES = tuple(step / 20 for step in range(21))
+
+
+class Replayed:
+    """A fused recommender that is asked the same questions again and again: what both halves think of the candidates is
+    computed once, the balance between them anew each time.
+    """
+
+    def __init__(self, recommender: FusedRecommender) -> None:
+        self._recommender = recommender
+        self._kept: list[Opinions] = []
+        self._asked = 0
+
+    @property
+    def max_history(self) -> int:
+        return self._recommender.max_history
+
+    def again(self, balance: float) -> "Replayed":
+        """From the first question on, with another balance."""
+        self._recommender.balance, self._asked = balance, 0
+        return self
+
+    def rank(
+        self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
+    ) -> Recommendations:
+        if self._asked == len(self._kept):
+            self._kept.append(self._recommender.opinions(batch, k, barred))
+        self._asked += 1
+        return self._recommender.answer(batch, self._kept[self._asked - 1], k, explain)
+
+
+@torch.no_grad()
+def best_balance(recommender: FusedRecommender, ranks: Callable[[Recommender], Ints]) -> tuple[float, list[float]]:
+    """The balance of the best mean NDCG@10, and that of every one of `BALANCES`; of equal ones the most even.
+
+    ranks: the ranks of the validation targets under a recommender.
+    """
+    replayed = Replayed(recommender)
+    found = [float(ndcg(ranks(replayed.again(balance)), 10).mean()) for balance in BALANCES]
+    best = max(zip(found, BALANCES, strict=True), key=lambda pair: (pair[0], -abs(pair[1] - 0.5)))
+    return best[1], found

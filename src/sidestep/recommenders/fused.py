@@ -1,0 +1,144 @@
+"""Two opinions on one catalogue: what a generator's paths say, and what an item-level scorer says."""
+
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.data.sequences import NO_ITEM, SequenceBatch
+from sidestep.layers.products import fast_products
+from sidestep.recommenders.generative import NAMED_CLUSTERS, GenerativeRecommender, Thinker
+from sidestep.recommenders.itemwise import SCORES_AT_ONCE, ItemScorer
+from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
+
+ROWS_AT_ONCE = 32
+
+Opinions = tuple[Tensor, Tensor, Tensor]
+"""Candidates `[B, C]`, `NO_ITEM` where there is none; the log-probability of each by its path, and by the scorer."""
+
+
+@runtime_checkable
+class PathScorer(Protocol):
+    """A generator that tells the probability of any item's path."""
+
+    def answer(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Any: ...
+
+    def path_log_probs(self, said: Any) -> Float[Tensor, "n L"]: ...
+
+
+class FusedRecommender:
+    """Ranks by `(1 - balance) log p(codes) + balance log softmax(item-level score)`.
+
+    The beam search and the scorer propose `candidates` items each (at least k), and every one of them is scored by
+    both, exactly. An empty history is answered by popularity.
+    """
+
+    def __init__(
+        self,
+        searcher: GenerativeRecommender,
+        paths: PathScorer,
+        scorer: ItemScorer,
+        balance: float,
+        candidates: int,
+    ) -> None:
+        self._searcher, self._paths, self._scorer = searcher, paths, scorer
+        self.balance, self._candidates = balance, candidates
+
+    @property
+    def max_history(self) -> int:
+        return self._searcher.max_history
+
+    @torch.no_grad()
+    def rank(
+        self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
+    ) -> Recommendations:
+        """See `Recommender.rank`."""
+        return self.answer(batch, self.opinions(batch, k, barred), k, explain)
+
+    @torch.no_grad()
+    def opinions(self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None) -> Opinions:
+        """What both halves propose for every history, and what each thinks of it."""
+        count = max(k, self._candidates)
+        found = self._searcher.rank(batch, count, barred)
+        rows = max(min(SCORES_AT_ONCE // max(self._searcher.num_items, 1), ROWS_AT_ONCE), 1)
+        parts = []
+        with fast_products():
+            for begin in range(0, len(batch), rows):
+                part = torch.arange(begin, min(begin + rows, len(batch)))
+                allowed = ItemFilter() if barred is None else barred.take(part)
+                parts.append(self._both(batch.take(part), found.items[part], found.scores[part], allowed, count))
+        width = max((items.shape[1] for items, _, _ in parts), default=0)
+        wide = [[_widened(x, width) for x in part] for part in parts]
+        items, by_path, by_item = (torch.cat(column) for column in zip(*wide, strict=True))
+        return items, by_path, by_item
+
+    def answer(self, batch: SequenceBatch, opinions: Opinions, k: int, explain: bool = False) -> Recommendations:
+        """The k best of the candidates, equal ones by item number."""
+        items, by_path, by_item = opinions
+        scores = (1 - self.balance) * by_path + self.balance * by_item
+        scores = scores.masked_fill(items < 0, -torch.inf)
+        by_number = items.sort(dim=1, stable=True).indices
+        order = by_number.gather(1, scores.gather(1, by_number).sort(dim=1, descending=True, stable=True).indices)
+        order = order[:, :k]
+        answers = Recommendations(items.gather(1, order), scores.gather(1, order))
+        if not explain:
+            return answers
+        return Recommendations(answers.items, answers.scores, self._explained(batch, answers.items))
+
+    def _both(
+        self,
+        batch: SequenceBatch,
+        proposed: Int[Tensor, "B c"],
+        popular: Float[Tensor, "B c"],
+        barred: ItemFilter,
+        count: int,
+    ) -> Opinions:
+        """The union of two proposals under both opinions. Rows without a history keep the order of popularity."""
+        by_item = self._scorer(batch.to(self._searcher.device)).float().log_softmax(-1).cpu()
+        permitted = by_item.masked_fill(~barred.mask(len(batch), by_item.shape[1]), -torch.inf)
+        best = permitted.topk(min(count, by_item.shape[1]), dim=1)
+        nearest = best.indices.masked_fill(best.values.isinf(), NO_ITEM)
+        items = torch.cat([proposed, nearest], dim=1)
+        ordered, order = items.sort(dim=1, stable=True)
+        repeated = torch.zeros_like(items, dtype=torch.bool)
+        repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
+        items = items.masked_fill(repeated, NO_ITEM)
+        items[batch.lengths == 0, proposed.shape[1] :] = NO_ITEM
+        by_path = torch.full(items.shape, -torch.inf)
+        known = (items >= 0) & (batch.lengths > 0)[:, None]
+        asked = items.masked_fill(~known, NO_ITEM)
+        said = self._paths.answer(batch.to(self._searcher.device), asked.to(self._searcher.device))
+        by_path[known] = self._paths.path_log_probs(said).sum(1).cpu()
+        by_item = by_item.gather(1, items.clamp(min=0))
+        empty = (batch.lengths == 0)[:, None]
+        width = items.shape[1] - proposed.shape[1]
+        counts = torch.nn.functional.pad(popular, (0, width), value=-torch.inf)
+        return items, torch.where(empty, counts, by_path), torch.where(empty, counts, by_item)
+
+    def _explained(self, batch: SequenceBatch, items: Int[Tensor, "B k"]) -> list[list[Path]]:
+        """The path of every answer, with what its thoughts named."""
+        asked = items.masked_fill((batch.lengths == 0)[:, None], NO_ITEM)
+        device = self._searcher.device
+        with fast_products():
+            said = self._paths.answer(batch.to(device), asked.to(device))
+            log_probs = self._paths.path_log_probs(said).tolist()
+            named = []
+            if isinstance(self._paths, Thinker) and said.thoughts is not None:
+                for level in range(said.codes.shape[1]):
+                    probs = self._paths.cluster_probs(level, said.thoughts[:, level])
+                    top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
+                    named.append((top.indices.tolist(), top.values.tolist()))
+        flat = [
+            Path(codes, log_probs[n], [clusters[n] for clusters, _ in named], [probs[n] for _, probs in named])
+            for n, codes in enumerate(said.codes.tolist())
+        ]
+        counts = (asked >= 0).sum(1).tolist()
+        ends = torch.tensor([0, *counts]).cumsum(0).tolist()
+        return [flat[begin:end] for begin, end in pairwise(ends)]
+
+
+def _widened(x: Tensor, width: int) -> Tensor:
+    value = NO_ITEM if x.dtype == torch.int64 else -torch.inf
+    return torch.nn.functional.pad(x, (0, width - x.shape[1]), value=value)

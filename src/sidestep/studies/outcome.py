@@ -1,0 +1,184 @@
+"""What a study found, ready to be shown: rows with our figures, those of others, tests, curves, and what is missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sidestep.evaluation.significance import Comparison
+from sidestep.studies.papers import Published, Row, Study
+from sidestep.studies.shapes import Gain, Verdict
+
+
+@dataclass(frozen=True)
+class Figure:
+    """deviation: the standard deviation between seeds; None for one seed, which says nothing of it."""
+
+    mean: float
+    deviation: float | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of one block.
+
+    seeds: of the cells that are there. figures: by metric; empty where no cell is there. interval: of the main metric,
+    95 % over users. published: figures of others that may stand beside, at most one. against, test: the row compared
+    with, and the second minus the first (this row minus that one). epochs: trained, and asked for.
+    """
+
+    row: Row
+    seeds: tuple[int, ...] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    published: Published | None = None
+    against: str | None = None
+    test: Comparison | None = None
+    beyond: Mapping[str, float] = field(default_factory=dict)
+    epochs: str = ""
+
+    def beside(self, metric: str) -> tuple[float, float] | None:
+        """The published figure and ours minus it."""
+        if self.published is None or metric not in self.published.figures or metric not in self.figures:
+            return None
+        other = self.published.figures[metric]
+        return other, self.figures[metric].mean - other
+
+
+@dataclass(frozen=True)
+class Block:
+    """One way to count: how ties are broken, what becomes of items of the history, and whose figures they are."""
+
+    ties: str
+    seen: str
+    users: str
+    num_users: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def title(self) -> str:
+        whose = "all users" if self.users == "all" else f"users with {self.users.lstrip('>=')} interactions or more"
+        return f"ties {self.ties}, seen items {self.seen}, {whose}"
+
+    @property
+    def compared(self) -> bool:
+        return any(entry.published for entry in self.entries)
+
+    @property
+    def sources(self) -> list[str]:
+        return list(dict.fromkeys(entry.published.source for entry in self.entries if entry.published))
+
+    def best(self, metric: str) -> float | None:
+        known = [entry.figures[metric].mean for entry in self.entries if metric in entry.figures]
+        return max(known, default=None)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A point of a curve: its name and place on the axis, the mean and its 95 % interval over users."""
+
+    name: str
+    at: float
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines over one axis. across: rows that have no place on it."""
+
+    axis: str
+    lines: Mapping[str, Sequence[Spot]]
+    across: Sequence[tuple[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Means over the cells of a row. epoch_seconds: of training. user_seconds: of decoding a user's list; None where
+    it was not measured. ndcg: beside what it costs.
+    """
+
+    row: str
+    parameters: int
+    epoch_seconds: float
+    user_seconds: float | None
+    ndcg: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A cell of the study, and how long it should take where it is missing; None where nothing tells."""
+
+    row: str
+    ties: str
+    seed: int
+    there: bool
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """data: its name and size in words. protocol: what else must be said beside a figure. machines: what the cells were
+    made on. groups: names and user counts of the groups by length, with the gains. analysis: row -> name -> figure.
+    """
+
+    study: Study
+    recipe: str
+    overrides: tuple[str, ...]
+    data: str
+    seeds: tuple[int, ...]
+    wanted: tuple[Wanted, ...]
+    blocks: tuple[Block, ...] = ()
+    curves: tuple[Curves, ...] = ()
+    groups: tuple[tuple[str, int, Gain], ...] = ()
+    costs: tuple[Cost, ...] = ()
+    analysis: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    protocol: str = ""
+    machines: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[Wanted]:
+        return [cell for cell in self.wanted if not cell.there]
+
+    @property
+    def main(self) -> Block | None:
+        """The block that is shown first and drawn."""
+        return self.blocks[0] if self.blocks else None
+
+    def reading(self) -> list[str]:
+        """What must be said of how the figures came about, a sentence each."""
+        seeds = {len(entry.seeds) for block in self.blocks for entry in block.entries if entry.seeds}
+        spread = (
+            "One seed a row: nothing is known of the spread between seeds."
+            if seeds == {1}
+            else "Mean over seeds \N{PLUS-MINUS SIGN} their standard deviation; a figure without one has one seed."
+        )
+        test = (
+            "Tests: paired bootstrap over users of the mean over seeds, two-sided, 10,000 draws; p is not corrected for "
+            "the number of rows."
+        )
+        return [spread, test, *([f"{self.protocol}."] if self.protocol else [])]
+
+    def coming(self) -> str:
+        """How many cells are there, and how long the others should take."""
+        missing = self.missing
+        if not missing:
+            return f"All {len(self.wanted)} cells are there."
+        known = [cell.minutes for cell in missing if cell.minutes is not None]
+        unknown = len(missing) - len(known)
+        told = f", about {sum(known):,.0f} minutes" if known else ""
+        rest = f" and {unknown} of unknown length" if known and unknown else ", of unknown length" if unknown else ""
+        return f"{len(self.wanted) - len(missing)} of {len(self.wanted)} cells are there; {len(missing)} are missing{told}{rest}."
+
+
+def shown(figure: Figure | None) -> str:
+    """`0.0424 ± 0.0004`; a dash for nothing."""
+    if figure is None:
+        return "\N{EN DASH}"
+    spread = "" if figure.deviation is None else f" \N{PLUS-MINUS SIGN} {figure.deviation:.4f}"
+    return f"{figure.mean:.4f}{spread}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
+

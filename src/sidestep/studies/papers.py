@@ -1,0 +1,288 @@
+"""What each study asks, row by row, and what has been published beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sidestep.errors import ConfigError, did_you_mean
+
+Seen = Literal["masked", "kept"]
+Users = Literal["all", ">=10"]
+Shape = Literal["rise then fall", "ends over middle", "steady gap", "none"]
+Kind = Literal["table", "curve", "lengths", "cost"]
+
+METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
+MAIN = "NDCG@10"
+"""What rows are compared by, and what curves show."""
+BEAUTY = {"users": 22_363, "items": 12_101, "interactions": 198_502}
+"""Amazon Beauty 2014, 5-core: the only data on which published figures stand beside ours."""
+S2GR = "S2GR (arXiv 2601.18664)"
+RECBOARD = "RecBoard, mean of 5 seeds"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of others on Beauty, ties in the order of the file.
+
+    figures: metric -> value. users: whose they are. seen: how items of the history were treated; None where that is
+        not said.
+    """
+
+    source: str
+    figures: Mapping[str, float]
+    users: Users
+    seen: Seen | None
+
+    def fits(self, users: str, seen: str) -> bool:
+        return self.users == users and self.seen in (None, seen)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with settings over the recipe; a cell for each seed.
+
+    against: the row that it is tested against, where nothing else is asked for.
+    at, line: where it stands on the axis of a curve, and on which curve; a row of a curve without a place is drawn
+        across. shuffled: whether its cells are also made with the ties of each user shuffled.
+    """
+
+    name: str
+    method: str
+    sets: tuple[str, ...] = ()
+    against: str | None = None
+    published: tuple[Published, ...] = ()
+    at: float | None = None
+    line: str = ""
+    shuffled: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """asks: the question. stated: what the paper says of it in words, where it gives no figures. shape: the same as
+    something that numbers can be held against.
+
+    axis: what a curve is over. also: further groups of rows drawn as curves of their own, by the name of their axis.
+    ratios: what the paper gives as (TIGER, S2GR), of training and of inference.
+    """
+
+    name: str
+    title: str
+    asks: str
+    rows: tuple[Row, ...]
+    kind: Kind = "table"
+    stated: str = ""
+    shape: Shape = "none"
+    axis: str = ""
+    ratios: Mapping[str, tuple[float, float]] | None = None
+    analysis: bool = False
+
+    def row(self, name: str) -> Row:
+        """The row of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        known = [row.name for row in self.rows]
+        raise ConfigError(
+            f"Study {self.name!r} has no row {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}"
+        )
+
+
+def _paper(*figures: float) -> Published:
+    """A line of S2GR's table 2. At test it leaves out users with fewer than 10 interactions (section 5.1), and it does
+    not say what becomes of items of the history.
+    """
+    return Published(S2GR, dict(zip(METRICS, figures, strict=True)), ">=10", None)
+
+
+def _again(*figures: float) -> Published:
+    return Published(RECBOARD, dict(zip(METRICS, figures, strict=True)), "all", "masked")
+
+
+_REAREC = _paper(0.0460, 0.0723, 0.0284, 0.0368)  # it does not say which of the two
+_CE = Published("CE-SCE-LLMRec, mean of 5 seeds", {"HR@5": 0.0713, "HR@10": 0.0986, "NDCG@5": 0.0509, MAIN: 0.0597},
+                "all", "masked")  # fmt: skip
+
+_TIGER = Row(
+    "tiger", "tiger", published=(_paper(0.0443, 0.0728, 0.0299, 0.0390), _again(0.0442, 0.0669, 0.0298, 0.0371)),
+    shuffled=True,
+)  # fmt: skip
+_S2GR = Row("s2gr", "s2gr", against="tiger", published=(_paper(0.0495, 0.0785, 0.0340, 0.0424),), shuffled=True)
+
+
+def _variant(name: str, *figures: float) -> Row:
+    """A row of S2GR with a part changed, tested against the whole."""
+    return Row(name, name, against="s2gr", published=(_paper(*figures),) if figures else ())
+
+
+_VARIANTS = (
+    _variant("s2gr-no-interest"),
+    _variant("s2gr-codebook"),
+    _variant("s2gr-projected"),
+    _variant("s2gr-latent"),
+    _variant("s2gr-front"),
+    _variant("s2gr-misaligned"),
+)
+_NO_THINK_LOSS = _variant("s2gr-no-think-loss", 0.0481, 0.0740, 0.0320, 0.0402)
+
+_TABLE2 = (
+    Row("popularity", "popularity", shuffled=True),
+    Row("item-knn", "item-knn", shuffled=True),
+    Row("caser", "caser", against="sasrec-ce",
+        published=(_paper(0.0314, 0.0514, 0.0186, 0.0251), _again(0.0274, 0.0427, 0.0177, 0.0227))),
+    Row("gru4rec", "gru4rec", against="sasrec-ce",
+        published=(_paper(0.0384, 0.0634, 0.0233, 0.0314), _again(0.0239, 0.0402, 0.0152, 0.0204))),
+    Row("sasrec-bce", "sasrec-bce", against="sasrec-ce",
+        published=(_paper(0.0434, 0.0688, 0.0259, 0.0340), _again(0.0429, 0.0668, 0.0277, 0.0354))),
+    Row("bert4rec", "bert4rec", against="sasrec-ce",
+        published=(_paper(0.0394, 0.0627, 0.0255, 0.0329), _again(0.0489, 0.0730, 0.0329, 0.0406))),
+    Row("rearec-erl", "rearec-erl", against="sasrec-ce", published=(_REAREC,)),
+    Row("rearec-prl", "rearec-prl", against="sasrec-ce", published=(_REAREC,)),
+    _TIGER,
+    _S2GR,
+    _variant("s2gr-no-coba", 0.0479, 0.0764, 0.0326, 0.0414),
+    _variant("s2gr-no-reason", 0.0471, 0.0736, 0.0321, 0.0406),
+    _NO_THINK_LOSS,
+    Row("sasrec-ce", "sasrec-ce", against="tiger", published=(_CE,), shuffled=True),
+    Row("sasrec-vectors", "sasrec-vectors", against="sasrec-ce"),
+    Row("tiger-4", "tiger-4", against="tiger"),
+    *_VARIANTS,
+    Row("s2gr-fused", "s2gr-fused", against="sasrec-ce", shuffled=True),
+)  # fmt: skip
+
+
+def _clusters(count: int | str) -> Row:
+    place = None if isinstance(count, str) else float(count)
+    return Row(f"K = {count}", "s2gr", (f"tokenizer.num_clusters={count}",), "K = 32", at=place, line="s2gr")
+
+
+def _depth(method: str, layers: int) -> Row:
+    sets = (f"generator.encoder_layers={layers}", f"generator.decoder_layers={layers}")
+    name = f"{method}, {layers} + {layers} layers"
+    against = None if method == "tiger" else f"tiger, {layers} + {layers} layers"
+    return Row(name, method, sets, against, at=layers, line=method)
+
+
+def _levels(count: int) -> Row:
+    against = "3 levels" if count != 3 else None
+    return Row(f"{count} levels", "s2gr", (f"tokenizer.num_levels={count}",), against, at=count, line="s2gr")
+
+
+def _thinking(key: str, name: str, values: Sequence[float], default: float) -> tuple[Row, ...]:
+    """One setting of the thoughts over its values; the others stay as the recipe has them."""
+    return tuple(
+        Row(f"{name} = {value:g}", "s2gr", (f"thinking.{key}={value:g}",),
+            f"{name} = {default:g}" if value != default else None, at=value, line=name)
+        for value in values
+    )  # fmt: skip
+
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        Study(
+            "table2",
+            "Table 2: accuracy",
+            "How do sequential recommenders, generators of semantic IDs and the ablations of S2GR compare?",
+            _TABLE2,
+        ),
+        Study(
+            "fig4",
+            "Figure 4: number of clusters",
+            "How coarse should the thoughts be?",
+            tuple(_clusters(count) for count in (4, 8, 16, 32, 64, 128, 256, "auto")),
+            "curve",
+            "performance first improves as the number of clusters increases, then declines",
+            "rise then fall",
+            "clusters of every level",
+        ),
+        Study(
+            "fig5",
+            "Figure 5: length of the history",
+            "For whom do thoughts help?",
+            (_TIGER, _S2GR),
+            "lengths",
+            "the relative improvement over TIGER is higher for short and long sequences, more modest for moderate ones",
+            "ends over middle",
+        ),
+        Study(
+            "fig6",
+            "Figure 6: size of the model",
+            "Does the gain stay as the model grows?",
+            tuple(_depth(method, layers) for layers in (1, 2, 4) for method in ("tiger", "s2gr")),
+            "curve",
+            "both improve with size, and S2GR keeps a substantial, stable advantage over TIGER at every size",
+            "steady gap",
+            "layers of the encoder, and of the decoder",
+        ),
+        Study(
+            "tableB1",
+            "Table B.1: cost",
+            "What do thoughts cost in training and in decoding?",
+            (_TIGER, _S2GR),
+            "cost",
+            ratios={"training": (45.0, 59.0), "inference": (0.88, 0.90)},
+        ),
+        Study(
+            "depth",
+            "Depth of the semantic IDs",
+            "How many codes should an ID have, for what it costs?",
+            tuple(_levels(count) for count in (2, 3, 4, 6, 10)),
+            "curve",
+            axis="levels",
+        ),
+        Study(
+            "lambda-tau",
+            "Weights and temperature of the thoughts' losses",
+            "How much hangs on the settings that the paper does not give?",
+            (
+                *_thinking("reg_weight", "lambda", (0, 0.01, 0.1, 0.3, 1), 0.1),
+                *_thinking("tau", "tau", (0.05, 0.07, 0.1, 0.2), 0.1),
+                *_thinking("align_weight", "weight of L_align", (0.03, 0.1, 0.3, 1, 3), 1),
+            ),
+            "curve",
+            axis="value",
+        ),
+        Study(
+            "thoughts",
+            "What thoughts are",
+            "Are the thoughts what their supervision makes them, and does that help?",
+            (_TIGER, _S2GR, _NO_THINK_LOSS, *_VARIANTS),
+            analysis=True,
+        ),
+    )
+}
+
+TABLE3: dict[str, tuple[float, float]] = {
+    "rq-kmeans": (0.00062, 0.8665),
+    "rq-vae": (0.00069, 0.9586),
+    "coba-rq-vae": (0.00072, 0.9930),
+}
+"""S2GR's table 3 on Beauty, as shares: (CUR, ICR), by the rows of `tokenizers.STUDIES["table3"]`."""
+
+ONLINE = (
+    "Table 4 is an online test over seven days with users of Kuaishou's app, and cannot be reproduced; "
+    "what can: table2, table3, fig4, fig5, fig6, tableB1"
+)
+
+
+def study_named(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ConfigError: there is none, or it cannot be reproduced.
+    """
+    if name == "table4":
+        raise ConfigError(ONLINE)
+    if name not in STUDIES:
+        known = [*STUDIES, "table3"]
+        raise ConfigError(f"No study {name!r}{did_you_mean(name, known)}; expected one of {', '.join(known)}")
+    return STUDIES[name]
+
+
+def is_beauty(users: int, items: int, interactions: int) -> bool:
+    """Whether published figures may stand beside ours."""
+    return {"users": users, "items": items, "interactions": interactions} == BEAUTY

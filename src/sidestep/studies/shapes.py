@@ -1,0 +1,120 @@
+"""What a paper says of a figure in words, held against numbers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sidestep.evaluation.metrics import Values
+from sidestep.evaluation.significance import Comparison
+
+LEVEL = 0.05
+COUNTS_AT_ONCE = 2**22
+Holds = Literal["yes", "no", "open"]
+Between = Callable[[int, int], Comparison]
+"""The paired comparison of two points of a curve by their places: the second minus the first."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """holds: whether the stated shape is there; open where these figures cannot tell it from chance. words: the
+    figures that say so.
+    """
+
+    holds: Holds
+    words: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The second mean over the first, less one, with its 95 % interval. low, high: nan where the first mean is 0."""
+
+    value: float
+    low: float
+    high: float
+
+
+def rise_then_fall(names: Sequence[str], values: Sequence[float], between: Between) -> Verdict:
+    """Whether a curve has its highest point inside and both its ends below that, told apart at p < .05.
+
+    The highest point is chosen on the very figures that it is tested on, so that p is on the low side.
+    """
+    if len(values) < 3:
+        return Verdict("open", "Fewer than three points are there.")
+    best = int(np.argmax(values))
+    last = len(values) - 1
+    said = f"Highest at {names[best]}: {values[best]:.4f}."
+    if best in (0, last):
+        other = last - best
+        run = "falls from its first point on" if best == 0 else "is highest at its last point"
+        return Verdict("no", f"{said} The curve {run}; to {names[other]} {_words(between(best, other))}.")
+    rise, fall = between(0, best), between(best, last)
+    told = rise.p < LEVEL and fall.p < LEVEL
+    return Verdict(
+        "yes" if told else "open",
+        f"{said} From {names[0]} {_words(rise)}; from there to {names[last]} {_words(fall)}.",
+    )
+
+
+def steady_gap(names: Sequence[str], first: Sequence[float], second: Sequence[float], gaps: Sequence[Comparison]) -> Verdict:
+    """Whether both curves end above where they begin and the second lies above the first at every point, at p < .05."""
+    if len(gaps) < 2:
+        return Verdict("open", "Fewer than two sizes are there for both.")
+    listed = "; ".join(f"{name} {_words(gap)}" for name, gap in zip(names, gaps, strict=True))
+    growth = ", ".join(f"{line[-1] - line[0]:+.4f}" for line in (first, second))
+    words = f"From the smallest to the largest the two change by {growth}. The gap: {listed}."
+    if min(gap.difference for gap in gaps) <= 0 or first[-1] <= first[0] or second[-1] <= second[0]:
+        return Verdict("no", words)
+    return Verdict("yes" if all(gap.p < LEVEL for gap in gaps) else "open", words)
+
+
+def ends_over_middle(names: Sequence[str], pairs: Sequence[tuple[Values, Values]]) -> tuple[list[Gain], Verdict]:
+    """The relative gain of every group, and whether the mean gain of the first and the last group exceeds the middle
+    one's by more than a bootstrap over users (10,000 draws within each group) leaves open.
+
+    pairs: per group, each user's value by the first and by the second recommender.
+    """
+    drawn = [_drawn_gains(first, second, seed) for seed, (first, second) in enumerate(pairs)]
+    gains = [Gain(_ratio(first.mean(), second.mean()), *_interval(d)) for (first, second), d in zip(pairs, drawn, strict=True)]
+    if len(gains) < 3 or not all(np.isfinite(gain.value) for gain in gains):
+        return gains, Verdict("open", "Three groups in which both recommenders hit somebody are needed.")
+    middle = len(gains) // 2
+    value = (gains[0].value + gains[-1].value) / 2 - gains[middle].value
+    low, high = _interval((drawn[0] + drawn[-1]) / 2 - drawn[middle])
+    ends = " and ".join(f"{gains[place].value:+.1%} for {names[place]}" for place in (0, -1))
+    words = (
+        f"Gain {ends} interactions, {gains[middle].value:+.1%} for {names[middle]}: the ends are above the middle by "
+        f"{100 * value:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f})."
+    )
+    return gains, Verdict("yes" if low > 0 else "no" if high < 0 else "open", words)
+
+
+def _drawn_gains(first: Values, second: Values, seed: int, draws: int = 10_000) -> Values:
+    """The relative gain in samples of the users with replacement, each user's two values kept together. How often
+    every distinct pair is drawn is multinomial.
+    """
+    pairs, counts = np.unique(np.stack([first, second], axis=1), axis=0, return_counts=True)
+    rng, size = np.random.default_rng(seed), len(first)
+    rows = max(COUNTS_AT_ONCE // len(pairs), 1)
+    found = []
+    for begin in range(0, draws, rows):
+        means = rng.multinomial(size, counts / size, size=min(rows, draws - begin)) @ pairs / size
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.append(means[:, 1] / means[:, 0] - 1)
+    return np.concatenate(found)
+
+
+def _ratio(first: float, second: float) -> float:
+    return float(second / first - 1) if first else float("nan")
+
+
+def _interval(drawn: Values) -> tuple[float, float]:
+    if not np.isfinite(drawn).all():
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _words(found: Comparison) -> str:
+    return f"{found.difference:+.4f} (p = {found.p:.3f})"

@@ -1,0 +1,87 @@
+"""A generator with a scorer of items beside it: each learns from its own loss, and two roads lead to one score."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.baselines.content import ContentSASRec
+from sidestep.baselines.sequential import BaselineConfig
+from sidestep.generators.fused import Fused
+from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.recommenders.generative import GenerativeRecommender
+from small_world import make_batch, make_sids, small
+
+NUM_ITEMS = 40
+POPULARITY = np.arange(NUM_ITEMS)
+
+
+def make_fused(lead: bool = True, **changes: object) -> Fused:
+    torch.manual_seed(0)
+    config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
+    scorer = ContentSASRec(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
+    torch.nn.init.normal_(scorer.item_embedding.weight)
+    return Fused(make_sids(), small(**changes), ThinkingConfig(), scorer, lead).eval()
+
+
+@pytest.mark.parametrize("history", ["items", "codes"])
+@pytest.mark.parametrize("encoder", ["causal", "bidirectional"])
+def test_the_path_of_a_given_item_is_as_probable_as_the_search_says(encoder: str, history: str) -> None:
+    model, batch = make_fused(encoder=encoder, history=history), make_batch()
+    found = GenerativeRecommender(model, make_sids(), POPULARITY, 6, num_beams=NUM_ITEMS).rank(batch, 12)
+    said = model.path_log_probs(model.answer(batch, found.items)).sum(1).view(4, 12)
+    torch.testing.assert_close(said, found.scores, atol=1e-5, rtol=0)
+
+
+def test_places_without_an_item_are_left_out_of_an_answer() -> None:
+    model, batch = make_fused(), make_batch()
+    items = torch.tensor([[3, -1, 7], [-1, -1, -1], [1, 2, -1], [-1, -1, 9]])
+    said = model.answer(batch, items)
+    assert torch.equal(said.rows, torch.tensor([0, 0, 2, 2, 3]))
+    alone = model.answer(batch.take(torch.tensor([3])), torch.tensor([[9]]))
+    torch.testing.assert_close(model.path_log_probs(said)[4:], model.path_log_probs(alone))
+
+
+def test_without_a_lead_the_codes_are_those_of_the_generator_alone() -> None:
+    fused, batch = make_fused(lead=False), make_batch()
+    alone = Thinking(make_sids(), small(), ThinkingConfig()).eval()
+    own = {name: value for name, value in fused.state_dict().items() if not name.startswith(("scorer.", "balance"))}
+    alone.load_state_dict(own)
+    for ours, theirs in zip(fused(batch).codes.logits, alone(batch).logits, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_scorer_hears_nothing_of_the_codes_and_the_generator_nothing_of_the_items() -> None:
+    model, batch = make_fused(), make_batch()
+    sum(logits.square().sum() for logits in model(batch).codes.logits).backward()
+    assert all(parameter.grad is None for parameter in model.scorer.parameters())
+    assert model.lead is not None
+    assert model.lead.weight.grad is not None
+    model.zero_grad()
+    model(batch).items.states.square().sum().backward()
+    heard = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert heard == {"scorer"}
+
+
+def test_no_target_sees_what_comes_after_it() -> None:
+    model, batch = make_fused(), make_batch()
+    changed = batch.history.clone()
+    changed[0, 4:] = (changed[0, 4:] + 1) % NUM_ITEMS
+    before, after = model(batch), model(replace(batch, history=changed))
+    early = 4  # the first four targets of the first history see four items at most
+    for ours, theirs in zip(before.codes.logits, after.codes.logits, strict=True):
+        torch.testing.assert_close(ours[:early], theirs[:early])
+        assert not torch.allclose(ours[early : early + 2], theirs[early : early + 2])
+    torch.testing.assert_close(before.items.states[:early], after.items.states[:early])
+
+
+def test_an_item_is_its_free_part_and_its_projected_vector() -> None:
+    scorer = make_fused().scorer
+    assert isinstance(scorer, ContentSASRec)
+    assert scorer.vectors.mean(dim=0).abs().max() < 1e-6
+    torch.testing.assert_close(scorer.vectors.square().mean(), torch.tensor(1.0))
+    items = torch.tensor([[4, 0], [39, 4]])
+    torch.testing.assert_close(scorer.read(items), scorer.embeddings()[items])
+    by_hand = scorer.item_embedding.weight[4] + scorer.projection.weight @ scorer.vectors[4]
+    torch.testing.assert_close(scorer.embeddings()[4], by_hand)

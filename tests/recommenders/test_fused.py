@@ -1,0 +1,130 @@
+"""Two opinions fused: each alone at the ends of the scale, brute force between them, the contract of a recommender."""
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.baselines.content import ContentSASRec
+from sidestep.baselines.sequential import BaselineConfig
+from sidestep.data.interactions import Ints
+from sidestep.data.sequences import question
+from sidestep.evaluation.metrics import ndcg
+from sidestep.generators.fused import Fused
+from sidestep.generators.thinking import ThinkingConfig
+from sidestep.pipeline.balance import BALANCES, best_balance
+from sidestep.recommenders import fused
+from sidestep.recommenders.fused import FusedRecommender
+from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.recommenders.itemwise import ItemwiseRecommender
+from sidestep.recommenders.recommender import ItemFilter, Recommender
+from small_world import make_batch, make_sids, small
+
+NUM_ITEMS = 40
+POPULARITY = np.arange(NUM_ITEMS) // 2
+
+
+def make_model() -> Fused:
+    torch.manual_seed(0)
+    config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
+    scorer = ContentSASRec(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
+    torch.nn.init.normal_(scorer.item_embedding.weight)
+    return Fused(make_sids(), small(), ThinkingConfig(), scorer, True).eval()
+
+
+def searcher(model: Fused, num_beams: int = NUM_ITEMS) -> GenerativeRecommender:
+    return GenerativeRecommender(model, make_sids(), POPULARITY, 6, num_beams)
+
+
+def recommender(model: Fused, balance: float, candidates: int = NUM_ITEMS) -> FusedRecommender:
+    return FusedRecommender(searcher(model, candidates), model, model.scorer.score, balance, candidates)
+
+
+def test_at_the_ends_of_the_scale_one_half_speaks_alone() -> None:
+    model, batch = make_model(), make_batch()
+    by_items = ItemwiseRecommender(model.scorer.score, NUM_ITEMS).rank(batch, 15)
+    assert torch.equal(recommender(model, 1.0).rank(batch, 15).items, by_items.items)
+    by_codes, ours = searcher(model).rank(batch, 15), recommender(model, 0.0).rank(batch, 15)
+    torch.testing.assert_close(ours.scores, by_codes.scores, atol=1e-5, rtol=0)
+
+
+def test_with_all_items_as_candidates_the_ranking_is_that_of_brute_force() -> None:
+    model, batch = make_model(), make_batch()
+    everything = torch.arange(NUM_ITEMS).expand(4, -1).contiguous()
+    by_path = model.path_log_probs(model.answer(batch, everything)).sum(1).view(4, -1)
+    scores = 0.7 * by_path + 0.3 * model.scorer.score(batch).log_softmax(-1)
+    expected = scores.sort(dim=1, descending=True)
+    found = recommender(model, 0.3).rank(batch, NUM_ITEMS)
+    torch.testing.assert_close(found.scores, expected.values, atol=1e-5, rtol=0)
+    assert torch.equal(found.items, expected.indices)
+
+
+def test_what_only_one_half_proposes_is_scored_by_both() -> None:
+    model, batch = make_model(), make_batch()
+    whole = recommender(model, 0.4).rank(batch, NUM_ITEMS)
+    exact = [dict(zip(*row, strict=True)) for row in zip(whole.items.tolist(), whole.scores.tolist(), strict=True)]
+    few = recommender(model, 0.4, candidates=3).rank(batch, 3)
+    assert (few.items >= 0).all()
+    for row, items in enumerate(few.items.tolist()):
+        for item, score in zip(items, few.scores[row].tolist(), strict=True):
+            assert score == pytest.approx(exact[row][item], abs=1e-5)
+
+
+def test_rows_in_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = make_model(), make_batch()
+    whole = recommender(model, 0.5).rank(batch, 7)
+    monkeypatch.setattr(fused, "ROWS_AT_ONCE", 1)
+    parts = recommender(model, 0.5).rank(batch, 7)
+    assert torch.equal(whole.items, parts.items)
+    torch.testing.assert_close(whole.scores, parts.scores, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("k", [1, 10, 40, 45])
+def test_contract_k_distinct_permitted_items_come_back_whenever_they_exist(k: int) -> None:
+    model, batch = make_model(), make_batch()
+    allowed = torch.arange(NUM_ITEMS) % 3 > 0
+    found = recommender(model, 0.5, candidates=5).rank(batch, k, ItemFilter(batch.history, allowed))
+    assert found.items.shape == found.scores.shape == (4, k)
+    for row, items in enumerate(found.items.tolist()):
+        open_items = {item for item in range(NUM_ITEMS) if item % 3} - set(batch.history[row].tolist())
+        real = [item for item in items if item >= 0]
+        assert len(set(real)) == len(real) == min(k, len(open_items))
+        assert set(real) <= open_items
+        assert (found.scores[row, len(real) :] == -torch.inf).all()
+
+
+def test_an_empty_history_is_answered_by_popularity() -> None:
+    model = make_model()
+    asked = question([np.array([], dtype=np.int64), np.array([3, 4])], 6)
+    found = recommender(model, 0.5).rank(asked, 5, ItemFilter(torch.tensor([[38, -1], [3, 4]])), explain=True)
+    assert found.items[0].tolist() == [39, 36, 37, 34, 35]
+    assert found.paths is not None
+    assert found.paths[0] == []
+    assert len(found.paths[1]) == 5
+
+
+def test_an_explained_path_is_the_items_own_and_adds_up_to_its_score() -> None:
+    model, batch = make_model(), make_batch()
+    found = recommender(model, 0.0).rank(batch, 6, explain=True)
+    assert found.paths is not None
+    for row, paths in enumerate(found.paths):
+        for rank, path in enumerate(paths):
+            assert path.codes == make_sids().codes[int(found.items[row, rank])].tolist()
+            assert sum(path.log_probs) == pytest.approx(float(found.scores[row, rank]), abs=1e-4)
+            assert all(0 < p <= 1 for level in path.cluster_probs for p in level)
+
+
+def test_the_balance_is_the_best_on_validation_and_its_candidates_are_thought_of_once() -> None:
+    model, batch = make_model(), make_batch()
+    targets, asked = np.array([3, 17, 8, 30]), 0
+
+    def ranks(of: Recommender) -> Ints:
+        nonlocal asked
+        asked += 1
+        hit = of.rank(batch, 10).items.numpy() == targets[:, None]
+        return np.where(hit.any(1), hit.argmax(1) + 1, 0)
+
+    best, found = best_balance(recommender(model, 0.5), ranks)
+    anew = [float(ndcg(ranks(recommender(model, balance)), 10).mean()) for balance in BALANCES]
+    assert asked == 2 * len(BALANCES)
+    assert found == pytest.approx(anew)
+    assert found[BALANCES.index(best)] == max(found)
