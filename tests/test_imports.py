@@ -37,8 +37,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("sids", "vectors", "data"),
         *("progress", *GROUND),
     ),
-    "report": ("pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
-    "studies": ("pipeline", "recipes", *GROUND),
+    "report": ("studies", "pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
+    "studies": ("pipeline", "recipes", "methods", "evaluation", "data", *GROUND),
     "cli": ("studies", "report", "pipeline", "recipes", "methods", "data.inspect", *GROUND),
     "": ("pipeline.world",),  # sidestep/__init__.py, lazily
 }

@@ -17,6 +17,7 @@ from sidestep.baselines.gru4rec import GRU4Rec
 from sidestep.baselines.rearec import ReaRec
 from sidestep.baselines.sasrec import SASRec
 from sidestep.baselines.sequential import BaselineConfig
+from sidestep.baselines.towers import TwoTowers
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.data.sources import DataConfig
@@ -189,14 +190,23 @@ def _content_sasrec(materials: Materials, recipe: Recipe) -> ContentSASRec:
     return ContentSASRec(materials.popularity, recipe.baseline, torch.from_numpy(materials.vectors.values))
 
 
+def _towers(materials: Materials, recipe: Recipe) -> TwoTowers:
+    assert materials.vectors is not None
+    return TwoTowers(materials.popularity, recipe.baseline, torch.from_numpy(materials.vectors.values))
+
+
 def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
-    scorer = _content_sasrec(materials, recipe)
+    scorer = _towers(materials, recipe)
     return Fused(materials.ids, recipe.generator, recipe.thinking, scorer, recipe.fusion.lead)
 
 
 def _both(materials: Materials, recipe: Recipe) -> Objective:
     codes = _s2gr(materials, recipe) if recipe.thinking.thoughts else objectives.tiger
     return partial(objectives.fused, codes=codes, baseline=recipe.baseline)
+
+
+def _next_items(materials: Materials, recipe: Recipe) -> Objective:
+    return partial(objectives.next_items, baseline=recipe.baseline)
 
 
 def _next_item(materials: Materials, recipe: Recipe) -> Objective:
@@ -221,6 +231,7 @@ _ITEMWISE: Mapping[str, Any] = {
     "clip": 0.0,
     "patience": 10,
 }
+_FULL: Mapping[str, Any] = {**_ITEMWISE, "batch_size": 1024, "lr": 2e-3, "warmup_steps": 200, "epochs": 30}
 _SASREC = "Kang & McAuley 2018, arXiv 1808.09781"
 _REAREC = "Tang et al. 2025, arXiv 2503.22675"
 _TIGER = "Rajput et al. 2023, arXiv 2305.05065"
@@ -243,12 +254,21 @@ METHODS: dict[str, Method] = {
         "fused",
         uses_vectors=True,
     ),
+    "sasrec-towers": Method(
+        "two SASRecs, one on item numbers, one on vectors too; their mean",
+        "ours",
+        _towers,
+        _next_items,
+        {"baseline": {"loss": "ce"}, "train": _FULL},
+        "baseline",
+        uses_vectors=True,
+    ),
     "sasrec-vectors": Method(
         "SASRec with full cross-entropy, items a free part and their vectors",
         "ours, after Hou et al. 2022, arXiv 2206.05941",
         _content_sasrec,
         _next_item,
-        {"baseline": {"loss": "ce"}},
+        {"baseline": {"loss": "ce"}, "train": _FULL},
         "baseline",
         uses_vectors=True,
     ),
@@ -257,7 +277,7 @@ METHODS: dict[str, Method] = {
         f"{_SASREC}; Klenitskiy & Vasilev 2023, arXiv 2309.07602",
         _baseline(SASRec),
         _next_item,
-        {"baseline": {"loss": "ce"}, "train": {**_ITEMWISE, "epochs": 60}},
+        {"baseline": {"loss": "ce"}, "train": _FULL},
         "baseline",
     ),
     "sasrec-bce": Method(
@@ -273,7 +293,7 @@ METHODS: dict[str, Method] = {
         f"{_SASREC}; Bengio & Senecal 2008",
         _baseline(SASRec),
         _next_item,
-        {"baseline": {"loss": "sampled", "negatives": 2048}, "train": {**_ITEMWISE, "epochs": 60}},
+        {"baseline": {"loss": "sampled", "negatives": 2048}, "train": _FULL},
         "baseline",
     ),
     "gru4rec": Method(

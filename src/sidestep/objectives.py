@@ -114,13 +114,19 @@ def next_item(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) 
     return {"total": _item_loss(model(batch), baseline)}
 
 
+def next_items(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """`next_item` for each of several towers, added up; they share nothing."""
+    towers = torch.stack([_item_loss(tower, baseline) for tower in model(batch)])
+    return {**_by_level("tower", towers), "total": towers.sum()}
+
+
 def fused(
     model: nn.Module, batch: SequenceBatch, codes: Callable[..., dict[str, Tensor]], baseline: BaselineConfig
 ) -> dict[str, Tensor]:
     """The generator's own total, and the scorer's loss. codes: the generator's objective."""
     made: FusedPrediction = model(batch)
     generated = codes(lambda _: made.codes, batch)
-    items = _item_loss(made.items, baseline)
+    items = torch.stack([_item_loss(tower, baseline) for tower in made.items]).sum()
     return {**generated, "items": items.detach(), "total": generated["total"] + items}
 
 

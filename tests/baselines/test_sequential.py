@@ -131,12 +131,13 @@ class Circle:
 def test_contract_learns_a_sequence_that_popularity_cannot(name: str) -> None:
     world = Circle(6, True)
     chosen, given = with_baseline(name, dropout=0.1), materials(world.popularity)
-    train = chosen.train.model_copy(update={"lr": 0.01, "warmup_steps": 5, "epochs": 12, "clip": 1.0})
+    epochs = 40 if name == "bert4rec" else 12  # the cloze teaches a fifth of the items in each
+    train = chosen.train.model_copy(update={"lr": 0.01, "warmup_steps": 5, "epochs": epochs, "clip": 1.0})
     torch.manual_seed(0)
     model = METHODS[name].build(given, chosen)
     run = Training(model, METHODS[name].objective(given, chosen), world, train, seed=0)
     model.train()
-    for epoch in range(12):
+    for epoch in range(epochs):
         for index in run.order(epoch):
             run.step(index)
             run.progress.step += 1
@@ -146,7 +147,9 @@ def test_contract_learns_a_sequence_that_popularity_cannot(name: str) -> None:
     recommender = ItemwiseRecommender(model.score, world.num_items, model.max_history)
     answers = recommender.rank(question(histories, model.max_history), world.num_items).items
     ranks = (answers == torch.from_numpy((starts + 4) % world.num_items)[:, None]).nonzero()[:, 1].numpy() + 1
-    by_popularity = np.array([int((np.argsort(-world.popularity, kind="stable") == (s + 4) % 12).argmax()) for s in starts])
+    by_popularity = np.array(
+        [int((np.argsort(-world.popularity, kind="stable") == (s + 4) % 12).argmax()) for s in starts]
+    )
     assert ndcg(ranks, 10).mean() > ndcg(by_popularity + 1, 10).mean() + 0.2
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.baselines.content import ContentSASRec
 from sidestep.baselines.sequential import BaselineConfig
+from sidestep.baselines.towers import TwoTowers
 from sidestep.generators.fused import Fused
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.recommenders.generative import GenerativeRecommender
@@ -20,8 +20,9 @@ POPULARITY = np.arange(NUM_ITEMS)
 def make_fused(lead: bool = True, **changes: object) -> Fused:
     torch.manual_seed(0)
     config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
-    scorer = ContentSASRec(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
-    torch.nn.init.normal_(scorer.item_embedding.weight)
+    scorer = TwoTowers(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
+    for tower in (scorer.numbers, scorer.content):
+        torch.nn.init.normal_(tower.item_embedding.weight)
     return Fused(make_sids(), small(**changes), ThinkingConfig(), scorer, lead).eval()
 
 
@@ -59,7 +60,7 @@ def test_the_scorer_hears_nothing_of_the_codes_and_the_generator_nothing_of_the_
     assert model.lead is not None
     assert model.lead.weight.grad is not None
     model.zero_grad()
-    model(batch).items.states.square().sum().backward()
+    sum(tower.states.square().sum() for tower in model(batch).items).backward()
     heard = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert heard == {"scorer"}
 
@@ -73,15 +74,25 @@ def test_no_target_sees_what_comes_after_it() -> None:
     for ours, theirs in zip(before.codes.logits, after.codes.logits, strict=True):
         torch.testing.assert_close(ours[:early], theirs[:early])
         assert not torch.allclose(ours[early : early + 2], theirs[early : early + 2])
-    torch.testing.assert_close(before.items.states[:early], after.items.states[:early])
+    for ours, theirs in zip(before.items, after.items, strict=True):
+        torch.testing.assert_close(ours.states[:early], theirs.states[:early])
 
 
 def test_an_item_is_its_free_part_and_its_projected_vector() -> None:
-    scorer = make_fused().scorer
-    assert isinstance(scorer, ContentSASRec)
+    scorer = make_fused().scorer.content
     assert scorer.vectors.mean(dim=0).abs().max() < 1e-6
     torch.testing.assert_close(scorer.vectors.square().mean(), torch.tensor(1.0))
     items = torch.tensor([[4, 0], [39, 4]])
     torch.testing.assert_close(scorer.read(items), scorer.embeddings()[items])
     by_hand = scorer.item_embedding.weight[4] + scorer.projection.weight @ scorer.vectors[4]
     torch.testing.assert_close(scorer.embeddings()[4], by_hand)
+
+
+def test_the_score_of_two_towers_is_the_mean_of_their_log_probabilities() -> None:
+    scorer, batch = make_fused().scorer, make_batch()
+    with torch.no_grad():
+        expected = (scorer.numbers.score(batch).log_softmax(-1) + scorer.content.score(batch).log_softmax(-1)) / 2
+        torch.testing.assert_close(scorer.score(batch), expected)
+        empty = replace(batch, lengths=torch.tensor([0, 1, 4, 3]))
+        assert scorer.score(empty)[0].tolist() == POPULARITY.tolist()
+    assert not {id(p) for p in scorer.numbers.parameters()} & {id(p) for p in scorer.content.parameters()}

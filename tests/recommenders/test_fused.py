@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.baselines.content import ContentSASRec
 from sidestep.baselines.sequential import BaselineConfig
+from sidestep.baselines.towers import TwoTowers
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import question
 from sidestep.evaluation.metrics import ndcg
@@ -26,8 +26,9 @@ POPULARITY = np.arange(NUM_ITEMS) // 2
 def make_model() -> Fused:
     torch.manual_seed(0)
     config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
-    scorer = ContentSASRec(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
-    torch.nn.init.normal_(scorer.item_embedding.weight)
+    scorer = TwoTowers(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
+    for tower in (scorer.numbers, scorer.content):
+        torch.nn.init.normal_(tower.item_embedding.weight)
     return Fused(make_sids(), small(), ThinkingConfig(), scorer, True).eval()
 
 

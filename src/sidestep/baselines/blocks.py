@@ -13,6 +13,8 @@ from sidestep.baselines.sequential import BaselineConfig
 from sidestep.layers.dropout import Dropout
 from sidestep.layers.state import KeysValues
 
+BERT_INIT = 0.02
+"""Where the post-norm models begin: BERT4Rec and ReaRec follow BERT in it. SASRec's authors leave it to Xavier."""
 Order = Literal["pre-norm", "post-norm"]
 
 
@@ -28,7 +30,10 @@ class Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, config.inner), nn.Linear(config.inner, width)
         self.activation, self.dropout = activation, Dropout(config.dropout)
         for linear in (self.project, self.out, self.widen, self.narrow):
-            nn.init.xavier_uniform_(linear.weight)
+            if self.pre:
+                nn.init.xavier_uniform_(linear.weight)
+            else:
+                nn.init.normal_(linear.weight, std=BERT_INIT)
             nn.init.zeros_(linear.bias)
 
     def forward(

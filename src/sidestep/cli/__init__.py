@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import sids
+from sidestep.cli import reproduce, sids
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -62,6 +62,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(sids.app, name="sids")
+app.command("reproduce")(reproduce.reproduce)
 
 
 def main() -> None:

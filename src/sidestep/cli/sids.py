@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, check_file, say, show
-from sidestep.errors import ConfigError
+from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, check_file, read_seeds, say, show
 
 app = typer.Typer(
     help="Semantic IDs: judge them, add new items to them, compare two versions, try other tokenizers.",
@@ -79,10 +78,7 @@ def study(
     from sidestep.report.terminal import study_markdown, study_table
     from sidestep.studies import tokenizers
 
-    try:
-        numbers = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise ConfigError(f"Cannot read --seeds {seeds!r}; expected whole numbers with commas, as in 0,1,2") from None
+    numbers = read_seeds(seeds)
     folder = out or Path("runs") / f"{name}-{Path(recipe).stem}"
     rows = tokenizers.study(name, recipe, overrides or (), numbers, folder, say, only=row or (), downstream=downstream)
     write_text(folder / "study.md", study_markdown(rows))

@@ -1,7 +1,7 @@
 """Where held-out items end up in a recommender's lists. Metrics see items; the rank among semantic IDs is an extra."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.sequences import NO_ITEM, pad, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
+from sidestep.evaluation.beyond import Beyond, beyond_accuracy
 from sidestep.evaluation.metrics import METRICS, Values, hit_rate, named
 from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
 
@@ -21,6 +22,8 @@ Progress = Callable[[int, int], object]
 
 LONG_USERS = 10
 """S2GR's own table is on users with at least this many interactions, the target included (section 5.1)."""
+SHOWN = 10
+"""How much of every list counts as recommended."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,14 @@ class RankTable:
         0 where the target is not among the k), `sid_rank` (null without codes), `served` (real answers in the list),
         `invalid` (places taken by what is no item, or by an item that stands higher already).
     k: length of the lists. seen: whether items of the history could be answered.
+    recommended: how often each item stands in the first 10 of a list, `[N]`; None where that is not known, as for some
+        of the cases.
     """
 
     table: pl.DataFrame
     k: int
     seen: Seen
+    recommended: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -57,7 +63,7 @@ class RankTable:
 
     def at_least(self, length: int) -> "RankTable":
         """The cases of users with at least `length` interactions."""
-        return RankTable(self.table.filter(pl.col("length") >= length), self.k, self.seen)
+        return self if length <= 0 else RankTable(self.table.filter(pl.col("length") >= length), self.k, self.seen)
 
     def _check(self, depth: int) -> None:
         if depth > self.k:
@@ -65,12 +71,14 @@ class RankTable:
 
     def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
         meta = {**origin.pop("meta", {}), "k": self.k, "seen": self.seen}
-        return artifact.save(folder, "ranks", tables={"ranks": self.table}, meta=meta, **origin)
+        counts = {} if self.recommended is None else {"recommended": self.recommended}
+        return artifact.save(folder, "ranks", tensors=counts, tables={"ranks": self.table}, meta=meta, **origin)
 
     @classmethod
     def load(cls, folder: Path) -> "RankTable":
         saved = artifact.load(folder, "ranks")
-        return cls(saved.table("ranks"), int(saved.manifest.meta["k"]), saved.manifest.meta["seen"])
+        meta, recommended = saved.manifest.meta, saved.tensors.get("recommended")
+        return cls(saved.table("ranks"), int(meta["k"]), meta["seen"], recommended)
 
 
 def rank_cases(
@@ -81,6 +89,7 @@ def rank_cases(
     seen: Seen,
     batch_size: int = 256,
     codes: Ints | None = None,
+    num_items: int | None = None,
     progress: Progress | None = None,
 ) -> RankTable:
     """Ask for k items after every case's history and look for its target.
@@ -90,10 +99,12 @@ def rank_cases(
     codes: int `[N, L]`, to rank among distinct semantic IDs too: the place, counting every ID once, of the first
         answer whose ID is the target's. It takes an answer with the right ID for the right answer, so it is
         optimistic; it is also what is often reported.
+    num_items: N, to count how often each item is recommended, too.
     progress: told after each batch how many cases are done, and of how many.
     """
     sid_of = None if codes is None else np.unique(codes, axis=0, return_inverse=True)[1].ravel()
     rows = np.zeros((len(cases), 4), dtype=np.int64)
+    recommended = None if num_items is None else np.zeros(num_items, dtype=np.int64)
     order = np.argsort(cases.lengths, kind="stable")  # like lengths together: little padding
     for begin in range(0, len(cases), batch_size):
         chosen = order[begin : begin + batch_size]
@@ -105,27 +116,39 @@ def rank_cases(
         rows[chosen, 1] = 0 if sid_of is None else _sid_rank(items, targets, sid_of)
         rows[chosen, 2] = (items >= 0).sum(axis=1)
         rows[chosen, 3] = _invalid(found)
+        if recommended is not None:
+            first = items[:, :SHOWN]
+            np.add.at(recommended, first[first >= 0], 1)
         if progress is not None:
             progress(min(begin + batch_size, len(cases)), len(cases))
     columns = {"user": cases.users, "length": cases.lengths, "target": cases.targets}
     table = pl.DataFrame({**columns, **dict(zip(("rank", "sid_rank", "served", "invalid"), rows.T, strict=True))})
     if sid_of is None:
         table = table.with_columns(pl.lit(None, dtype=pl.Int64).alias("sid_rank"))
-    return RankTable(table, k, seen)
+    return RankTable(table, k, seen, recommended)
 
 
-def summary(tables: Sequence[RankTable], ks: Sequence[int] = (5, 10)) -> pl.DataFrame:
+def summary(tables: Sequence[RankTable], ks: Sequence[int] = (5, 10), popularity: Ints | None = None) -> pl.DataFrame:
     """The table that is shown: a row for each of `tables` and for users {all, length >= 10}.
 
     Columns: `seen`, `users`, `num_users`, then the means `HR@k`, `NDCG@k`, `MRR@k` and, where codes were given,
     `sid_HR@k`; `invalid` is the share of all places asked for that hold no valid answer though something was said.
     Means are null where there are no users.
+
+    popularity: occurrences of every item in training, `[N]`, for the columns of `beyond.Beyond`: of the first 10 of all
+        users' lists, so null for a part of the users.
     """
     rows = []
     for table in tables:
         with_sids = table.table["sid_rank"].null_count() == 0
         for users, part in (("all", table), (f">={LONG_USERS}", table.at_least(LONG_USERS))):
-            rows.append({"seen": table.seen, "users": users, "num_users": len(part), **_means(part, ks, with_sids)})
+            row: dict[str, Any] = {
+                "seen": table.seen,
+                "users": users,
+                "num_users": len(part),
+                **_means(part, ks, with_sids),
+            }
+            rows.append(row if popularity is None else row | _beyond(part, popularity))
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -135,6 +158,11 @@ def _means(table: RankTable, ks: Sequence[int], with_sids: bool) -> dict[str, fl
         sid_ranks = table.table["sid_rank"].to_numpy()
         means |= {f"sid_HR@{k}": _mean(hit_rate(sid_ranks, k)) for k in ks}
     return means | {"invalid": _mean(table.table["invalid"].to_numpy() / table.k)}
+
+
+def _beyond(table: RankTable, popularity: Ints) -> dict[str, float | None]:
+    found = None if table.recommended is None else beyond_accuracy(table.recommended, popularity)
+    return {each.name: getattr(found, each.name, None) for each in fields(Beyond)}
 
 
 def _mean(values: Values) -> float | None:

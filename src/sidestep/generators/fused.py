@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sidestep.baselines.sasrec import SASRec
 from sidestep.baselines.sequential import ItemPrediction
-from sidestep.config import Section
+from sidestep.baselines.towers import TwoTowers
+from sidestep.config import HomePath, Section
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import GeneratorConfig, Prediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
@@ -19,21 +19,32 @@ from sidestep.sids.semantic_ids import SemanticIds
 class FusionConfig(Section):
     """How a generator and an item-level scorer are put together.
 
+    generator, scorer: run folders of the two, trained before on the same data; None trains both at once.
     lead: what the scorer makes of the history so far is added to every encoded position, so that the codes are said
-        with a whole interest in mind; no gradient of the codes reaches the scorer.
+        with a whole interest in mind; no gradient of the codes reaches the scorer. Not for a generator trained before.
     candidates: items that each of the two proposes; what either proposes is scored by both.
     """
 
-    lead: bool = True
+    generator: HomePath | None = None
+    scorer: HomePath | None = None
+    lead: bool = False
     candidates: int = Field(50, ge=1)
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "FusionConfig":
+        if (self.generator is None) != (self.scorer is None):
+            raise ValueError("fusion.generator and fusion.scorer are set together: two run folders, or neither")
+        if self.generator is not None and self.lead:
+            raise ValueError("fusion.lead = true needs a generator that is trained with it; leave fusion.generator out")
+        return self
 
 
 @dataclass(frozen=True)
 class FusedPrediction:
-    """codes: as the generator alone would say it. items: as the scorer alone would."""
+    """codes: as the generator would say it alone. items: as each tower of the scorer would."""
 
     codes: Prediction
-    items: ItemPrediction
+    items: tuple[ItemPrediction, ...]
 
 
 class Fused(Thinking):
@@ -46,17 +57,17 @@ class Fused(Thinking):
     balance: chosen on validation once both are trained; it travels with the weights.
     """
 
-    balance: Float[Tensor, ""]
+    balance: Float[Tensor, "1"]
 
     def __init__(
-        self, sids: SemanticIds, config: GeneratorConfig, thinking: ThinkingConfig, scorer: SASRec, lead: bool
+        self, sids: SemanticIds, config: GeneratorConfig, thinking: ThinkingConfig, scorer: TwoTowers, lead: bool
     ) -> None:
         super().__init__(sids, config, thinking)
         self.scorer = scorer
-        self.register_buffer("balance", torch.tensor(0.5))
-        self.lead = nn.Linear(scorer.config.width, config.width, bias=False) if lead else None
+        self.register_buffer("balance", torch.tensor([0.5]))
+        self.lead = nn.Linear(2 * scorer.config.width, config.width, bias=False) if lead else None
         if self.lead is not None:
-            nn.init.normal_(self.lead.weight, std=scorer.config.width**-0.5)
+            nn.init.normal_(self.lead.weight, std=self.lead.in_features**-0.5)
 
     def encode(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], int]:
         encoded, per_item = super().encode(batch)

@@ -23,7 +23,8 @@ from sidestep.recommenders.recommender import Recommender
 
 @dataclass(frozen=True)
 class Evaluation:
-    """table: a row per method, seen items {masked, kept} and users {all, >=10}, as `ranking.summary` names the columns.
+    """table: a row per method, seen items {masked, kept} and users {all, >=10}, as `ranking.summary` names the columns,
+    with what is beyond accuracy.
     protocol: what else must be said beside a figure. best_possible: the `main` figure that nobody can beat, where a
     planted world tells (all items rankable). example_user: somebody to try `recommend` on.
     at: the K of the metrics, rising. repeats: whether some user's history holds the item that is held out.
@@ -59,21 +60,10 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
         ConfigError: a K below 1 or above the length of the lists.
     """
     world, ks = World(run), _depths(run, at)
-    settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
-    settings["split"] = run.recipe.split.model_dump(mode="json")
-    parents = {name: run.digest(name) for name in ("interactions", "model")}
-    if world.materials.sids is not None:
-        parents["sids"] = run.digest("sids")
-    tables = []
-    for name in (*NON_NEURAL, run.recipe.method):
-        stages: dict[Seen, str] = {seen: f"evaluation/{name}-{seen}" for seen in get_args(Seen)}
-        missing = {seen: stage for seen, stage in stages.items() if not _ranked(run, stage, settings, parents)}
-        if missing:
-            recommender = world.recommender(name)
-            for seen, stage in missing.items():
-                _rank(world, name, recommender, seen).save(run.path(stage), config=settings, parents=parents)
-        ranks = [RankTable.load(run.path(stage)) for stage in stages.values()]
-        tables.append(summary(ranks, ks).select(pl.lit(name).alias("method"), pl.all()))
+    tables = [
+        summary(ranked(world, name), ks, world.popularity).select(pl.lit(name).alias("method"), pl.all())
+        for name in (*NON_NEURAL, run.recipe.method)
+    ]
     best = None
     if run.recipe.data.source == "planted":
         planted = PlantedWorld(run.recipe.data.planted, run.recipe.seed)
@@ -81,6 +71,25 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     example = world.interactions.user_ids[int(world.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
     return Evaluation(table, protocol(run), best, example, ks, _repeats(world.split.test))
+
+
+def ranked(world: World, name: str) -> list[RankTable]:
+    """The test cases ranked by one method with seen items masked and kept; what is ranked already is read.
+
+    name: the run's method, or one that needs no training and so nothing but the prepared log.
+    """
+    run = world.run
+    settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
+    settings["split"] = run.recipe.split.model_dump(mode="json")
+    made = ["interactions", *["sids"] * _has_sids(world), *["model"] * (name not in NON_NEURAL)]
+    parents = {stage: run.digest(stage) for stage in made}
+    stages: dict[Seen, str] = {seen: f"evaluation/{name}-{seen}" for seen in get_args(Seen)}
+    missing = {seen: stage for seen, stage in stages.items() if not _ranked(run, stage, settings, parents)}
+    if missing:
+        recommender = world.recommender(name)
+        for seen, stage in missing.items():
+            _rank(world, name, recommender, seen).save(run.path(stage), config=settings, parents=parents)
+    return [RankTable.load(run.path(stage)) for stage in stages.values()]
 
 
 def read_depths(at: str | None) -> tuple[int, ...]:
@@ -102,10 +111,14 @@ def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
 
 
 def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
-    """Whether the ranks are there. Those from other beams, or of another length, are no other run: rank anew."""
+    """Whether the ranks are there. Those from other beams, of another length, or of an older release that did not count
+    recommendations, are no other run: rank anew.
+    """
     path = run.path(stage)
-    if not run.force and artifact.exists(path) and changes(artifact.read_manifest(path).config, settings):
-        return False
+    if not run.force and artifact.exists(path):
+        manifest = artifact.read_manifest(path)
+        if changes(manifest.config, settings) or artifact.TENSORS not in manifest.files:
+            return False
     return run.done(stage, settings, parents)
 
 
@@ -123,6 +136,10 @@ def protocol(run: Run) -> str:
     return f"{said}, {beams}, log-probabilities over the full codebook"
 
 
+def _has_sids(world: World) -> bool:
+    return "tokenize" in world.method.stages and artifact.exists(world.run.path("sids"))
+
+
 def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> RankTable:
     recipe, cases = world.run.recipe, world.split.test
     with meter(f"evaluate {name}, seen {seen}", len(cases)) as shown:
@@ -132,7 +149,8 @@ def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> Rank
             k=recipe.evaluate.k,
             seen=seen,
             batch_size=recipe.evaluate.batch_size,
-            codes=None if world.materials.sids is None else world.materials.sids.codes,
+            codes=world.sids.codes if _has_sids(world) else None,
+            num_items=len(world.catalog),
             progress=lambda done, total: shown.update(done),
         )
 

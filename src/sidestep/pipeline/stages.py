@@ -26,6 +26,7 @@ from sidestep.evaluation.ranking import rank_cases
 from sidestep.generators.fused import Fused
 from sidestep.methods import METHODS
 from sidestep.pipeline.balance import best_balance
+from sidestep.pipeline.fusing import assemble
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
@@ -160,6 +161,11 @@ def train(run: Run, say: Say) -> None:
     method = world.method
     torch.manual_seed(recipe.seed)
     model = method.build(world.materials, recipe)
+    if isinstance(model, Fused) and recipe.fusion.generator is not None:
+        assemble(world, model)
+        _settle_balance(world, model, say)
+        _save_weights(run, "model", model, settings, parents)
+        return
     data = HistoryBatches(world, model)
     say(
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "

@@ -169,4 +169,14 @@ def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
     settings["train"]["log_with"] = []  # who looks on changes nothing
     settings["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
     parents = ["interactions", *["sids"] * ("tokenize" in method.stages), *["vectors"] * method.uses_vectors]
-    return settings, {name: run.digest(name) for name in parents}
+    if "fusion" in settings:  # what was fused counts, not where it lay
+        settings["fusion"] |= {"generator": None, "scorer": None}
+    return settings, {name: run.digest(name) for name in parents} | _fused_parts(run)
+
+
+def _fused_parts(run: Run) -> dict[str, str]:
+    """The digests of the two trained models that a fused run is made from; nothing where it trains its own."""
+    if METHODS[run.recipe.method].kind != "fused":
+        return {}
+    named = {"generator": run.recipe.fusion.generator, "scorer": run.recipe.fusion.scorer}
+    return {name: Run.open(folder).digest("model") for name, folder in named.items() if folder is not None}

@@ -13,6 +13,8 @@ from sidestep.studies.papers import MAIN
 
 STEP, BAR = 19, 11
 """Pixels from one bar to the next, and how thick it is."""
+FIXED = {"s2gr": 0, "tiger": 1}
+"""Colours that are the same in every plot."""
 Interval = tuple[float, float, float]
 """A mean, the least and the most of its interval; those may be no numbers."""
 
@@ -21,7 +23,8 @@ def study_plots(found: Outcome) -> list[Plot]:
     """All plots that the study's cells give."""
     drawn: list[Plot | None] = []
     if found.main is not None and found.study.kind == "table":
-        drawn += [bars(block) for block in found.blocks if (block.ties, block.seen) == ("file", found.main.seen)]
+        way = (found.main.ties, found.main.seen)
+        drawn += [bars(block) for block in found.blocks if (block.ties, block.seen) == way]
     drawn += [curve(curves) for curves in found.curves]
     drawn.append(gains(found))
     drawn.append(pareto(found.costs) if found.study.kind == "curve" else None)
@@ -42,7 +45,9 @@ def bars(block: Block) -> Plot | None:
     for place, (entry, other) in enumerate(zip(entries, published, strict=True)):
         top, value = frame.top + STEP * place + 4, entry.figures[MAIN].mean
         middle = top + BAR / 2
-        colour = COLOURS[0] if entry.row.method.startswith("s2gr") else COLOURS[1] if "tiger" in entry.row.method else PALE
+        colour = (
+            COLOURS[0] if entry.row.method.startswith("s2gr") else COLOURS[1] if "tiger" in entry.row.method else PALE
+        )
         drawn.append(element("text", entry.row.name, x=frame.left - 6, y=middle + 4, text_anchor="end"))
         drawn.append(
             element("rect", x=frame.left, y=top, width=frame.x(value) - frame.left, height=BAR, fill=colour,
@@ -55,7 +60,9 @@ def bars(block: Block) -> Plot | None:
             end = entry.interval[1]
         if other is not None:
             across = frame.x(other)
-            drawn.append(element("line", x1=across, x2=across, y1=top - 3, y2=top + BAR + 3, stroke="#222", stroke_width="2"))
+            drawn.append(
+                element("line", x1=across, x2=across, y1=top - 3, y2=top + BAR + 3, stroke="#222", stroke_width="2")
+            )
             end = max(end, other)
         drawn.append(element("text", f"{value:.4f}", x=frame.x(end) + 4, y=middle + 4, class_="note"))
     note = "Thin lines: 95 % intervals over users."
@@ -110,7 +117,7 @@ def _dotted(
         drawn.append(element("line", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y, class_="against"))
         ends.append((name, height, PALE))
     for number, (name, line) in enumerate(lines.items()):
-        colour, ordered = COLOURS[number % len(COLOURS)], sorted(line)
+        colour, ordered = COLOURS[FIXED.get(name, number) % len(COLOURS)], sorted(line)
         beside = 4.0 * number  # so that intervals of two lines do not cover each other
         points = [(frame.x(place) + beside, frame.y(mean)) for place, (mean, _, _) in ordered]
         drawn.append(path(points, stroke=colour, class_="line"))
@@ -161,4 +168,3 @@ def _upright(frame: Frame) -> Markup:
         for value, label in zip(values, labels(values), strict=True)
     ]
     return Markup("").join(drawn)
-

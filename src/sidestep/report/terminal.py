@@ -38,9 +38,31 @@ def metrics_table(result: "Evaluation") -> str:
     lines.append(
         "SID-level HR counts any item with the right semantic ID as a hit: optimistic, shown because others do."
     )
+    if "coverage" in result.table.columns:
+        lines.append(_beyond(result))
     if result.best_possible is not None:
         lines.append(_against_best(result, result.best_possible))
     return "\n".join(lines)
+
+
+def _beyond(result: "Evaluation") -> str:
+    """What is recommended to all users together."""
+    table = Table(box=box.SIMPLE)
+    for name in ("method", "seen"):
+        table.add_column(name)
+    for name in ("coverage", "Gini", "popularity", "novelty"):
+        table.add_column(name, justify="right")
+    for row in result.table.to_dicts():
+        if row["users"] == "all":
+            shares = (figure(row[name]) for name in ("coverage", "gini", "popularity"))
+            novelty = "-" if row["novelty"] is None else f"{row['novelty']:.1f} bits"
+            table.add_row(row["method"], row["seen"], *shares, novelty)
+    return (
+        f"\nThe first 10 of all users' lists:\n{plain(table)}"
+        "coverage: share of all items that anybody is recommended; Gini: 0 where all items are recommended equally\n"
+        "often, 1 where one has it all; popularity: mean percentile in training; novelty: mean -log2 of the share of\n"
+        "the training interactions."
+    )
 
 
 def _against_best(result: "Evaluation", best: float) -> str:

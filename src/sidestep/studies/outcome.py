@@ -1,19 +1,13 @@
 """What a study found, ready to be shown: rows with our figures, those of others, tests, curves, and what is missing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from sidestep.evaluation.seeds import Spread
 from sidestep.evaluation.significance import Comparison
 from sidestep.studies.papers import Published, Row, Study
 from sidestep.studies.shapes import Gain, Verdict
-
-
-@dataclass(frozen=True)
-class Figure:
-    """deviation: the standard deviation between seeds; None for one seed, which says nothing of it."""
-
-    mean: float
-    deviation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,13 +21,29 @@ class Entry:
 
     row: Row
     seeds: tuple[int, ...] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Spread] = field(default_factory=dict)
     interval: tuple[float, float] | None = None
     published: Published | None = None
     against: str | None = None
     test: Comparison | None = None
     beyond: Mapping[str, float] = field(default_factory=dict)
     epochs: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        published = self.published
+        return {
+            "row": self.row.name,
+            "method": self.row.method,
+            "sets": list(self.row.sets),
+            "seeds": list(self.seeds),
+            "figures": {name: asdict(figure) for name, figure in self.figures.items()},
+            "published": None if published is None else {"source": published.source, **published.figures},
+            "against": self.against,
+            "test": None if self.test is None else {**asdict(self.test), "difference": self.test.difference},
+            "beyond": dict(self.beyond),
+            "epochs": self.epochs,
+        }
 
     def beside(self, metric: str) -> tuple[float, float] | None:
         """The published figure and ours minus it."""
@@ -65,6 +75,11 @@ class Block:
     @property
     def sources(self) -> list[str]:
         return list(dict.fromkeys(entry.published.source for entry in self.entries if entry.published))
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        ways = {"ties": self.ties, "seen": self.seen, "users": self.users, "num_users": self.num_users}
+        return {**ways, "rows": [entry.as_json() for entry in self.entries]}
 
     def best(self, metric: str) -> float | None:
         known = [entry.figures[metric].mean for entry in self.entries if metric in entry.figures]
@@ -131,7 +146,7 @@ class Outcome:
     curves: tuple[Curves, ...] = ()
     groups: tuple[tuple[str, int, Gain], ...] = ()
     costs: tuple[Cost, ...] = ()
-    analysis: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    analysis: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
     verdict: Verdict | None = None
     protocol: str = ""
     machines: tuple[str, ...] = ()
@@ -145,6 +160,25 @@ class Outcome:
         """The block that is shown first and drawn."""
         return self.blocks[0] if self.blocks else None
 
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return {
+            "study": self.study.name,
+            "recipe": self.recipe,
+            "overrides": list(self.overrides),
+            "data": self.data,
+            "protocol": self.protocol,
+            "machines": list(self.machines),
+            "cells": [asdict(cell) for cell in self.wanted],
+            "blocks": [block.as_json() for block in self.blocks],
+            "curves": [asdict(curves) for curves in self.curves],
+            "groups": [{"interactions": name, "users": size, **gain.as_json()} for name, size, gain in self.groups],
+            "costs": [asdict(cost) for cost in self.costs],
+            "analysis": {row: {name: asdict(v) for name, v in values.items()} for row, values in self.analysis.items()},
+            "stated": self.study.stated or None,
+            "verdict": asdict(self.verdict) if self.verdict else None,
+        }
+
     def reading(self) -> list[str]:
         """What must be said of how the figures came about, a sentence each."""
         seeds = {len(entry.seeds) for block in self.blocks for entry in block.entries if entry.seeds}
@@ -154,8 +188,8 @@ class Outcome:
             else "Mean over seeds \N{PLUS-MINUS SIGN} their standard deviation; a figure without one has one seed."
         )
         test = (
-            "Tests: paired bootstrap over users of the mean over seeds, two-sided, 10,000 draws; p is not corrected for "
-            "the number of rows."
+            "Tests: paired bootstrap over users of the mean over seeds, two-sided, 10,000 draws; p is not corrected "
+            "for the number of rows."
         )
         return [spread, test, *([f"{self.protocol}."] if self.protocol else [])]
 
@@ -168,10 +202,11 @@ class Outcome:
         unknown = len(missing) - len(known)
         told = f", about {sum(known):,.0f} minutes" if known else ""
         rest = f" and {unknown} of unknown length" if known and unknown else ", of unknown length" if unknown else ""
-        return f"{len(self.wanted) - len(missing)} of {len(self.wanted)} cells are there; {len(missing)} are missing{told}{rest}."
+        there, whole = len(self.wanted) - len(missing), len(self.wanted)
+        return f"{there} of {whole} cells are there; {len(missing)} are missing{told}{rest}."
 
 
-def shown(figure: Figure | None) -> str:
+def shown(figure: Spread | None) -> str:
     """`0.0424 ± 0.0004`; a dash for nothing."""
     if figure is None:
         return "\N{EN DASH}"
@@ -181,4 +216,3 @@ def shown(figure: Figure | None) -> str:
 
 def signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
-

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from sidestep.errors import ConfigError, did_you_mean
+from sidestep.evaluation.ranking import Seen
+from sidestep.studies.cells import Cell, Users
 
-Seen = Literal["masked", "kept"]
-Users = Literal["all", ">=10"]
 Shape = Literal["rise then fall", "ends over middle", "steady gap", "none"]
-Kind = Literal["table", "curve", "lengths", "cost"]
+Kind = Literal["table", "curve", "lengths"]
 
 METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
 MAIN = "NDCG@10"
@@ -61,8 +62,10 @@ class Study:
     """asks: the question. stated: what the paper says of it in words, where it gives no figures. shape: the same as
     something that numbers can be held against.
 
-    axis: what a curve is over. also: further groups of rows drawn as curves of their own, by the name of their axis.
-    ratios: what the paper gives as (TIGER, S2GR), of training and of inference.
+    axis: what a curve is over; where it is empty, every line has an axis of its own, and its name.
+    industrial: whether the paper shows it on its own industrial data. costs: whether the time that rows take is shown.
+    ratios: the hours it gives as (TIGER, S2GR), of training and of inference. analysis: whether what was found inside
+    the models is shown.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Study:
     stated: str = ""
     shape: Shape = "none"
     axis: str = ""
+    industrial: bool = False
+    costs: bool = False
     ratios: Mapping[str, tuple[float, float]] | None = None
     analysis: bool = False
 
@@ -156,26 +161,27 @@ _TABLE2 = (
 
 def _clusters(count: int | str) -> Row:
     place = None if isinstance(count, str) else float(count)
-    return Row(f"K = {count}", "s2gr", (f"tokenizer.num_clusters={count}",), "K = 32", at=place, line="s2gr")
+    against = None if count == 32 else "K = 32"
+    return Row(f"K = {count}", "s2gr", (f"tokenizer.num_clusters={count}",), against, at=place, line="s2gr")
 
 
 def _depth(method: str, layers: int) -> Row:
     sets = (f"generator.encoder_layers={layers}", f"generator.decoder_layers={layers}")
     name = f"{method}, {layers} + {layers} layers"
     against = None if method == "tiger" else f"tiger, {layers} + {layers} layers"
-    return Row(name, method, sets, against, at=layers, line=method)
+    return Row(name, method, sets, against, at=float(layers), line=method)
 
 
 def _levels(count: int) -> Row:
     against = "3 levels" if count != 3 else None
-    return Row(f"{count} levels", "s2gr", (f"tokenizer.num_levels={count}",), against, at=count, line="s2gr")
+    return Row(f"{count} levels", "s2gr", (f"tokenizer.num_levels={count}",), against, at=float(count), line="s2gr")
 
 
 def _thinking(key: str, name: str, values: Sequence[float], default: float) -> tuple[Row, ...]:
     """One setting of the thoughts over its values; the others stay as the recipe has them."""
     return tuple(
         Row(f"{name} = {value:g}", "s2gr", (f"thinking.{key}={value:g}",),
-            f"{name} = {default:g}" if value != default else None, at=value, line=name)
+            f"{name} = {default:g}" if value != default else None, at=float(value), line=name)
         for value in values
     )  # fmt: skip
 
@@ -207,6 +213,7 @@ STUDIES: dict[str, Study] = {
             "lengths",
             "the relative improvement over TIGER is higher for short and long sequences, more modest for moderate ones",
             "ends over middle",
+            industrial=True,
         ),
         Study(
             "fig6",
@@ -217,13 +224,15 @@ STUDIES: dict[str, Study] = {
             "both improve with size, and S2GR keeps a substantial, stable advantage over TIGER at every size",
             "steady gap",
             "layers of the encoder, and of the decoder",
+            industrial=True,
+            costs=True,
         ),
         Study(
             "tableB1",
             "Table B.1: cost",
             "What do thoughts cost in training and in decoding?",
             (_TIGER, _S2GR),
-            "cost",
+            costs=True,
             ratios={"training": (45.0, 59.0), "inference": (0.88, 0.90)},
         ),
         Study(
@@ -233,18 +242,18 @@ STUDIES: dict[str, Study] = {
             tuple(_levels(count) for count in (2, 3, 4, 6, 10)),
             "curve",
             axis="levels",
+            costs=True,
         ),
         Study(
             "lambda-tau",
             "Weights and temperature of the thoughts' losses",
             "How much hangs on the settings that the paper does not give?",
             (
-                *_thinking("reg_weight", "lambda", (0, 0.01, 0.1, 0.3, 1), 0.1),
+                *_thinking("reg_weight", "lambda", (0.0, 0.01, 0.1, 0.3, 1.0), 0.1),
                 *_thinking("tau", "tau", (0.05, 0.07, 0.1, 0.2), 0.1),
-                *_thinking("align_weight", "weight of L_align", (0.03, 0.1, 0.3, 1, 3), 1),
+                *_thinking("align_weight", "weight of L_align", (0.03, 0.1, 0.3, 1.0, 3.0), 1.0),
             ),
             "curve",
-            axis="value",
         ),
         Study(
             "thoughts",
@@ -256,12 +265,18 @@ STUDIES: dict[str, Study] = {
     )
 }
 
-TABLE3: dict[str, tuple[float, float]] = {
+TABLE3 = Study(
+    "table3",
+    "Table 3: semantic IDs",
+    "How many items have an ID of their own, by kind of tokenizer? Collisions are left as they are.",
+    (),
+)
+TABLE3_FIGURES: dict[str, tuple[float, float]] = {
     "rq-kmeans": (0.00062, 0.8665),
     "rq-vae": (0.00069, 0.9586),
     "coba-rq-vae": (0.00072, 0.9930),
 }
-"""S2GR's table 3 on Beauty, as shares: (CUR, ICR), by the rows of `tokenizers.STUDIES["table3"]`."""
+"""The paper's on Beauty, as shares: (CUR, ICR), by the rows of `tokenizers.STUDIES["table3"]`."""
 
 ONLINE = (
     "Table 4 is an online test over seven days with users of Kuaishou's app, and cannot be reproduced; "
@@ -278,7 +293,7 @@ def study_named(name: str) -> Study:
     if name == "table4":
         raise ConfigError(ONLINE)
     if name not in STUDIES:
-        known = [*STUDIES, "table3"]
+        known = [*STUDIES, TABLE3.name]
         raise ConfigError(f"No study {name!r}{did_you_mean(name, known)}; expected one of {', '.join(known)}")
     return STUDIES[name]
 
@@ -286,3 +301,33 @@ def study_named(name: str) -> Study:
 def is_beauty(users: int, items: int, interactions: int) -> bool:
     """Whether published figures may stand beside ours."""
     return {"users": users, "items": items, "interactions": interactions} == BEAUTY
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a cell in a study."""
+
+    row: Row
+    ties: str
+    seed: int
+    cell: Cell
+
+
+def slots(
+    study: Study, recipe: str, overrides: Sequence[str], ties: str, seeds: Sequence[int], only: Sequence[str] = ()
+) -> list[Slot]:
+    """Every cell that a study wants: its rows, some of them again with shuffled ties, and all of that for every seed.
+
+    ties: the recipe's own. only: these rows alone.
+
+    Raises:
+        ConfigError: the study has no such row.
+    """
+    rows = [study.row(name) for name in only] or list(study.rows)
+    found = []
+    for row in rows:
+        again = row.shuffled and ties == "file"
+        for setting, seed in product((ties, "shuffled") if again else (ties,), seeds):
+            other = () if setting == ties else (f"data.ties={setting}",)
+            found.append(Slot(row, setting, seed, Cell(row.method, seed, (*overrides, *row.sets, *other), recipe)))
+    return found

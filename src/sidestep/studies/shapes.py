@@ -28,11 +28,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gain:
-    """The second mean over the first, less one, with its 95 % interval. low, high: nan where the first mean is 0."""
+    """The second mean over the first, less one, with its 95 % interval. Not numbers where the first mean is 0."""
 
     value: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """The figures as plain values; None for what is no number."""
+        return {name: value if np.isfinite(value) else None for name, value in vars(self).items()}
 
 
 def rise_then_fall(names: Sequence[str], values: Sequence[float], between: Between) -> Verdict:
@@ -57,7 +61,9 @@ def rise_then_fall(names: Sequence[str], values: Sequence[float], between: Betwe
     )
 
 
-def steady_gap(names: Sequence[str], first: Sequence[float], second: Sequence[float], gaps: Sequence[Comparison]) -> Verdict:
+def steady_gap(
+    names: Sequence[str], first: Sequence[float], second: Sequence[float], gaps: Sequence[Comparison]
+) -> Verdict:
     """Whether both curves end above where they begin and the second lies above the first at every point, at p < .05."""
     if len(gaps) < 2:
         return Verdict("open", "Fewer than two sizes are there for both.")
@@ -76,7 +82,10 @@ def ends_over_middle(names: Sequence[str], pairs: Sequence[tuple[Values, Values]
     pairs: per group, each user's value by the first and by the second recommender.
     """
     drawn = [_drawn_gains(first, second, seed) for seed, (first, second) in enumerate(pairs)]
-    gains = [Gain(_ratio(first.mean(), second.mean()), *_interval(d)) for (first, second), d in zip(pairs, drawn, strict=True)]
+    gains = [
+        Gain(_ratio(first.mean(), second.mean()), *_interval(d))
+        for (first, second), d in zip(pairs, drawn, strict=True)
+    ]
     if len(gains) < 3 or not all(np.isfinite(gain.value) for gain in gains):
         return gains, Verdict("open", "Three groups in which both recommenders hit somebody are needed.")
     middle = len(gains) // 2

@@ -110,11 +110,16 @@ def study(
     for number, (row, seed) in enumerate(cells, start=1):
         say(f"cell {number} of {len(cells)}: {row}, seed {seed}")
         settings = recipes.read(recipe, [*overrides, *rows[row], f"seed={seed}"])
-        run = Run.open(out / f"{_slug(row)}-{seed}", settings)
+        run = Run.open(folder_of(out, row, seed), settings)
         found[row].append(_cell(run, downstream, say))
     table = [_summary(row, rows[row], seeds, cell) for row, cell in found.items()]
     artifact.write_json(out / "study.json", {"study": name, "recipe": recipe, "overrides": [*overrides], "rows": table})
     return table
+
+
+def folder_of(out: Path, row: str, seed: int) -> Path:
+    """The run folder of one cell of a study in `out`."""
+    return out / f"{_slug(row)}-{seed}"
 
 
 def chosen_rows(name: str, only: Sequence[str]) -> Rows:

@@ -1,0 +1,56 @@
+"""A fused model from two finished runs on the same data: a generator's weights, and a scorer's."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sidestep import artifact
+from sidestep.errors import ConfigError
+from sidestep.generators.fused import Fused
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.world import World
+
+
+def assemble(world: World, model: Fused) -> None:
+    """Fill a new fused model from `fusion.generator` and `fusion.scorer`.
+
+    Raises:
+        ConfigError: a part is of another method, was made on other data or other semantic IDs, or has another shape.
+    """
+    recipe = world.run.recipe
+    assert recipe.fusion.generator is not None
+    assert recipe.fusion.scorer is not None
+    tensors = _weights(world, recipe.fusion.generator, "generator")
+    scored = _weights(world, recipe.fusion.scorer, "scorer")
+    tensors |= {f"scorer.{name}": value for name, value in scored.items()}
+    tensors["balance"] = model.balance
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(
+            f"The two parts do not fit the model of this recipe ({reason}); take the sections [generator], [thinking] "
+            "and [baseline] of the runs that they come from"
+        ) from None
+
+
+def _weights(world: World, folder: Path, part: str) -> dict[str, Tensor]:
+    other = World(Run.open(folder))
+    wanted = {"generator": "a generator", "scorer": "sasrec-towers"}[part]
+    fits = other.method.kind == "generator" if part == "generator" else other.run.recipe.method == "sasrec-towers"
+    if not fits:
+        raise ConfigError(f"fusion.{part} = {str(folder)!r} holds a {other.run.recipe.method}; expected {wanted}")
+    same = np.array_equal(other.interactions.items, world.interactions.items)
+    if not same or not np.array_equal(other.interactions.offsets, world.interactions.offsets):
+        raise ConfigError(f"fusion.{part} = {str(folder)!r} was trained on another log than this run's")
+    if other.run.recipe.split != world.run.recipe.split:
+        raise ConfigError(f"fusion.{part} = {str(folder)!r} was trained on another split than this run's")
+    if part == "generator" and not np.array_equal(other.sids.codes, world.sids.codes):
+        raise ConfigError(
+            f"fusion.generator = {str(folder)!r} says other semantic IDs than this run's; take its [tokenizer], "
+            "[embed], [graph] and its seed"
+        )
+    saved = artifact.load(other.run.path("model"), "weights")
+    return {name: torch.from_numpy(value) for name, value in saved.tensors.items()}

@@ -1,0 +1,114 @@
+"""A study as Markdown: the same tables as its page, for a document."""
+
+import math
+from collections.abc import Sequence
+
+from sidestep.report.study_tables import (
+    DASH,
+    VERDICTS,
+    TextLine,
+    analysis_names,
+    beyond,
+    inside,
+    lines,
+    ratio_lines,
+)
+from sidestep.studies.outcome import Block, Outcome
+from sidestep.studies.papers import MAIN, METRICS
+
+
+def markdown(found: Outcome) -> str:
+    """The document. The same outcome gives the same bytes."""
+    overrides = f" with `{' '.join(found.overrides)}`" if found.overrides else ""
+    parts = [
+        f"# {found.study.title}",
+        f"{found.study.asks} On {found.data}; recipe {found.recipe}{overrides}, seeds "
+        f"{', '.join(map(str, found.seeds))}. {found.coming()}",
+        *_shape(found),
+        *_gains(found),
+        *_costs(found),
+        *_analysis(found),
+        *(part for block in found.blocks for part in _block(block)),
+        *_missing(found),
+        *found.reading(),
+        *(f"Made on {machine}." for machine in found.machines),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shape(found: Outcome) -> list[str]:
+    if not found.study.stated:
+        return []
+    here = "Too few cells are there to tell."
+    if found.verdict is not None:
+        here = f"Here: **{VERDICTS[found.verdict.holds]}**. {found.verdict.words}"
+    return [f"Stated: {found.study.stated}. {here}"]
+
+
+def _gains(found: Outcome) -> list[str]:
+    if not found.groups:
+        return []
+    rows = [
+        [name, f"{size:,}", _share(gain.value), f"{_share(gain.low)} to {_share(gain.high)}"]
+        for name, size, gain in found.groups
+    ]
+    return [_table(["interactions", "users", f"gain in {MAIN}", "95 % interval"], rows)]
+
+
+def _share(value: float) -> str:
+    return f"{value:+.1%}" if math.isfinite(value) else DASH
+
+
+def _costs(found: Outcome) -> list[str]:
+    if not found.costs:
+        return []
+    rows = [
+        [
+            cost.row,
+            f"{cost.parameters:,}",
+            f"{cost.epoch_seconds:,.1f}",
+            DASH if cost.user_seconds is None else f"{1000 * cost.user_seconds:,.1f}",
+            f"{cost.ndcg:.4f}",
+        ]
+        for cost in found.costs
+    ]
+    header = ["row", "parameters", "seconds an epoch", "milliseconds a user", MAIN]
+    return [_table(header, rows), *ratio_lines(found)]
+
+
+def _analysis(found: Outcome) -> list[str]:
+    names = analysis_names(found)
+    rows = [[row, *(inside(values.get(name)) for name in names)] for row, values in found.analysis.items()]
+    return [_table(["row", *names], rows)] if names else []
+
+
+def _block(block: Block) -> list[str]:
+    text, more = lines(block), beyond(block)
+    header = ["row", "seeds", *METRICS, f"{MAIN}, less that of", "95 % interval", "p", *more, "epochs"]
+    rows = [[line.name, line.seeds, *_ours(line), line.difference, line.interval, line.p, *line.beyond, line.epochs]
+            for line in text]  # fmt: skip
+    parts = [f"## {block.title[0].upper()}{block.title[1:]} ({block.num_users:,})", _table(header, rows)]
+    if block.compared:
+        compared = [line for line in text if any(cell.beside for cell in line.cells)]
+        beside = [[line.name, *(cell.beside for cell in line.cells)] for line in compared]
+        parts += [f"Published ({'; '.join(block.sources)}), and ours minus it:", _table(["row", *METRICS], beside)]
+    return parts
+
+
+def _ours(line: TextLine) -> list[str]:
+    return [f"**{cell.ours}**" if cell.best else cell.ours for cell in line.cells]
+
+
+def _missing(found: Outcome) -> list[str]:
+    if not found.missing:
+        return []
+    rows = [
+        [cell.row, cell.ties, str(cell.seed), "unknown" if cell.minutes is None else f"{cell.minutes:,.0f}"]
+        for cell in found.missing
+    ]
+    return ["## Cells that are missing", _table(["row", "ties", "seed", "minutes"], rows)]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    written = [list(header), ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in written)

@@ -1,0 +1,346 @@
+"""A cell of a study: one training on one dataset, and the small file that remembers what came of it.
+
+DATA/METHOD-SEED-DIGEST.json     a cell: settings, training, figures, every user's rank
+DATA/cases-DIGEST.json           whose ranks they are, and how much each user had done; shared by the cells of a log
+"""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sidestep import artifact, recipes
+from sidestep.data.interactions import Ints
+from sidestep.errors import ArtifactError, ConfigError, did_you_mean
+from sidestep.evaluation.metrics import METRICS, Values, named
+from sidestep.evaluation.ranking import LONG_USERS, Seen
+from sidestep.methods import METHODS, NON_NEURAL, Recipe
+
+FORMAT = 1
+DEPTH = 100
+"""Length of a cell's ranked lists."""
+DEPTHS = (1, 5, 10, 20, 50, 100)
+Users = Literal["all", ">=10"]
+Place = tuple[Seen, Users]
+GRID: tuple[Place, ...] = tuple((seen, users) for seen in get_args(Seen) for users in get_args(Users))
+
+_IDLE = {"data": {"path"}, "train": {"checkpoint_seconds", "log_with"}, "evaluate": {"at", "batch_size"}}
+"""Keys on which no figure hangs: where files lie, who looks on, how many users are asked at once."""
+_BEAMS = {"num_beams", "valid_beams", "precision"}
+_MADE_BY = {"embed": "embed", "propagate": "graph", "tokenize": "tokenizer"}
+"""Stages, and the sections that they read."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training to be had.
+
+    method: a row of `methods.METHODS`, or one that needs no training. sets: `key=value` overrides, the user's first and
+        then the study's, since later ones win. recipe: a built-in name or a file.
+
+    A generator is trained as the recipe says. A baseline is trained as its method's own row says, since it learns
+    quickly and wants other steps than a generator; `sets` win over both.
+    """
+
+    method: str
+    seed: int
+    sets: tuple[str, ...]
+    recipe: str
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What `sidestep run RECIPE` is told.
+
+        Raises:
+            ConfigError: no such method.
+        """
+        method = [f"method={self.method}"] if self.method not in NON_NEURAL else []
+        return (*method, *_own_training(self.method), *self.sets, f"seed={self.seed}", f"evaluate.k={DEPTH}")
+
+    def read(self) -> Recipe:
+        """The whole recipe.
+
+        Raises:
+            ConfigError: no such recipe or method, or a setting that is wrong.
+        """
+        return recipes.read(self.recipe, self.overrides)
+
+    def path(self, folder: Path) -> Path:
+        """Where the cell's file stands, or will."""
+        recipe = self.read()
+        return folder / data_name(recipe) / file_name(identity(recipe, self.method))
+
+
+@dataclass(frozen=True)
+class DataPrint:
+    """Which data: their name, and what they hold. digest: of the log as it was numbered and ordered."""
+
+    name: str
+    users: int
+    items: int
+    interactions: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """What was trained, and how far.
+
+    asked, done: epochs. best: the epoch whose weights were kept, from 1. scores: validation NDCG@10 after every epoch,
+        None where none was made. seconds: of all epochs, validation left out. targets: in an epoch.
+    """
+
+    asked: int
+    done: int
+    best: int
+    scores: tuple[float | None, ...]
+    seconds: float
+    parameters: int
+    targets: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the cell was made. cores: that the process could use."""
+
+    cpu: str
+    cores: int
+    torch: str
+    sidestep: str
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What came of a cell.
+
+    recipe: its name, where that is known. settings: dotted keys that differ from `Recipe`'s defaults, of the sections
+        that the method hangs on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
+    training: None for a method that needs none.
+    grid: by seen items and users: `num_users` and the means `HR@k`, `NDCG@k`, `MRR@k` for k in `DEPTHS`; for all users
+        also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`).
+    ranks: by seen items, the rank of every case's target, `[C]`, 0 where it is not among the k.
+    users, lengths: user number of every case and interactions up to and including the target, `[C]`.
+    targets: digest of users, lengths and target items: cells that share it can be paired case by case.
+    analysis: what `sidestep analyse` found of a generator.
+    """
+
+    method: str
+    recipe: str
+    settings: Mapping[str, Any]
+    seed: int
+    ties: str
+    split: str
+    k: int
+    beams: int | None
+    data: DataPrint
+    training: Training | None
+    machine: Machine
+    grid: Mapping[Place, Mapping[str, float | int | None]]
+    ranks: Mapping[Seen, Ints] = field(repr=False)
+    users: Ints = field(repr=False)
+    lengths: Ints = field(repr=False)
+    targets: str
+    analysis: Mapping[str, Any] | None = None
+
+    def values(self, seen: Seen, users: Users, metric: str) -> Values:
+        """One value per case of a metric such as `"NDCG@10"`.
+
+        Raises:
+            ConfigError: an unknown metric, or one deeper than the lists are long.
+        """
+        name, depth = named(metric)
+        if depth > self.k:
+            raise ConfigError(f"Cannot tell {metric} from a cell whose lists hold {self.k} items")
+        return METRICS[name](self.ranks[seen][self.chosen(users)], depth)
+
+    def chosen(self, users: Users) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which of the cases are of these users, `[C]`."""
+        return self.lengths >= (LONG_USERS if users == ">=10" else 0)
+
+    def mean(self, seen: Seen, users: Users, metric: str) -> float | int | None:
+        """A figure of the grid; None where there are no such users, or it was not measured."""
+        return self.grid[seen, users].get(metric)
+
+    @property
+    def cases(self) -> str:
+        """Digest of users and lengths: cells that share it can be averaged user by user."""
+        return _digest(self.users, self.lengths)
+
+    @property
+    def place(self) -> str:
+        """Folder and name of the cell's file."""
+        return f"{self.data.name}/{file_name(self.settings)}"
+
+    def save(self, folder: Path) -> Path:
+        """Write the cell, and whose ranks it holds if that is not there yet; both whole or not at all."""
+        path = folder / self.place
+        cases = _cases_file(path.parent, self.cases)
+        if not cases.is_file():
+            artifact.write_json(cases, {"users": _pack(self.users), "lengths": _pack(self.lengths)})
+        artifact.write_json(path, self._as_json())
+        return path
+
+    def _as_json(self) -> dict[str, Any]:
+        plain = {name: value for name, value in vars(self).items() if name not in ("users", "lengths", "ranks", "grid")}
+        return {
+            **plain,
+            "format": FORMAT,
+            "settings": dict(self.settings),
+            "data": asdict(self.data),
+            "training": asdict(self.training) if self.training else None,
+            "machine": asdict(self.machine),
+            "grid": {f"{seen}, {users}": dict(figures) for (seen, users), figures in self.grid.items()},
+            "ranks": {seen: _pack(ranks) for seen, ranks in self.ranks.items()},
+            "cases": self.cases,
+            "analysis": dict(self.analysis) if self.analysis is not None else None,
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> "CellResult":
+        """Read a cell.
+
+        Raises:
+            ArtifactError: nothing there, no cell, one of a newer release, or its cases are missing or others.
+        """
+        held = _read(path)
+        if held.get("format") != FORMAT:
+            raise ArtifactError(f"{str(path)!r} is no cell of format {FORMAT} (its format: {held.get('format')!r})")
+        cases_path = _cases_file(path.parent, held["cases"])
+        cases = _read(cases_path)
+        users, lengths = _unpack(cases["users"]), _unpack(cases["lengths"])
+        if _digest(users, lengths) != held["cases"]:
+            raise ArtifactError(f"{str(cases_path)!r} was changed after it was written; restore it, or remove it")
+        training = held["training"]
+        return cls(
+            **{name: held[name] for name in ("method", "recipe", "settings", "seed", "ties", "split", "k", "beams")},
+            data=DataPrint(**held["data"]),
+            training=Training(**{**training, "scores": tuple(training["scores"])}) if training else None,
+            machine=Machine(**held["machine"]),
+            grid={place: held["grid"][f"{place[0]}, {place[1]}"] for place in GRID},
+            ranks={seen: _unpack(ranks) for seen, ranks in held["ranks"].items()},
+            users=users,
+            lengths=lengths,
+            targets=held["targets"],
+            analysis=held["analysis"],
+        )
+
+
+def found(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:
+    """Those of the cells whose files are there."""
+    paths = {cell: cell.path(folder) for cell in cells}
+    return {cell: CellResult.load(path) for cell, path in paths.items() if path.is_file()}
+
+
+def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
+    """What a method's figures on this recipe hang on: the dotted keys that differ from `Recipe`'s defaults, those left
+    out that belong to other methods or decide nothing. Two recipes with one identity are one cell.
+
+    method: one that needs no training, or None for the recipe's own.
+    """
+    method = method or recipe.method
+    sections = {"method", "seed", "data", "split", "evaluate"}
+    idle = {section: set(keys) for section, keys in _IDLE.items()}
+    if method in NON_NEURAL:
+        idle["evaluate"] |= _BEAMS | {"valid_users"}
+    else:
+        row = METHODS[method]
+        sections |= row.sections | {section for stage, section in _MADE_BY.items() if stage in row.stages}
+        if row.kind == "baseline":
+            idle["evaluate"] |= _BEAMS
+    values, defaults = (each.model_dump(mode="json", include=sections) for each in (recipe, Recipe()))
+    values["method"] = method
+    values["evaluate"]["num_beams"] = beams(recipe)
+    if (path := values.get("embed", {}).get("path")) is not None:
+        values["embed"]["path"] = Path(path).name  # its folder is this machine's
+    return dict(_differing(values, defaults, idle))
+
+
+def beams(recipe: Recipe) -> int:
+    """The beams that are searched at test: never fewer than items are asked for."""
+    return max(recipe.evaluate.num_beams, recipe.evaluate.k)
+
+
+def data_name(recipe: Recipe) -> str:
+    """What a recipe's data are called: the folder they lie in, or `planted`."""
+    if recipe.data.source == "planted":
+        return "planted"
+    path = recipe.data.path.resolve()
+    name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in path.name.lower()).strip("-.")
+    return name or "data"
+
+
+def file_name(settings: Mapping[str, Any]) -> str:
+    """Method, seed and the digest of everything else."""
+    digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:8]
+    return f"{settings.get('method', Recipe().method)}-{settings.get('seed', 0)}-{digest}.json"
+
+
+def _own_training(name: str) -> list[str]:
+    """Overrides that put a baseline's own way of training in the place of the recipe's."""
+    if name in NON_NEURAL:
+        return []
+    if name not in METHODS:
+        known = [*METHODS, *NON_NEURAL]
+        raise ConfigError(f"No method {name!r}{did_you_mean(name, known)}; `sidestep methods` lists them")
+    method = METHODS[name]
+    if method.kind != "baseline":
+        return []
+    train = {**Recipe().model_dump(mode="json", exclude=_IDLE)["train"], **method.parts.get("train", {})}
+    own = {"train": train, "baseline": method.parts.get("baseline", {})}
+    return [f"{section}.{key}={json.dumps(value)}" for section, keys in own.items() for key, value in keys.items()]
+
+
+def _differing(
+    values: Mapping[str, Any], defaults: Mapping[str, Any], idle: Mapping[str, set[str]], prefix: str = ""
+) -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in idle.get(prefix.rstrip("."), ()):
+            continue
+        if isinstance(value, Mapping):
+            yield from _differing(value, defaults.get(key, {}), idle, f"{prefix}{key}.")
+        elif value != defaults.get(key):
+            yield f"{prefix}{key}", value
+
+
+def targets_digest(users: Ints, lengths: Ints, targets: Ints) -> str:
+    """What two cells must share to be paired case by case."""
+    return _digest(users, lengths, targets)
+
+
+def _digest(*columns: Ints) -> str:
+    content = b"".join(np.ascontiguousarray(column, dtype="<i8").tobytes() for column in columns)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _cases_file(folder: Path, digest: str) -> Path:
+    return folder / f"cases-{digest[:8]}.json"
+
+
+def _pack(values: Ints) -> dict[str, str]:
+    """Whole numbers from 0 in the smallest type that holds them, compressed, as text."""
+    kind = np.min_scalar_type(int(values.max(initial=0))).newbyteorder("<")
+    packed = zlib.compress(np.ascontiguousarray(values, dtype=kind).tobytes(), 9)
+    return {"type": kind.str, "zlib": base64.b64encode(packed).decode("ascii")}
+
+
+def _unpack(packed: Mapping[str, str]) -> Ints:
+    content = zlib.decompress(base64.b64decode(packed["zlib"]))
+    return np.frombuffer(content, dtype=packed["type"]).astype(np.int64)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"No cell in {str(path)!r}; run the study that it belongs to") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"Cannot read {str(path)!r}: {error}; restore it, or remove it") from None
+    if not isinstance(held, dict):
+        raise ArtifactError(f"{str(path)!r} is no cell: expected a JSON object")
+    return held

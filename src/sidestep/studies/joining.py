@@ -1,0 +1,315 @@
+"""Cells joined into what a study says: blocks of rows, curves, groups, costs, and whether a stated shape is there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sidestep.data.interactions import Ints
+from sidestep.errors import DataError
+from sidestep.evaluation.ranking import Seen
+from sidestep.evaluation.seeds import Spread, spread
+from sidestep.evaluation.significance import Comparison
+from sidestep.studies.averages import averaged, compared, group_of, interval, lengths_of, samples
+from sidestep.studies.cells import GRID, CellResult, Users
+from sidestep.studies.outcome import Block, Cost, Curves, Entry, Outcome, Spot, Wanted
+from sidestep.studies.papers import METRICS, Published, Row, Slot, Study, is_beauty
+from sidestep.studies.shapes import Gain, Verdict, ends_over_middle, rise_then_fall, steady_gap
+
+Found = Mapping[tuple[str, str], Sequence[CellResult]]
+"""The cells that are there, in the order of their seeds, by the name of the row and the ties."""
+
+
+def join(
+    study: Study,
+    recipe: str,
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    wanted: Sequence[tuple[Slot, CellResult | None, float | None]],
+    against: str | None = None,
+) -> Outcome:
+    """What the cells that are there say together.
+
+    wanted: every slot with its cell, or None and the minutes that it should take. against: the row that all others are
+    tested against, instead of each row's own.
+
+    Raises:
+        ConfigError: no such row to test against. DataError: cells of different data.
+    """
+    if against is not None:
+        study.row(against)
+    rows = tuple({slot.row.name: slot.row for slot, _, _ in wanted}.values())
+    cells = {key: [cell for slot, cell, _ in wanted if cell and (slot.row.name, slot.ties) == key]
+             for key in dict.fromkeys((slot.row.name, slot.ties) for slot, _, _ in wanted)}  # fmt: skip
+    there = [cell for group in cells.values() for cell in group]
+    states = tuple(Wanted(s.row.name, s.ties, s.seed, cell is not None, minutes) for s, cell, minutes in wanted)
+    outcome = Outcome(study, recipe, tuple(overrides), _data(there), tuple(seeds), states)
+    if not there:
+        return outcome
+    blocks = tuple(
+        _block(rows, cells, ties, seen, users, against, _beauty(there))
+        for ties in dict.fromkeys(slot.ties for slot, _, _ in wanted)
+        for seen, users in GRID
+        if any(cells.get((row.name, ties)) for row in rows)
+    )
+    found = replace(
+        outcome,
+        blocks=tuple(block for block in blocks if block.num_users),
+        protocol=_protocol(there),
+        machines=tuple(dict.fromkeys(_machine(cell) for cell in there)),
+    )
+    return _with_extras(found, rows, {row: group for (row, ties), group in cells.items() if ties == blocks[0].ties})
+
+
+def _block(
+    rows: Sequence[Row], cells: Found, ties: str, seen: Seen, users: Users, against: str | None, beauty: bool
+) -> Block:
+    size, entries = 0, []
+    for row in rows:
+        group = cells.get((row.name, ties))
+        if group is None:
+            continue
+        size = size or sum(len(sample.values) for sample in samples(group[:1], seen, users))
+        published = next((p for p in row.published if beauty and ties == "file" and p.fits(users, seen)), None)
+        other = row.against if against is None else against
+        rival = [] if other is None or other == row.name else cells.get((other, ties), [])
+        test = compared(rival, group, seen, users) if rival and group else None
+        entries.append(_entry(row, group, seen, users, published, other, test))
+    return Block(ties, seen, users, size, tuple(entries))
+
+
+def _entry(
+    row: Row,
+    group: Sequence[CellResult],
+    seen: Seen,
+    users: Users,
+    published: Published | None,
+    against: str | None,
+    test: Comparison | None,
+) -> Entry:
+    if not any(cell.chosen(users).any() for cell in group):
+        return Entry(row, against=against)
+    figures = {name: spread(samples(group, seen, users, name)) for name in METRICS}
+    return Entry(
+        row,
+        tuple(cell.seed for cell in group),
+        figures,
+        interval(averaged(group, seen, users)),
+        published,
+        against,
+        test,
+        _beyond(group, seen) if users == "all" else {},
+        _epochs(group),
+    )
+
+
+def _with_extras(found: Outcome, rows: Sequence[Row], cells: Mapping[str, Sequence[CellResult]]) -> Outcome:
+    """Curves, groups, costs and insides, of the first way to count."""
+    study, main = found.study, found.blocks[0]
+    seen, users = _way(main)
+    if study.kind == "curve":
+        curves = _curves(study, rows, cells, seen, users)
+        found = replace(found, curves=curves, verdict=_shape(study, rows, cells, seen, users))
+    if study.costs:
+        found = replace(found, costs=_costs(rows, cells, seen, users))
+    if study.kind == "lengths" and cells.get("tiger") and cells.get("s2gr"):
+        groups, verdict = by_length(cells["tiger"], cells["s2gr"], seen)
+        found = replace(found, groups=groups, verdict=verdict)
+    if study.analysis:
+        found = replace(found, analysis={row.name: _inside(cells[row.name]) for row in rows if cells.get(row.name)})
+    return found
+
+
+def _curves(
+    study: Study, rows: Sequence[Row], cells: Mapping[str, Sequence[CellResult]], seen: Seen, users: Users
+) -> tuple[Curves, ...]:
+    lines: dict[str, list[Spot]] = {}
+    across: list[tuple[str, float]] = []
+    for row in rows:
+        if not cells.get(row.name):
+            continue
+        values = averaged(cells[row.name], seen, users)
+        if row.at is None:
+            across.append((row.name, float(values.mean())))
+        else:
+            lines.setdefault(row.line, []).append(Spot(row.name, row.at, float(values.mean()), *interval(values)))
+    if study.axis:
+        return (Curves(study.axis, lines, across),) if lines else ()
+    return tuple(Curves(name, {"": spots}) for name, spots in lines.items())
+
+
+def _shape(
+    study: Study, rows: Sequence[Row], cells: Mapping[str, Sequence[CellResult]], seen: Seen, users: Users
+) -> Verdict | None:
+    placed = sorted((row for row in rows if row.at is not None and cells.get(row.name)), key=lambda row: row.at or 0)
+    seeds = [{cell.seed for cell in cells[row.name]} for row in placed]
+    if not seeds or not set.intersection(*seeds):
+        return None
+    means = {row.name: float(averaged(cells[row.name], seen, users).mean()) for row in placed}
+    if study.shape == "rise then fall":
+        names = [row.name for row in placed]
+
+        def between(one: int, other: int) -> Comparison:
+            return _pair(cells[names[one]], cells[names[other]], seen, users)
+
+        return rise_then_fall(names, [means[name] for name in names], between)
+    if study.shape == "steady gap":
+        lines = {line: {row.at: row for row in placed if row.line == line} for line in ("tiger", "s2gr")}
+        sizes = [at for at in lines["tiger"] if at in lines["s2gr"]]
+        first, second = ([lines[line][at] for at in sizes] for line in ("tiger", "s2gr"))
+        gaps = [_pair(cells[a.name], cells[b.name], seen, users) for a, b in zip(first, second, strict=True)]
+        heights = ([means[row.name] for row in line] for line in (first, second))
+        return steady_gap([f"{at:g} layers" for at in sizes], *heights, gaps)
+    return None
+
+
+def _pair(first: Sequence[CellResult], second: Sequence[CellResult], seen: Seen, users: Users) -> Comparison:
+    found = compared(first, second, seen, users)
+    assert found is not None
+    return found
+
+
+def by_length(
+    first: Sequence[CellResult], second: Sequence[CellResult], seen: Seen
+) -> tuple[tuple[tuple[str, int, Gain], ...], Verdict]:
+    """Name, number of users and relative gain of every group of history lengths, and whether the ends gain more than
+    the middle.
+    """
+    shared = {cell.targets for cell in first} & {cell.targets for cell in second}
+    first, second = ([cell for cell in group if cell.targets in shared] for group in (first, second))
+    if not shared:
+        return (), Verdict("open", "The two were asked nothing in common.")
+    lengths = lengths_of(first)
+    member = group_of(lengths)
+    one, other = averaged(first, seen, "all"), averaged(second, seen, "all")
+    numbers = range(int(member.max()) + 1)
+    names = [_span(lengths[member == number]) for number in numbers]
+    gains, verdict = ends_over_middle(names, [(one[member == n], other[member == n]) for n in numbers])
+    sizes = np.bincount(member).tolist()
+    return tuple(zip(names, sizes, gains, strict=True)), verdict
+
+
+def _span(lengths: Ints) -> str:
+    low, high = int(lengths.min()), int(lengths.max())
+    return f"{low}\N{EN DASH}{high}" if low < high else f"{low}"
+
+
+def _costs(
+    rows: Sequence[Row], cells: Mapping[str, Sequence[CellResult]], seen: Seen, users: Users
+) -> tuple[Cost, ...]:
+    costs = (_cost(row.name, cells[row.name], seen, users) for row in rows if cells.get(row.name))
+    return tuple(cost for cost in costs if cost is not None)
+
+
+def _way(block: Block) -> tuple[Seen, Users]:
+    return next(way for way in GRID if way == (block.seen, block.users))
+
+
+def _beyond(group: Sequence[CellResult], seen: Seen) -> dict[str, float]:
+    """What the grid holds of all users' lists together, as means over the seeds."""
+    names = ("coverage", "gini", "popularity", "novelty")
+    held = {name: [cell.mean(seen, "all", name) for cell in group] for name in names}
+    return {name: float(np.mean([v for v in values if v is not None])) for name, values in held.items()
+            if all(value is not None for value in values)}  # fmt: skip
+
+
+def _epochs(group: Sequence[CellResult]) -> str:
+    """Epochs done and asked for, as in 12-14 of 16; nothing for a method without training."""
+    done = sorted(cell.training.done for cell in group if cell.training)
+    asked = sorted({cell.training.asked for cell in group if cell.training})
+    if not done:
+        return ""
+    most = f"\N{EN DASH}{done[-1]}" if done[-1] != done[0] else ""
+    return f"{done[0]}{most} of {' or '.join(map(str, asked))}"
+
+
+def _cost(row: str, group: Sequence[CellResult], seen: Seen, users: Users) -> Cost | None:
+    trained = [cell.training for cell in group if cell.training]
+    if not trained:
+        return None
+    seconds = [training.seconds / max(training.done, 1) for training in trained]
+    decoding = [value for cell in group for name, value in _leaves(cell.analysis or {}) if "seconds" in name]
+    return Cost(
+        row,
+        trained[0].parameters,
+        float(np.mean(seconds)),
+        float(np.mean(decoding)) if decoding else None,
+        float(averaged(group, seen, users).mean()),
+    )
+
+
+def _inside(group: Sequence[CellResult]) -> dict[str, Spread]:
+    """Every number of the cells' analysis, under its dotted name."""
+    found: dict[str, list[float]] = {}
+    for cell in group:
+        for name, value in _leaves(cell.analysis or {}):
+            found.setdefault(name, []).append(value)
+    return {name: _spread(values) for name, values in found.items()}
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of nested JSON; places of a list count from 1, as levels do."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name} {key}".strip())
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value, start=1):
+            yield from _leaves(inner, f"{name} {place}".strip())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, float(value)
+
+
+def _data(cells: Sequence[CellResult]) -> str:
+    """The data of the cells in words; a planted world is another one for every seed.
+
+    Raises:
+        DataError: the cells of one seed are of different data.
+    """
+    if not cells:
+        return "data of which no cell is there yet"
+    logs: dict[tuple[int, str], CellResult] = {}
+    strange = [cell for cell in cells if logs.setdefault((cell.seed, cell.ties), cell).data != cell.data]
+    strange += [cell for cell in cells if cell.data.name != cells[0].data.name]
+    if strange:
+        raise DataError(
+            f"The cells {cells[0].place} and {strange[0].place} of one study are of different data; remove those that "
+            "are not meant, or name another --cells folder"
+        )
+    counts = [
+        f"{_range([getattr(cell.data, name) for cell in cells])} {name}" for name in ("users", "items", "interactions")
+    ]
+    return f"{cells[0].data.name}: {', '.join(counts)}"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation, len(values))
+
+
+def _beauty(cells: Sequence[CellResult]) -> bool:
+    data = cells[0].data
+    return cells[0].split == "leave-one-out" and is_beauty(data.users, data.items, data.interactions)
+
+
+def _protocol(cells: Sequence[CellResult]) -> str:
+    splits, depths, beams = (
+        " or ".join(map(str, sorted({value for value in values if value is not None})))
+        for values in ([c.split for c in cells], [c.k for c in cells], [c.beams for c in cells])
+    )
+    searched = (
+        f"; generators search {beams} beams and score by log-probabilities over the full codebook" if beams else ""
+    )
+    relative = cells[0].settings.get("data.absolute_times") is False
+    timed = " (times of different users cannot be compared here, so no split by time)" if relative else ""
+    return f"Protocol: {splits}{timed}, full ranking of lists of {depths} at item level{searched}"
+
+
+def _machine(cell: CellResult) -> str:
+    machine = cell.machine
+    return f"{machine.cpu}, {machine.cores} cores, torch {machine.torch}, Sidestep {machine.sidestep}"

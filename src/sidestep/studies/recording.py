@@ -1,0 +1,143 @@
+"""A finished run folder as a cell: its settings, how it was trained, its figures and every user's rank."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sidestep import artifact
+from sidestep.errors import ArtifactError
+from sidestep.evaluation.beyond import beyond_accuracy
+from sidestep.evaluation.metrics import METRICS
+from sidestep.evaluation.ranking import LONG_USERS, RankTable
+from sidestep.methods import METHODS, NON_NEURAL
+from sidestep.pipeline.evaluate import ranked
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.stages import HistoryBatches
+from sidestep.pipeline.world import World
+from sidestep.studies.cells import (
+    DEPTH,
+    DEPTHS,
+    GRID,
+    CellResult,
+    DataPrint,
+    Machine,
+    Training,
+    Users,
+    beams,
+    data_name,
+    identity,
+    targets_digest,
+)
+
+Analyse = Callable[[Run], Mapping[str, Any]]
+
+
+def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse: Analyse | None = None) -> CellResult:
+    """Make a cell of a finished run folder, whoever trained it. What is not ranked yet is ranked.
+
+    recipe: its name, where that is known. method: one of those that need no training, instead of the run's own.
+    analyse: what else is asked of a method that says semantic IDs.
+
+    Raises:
+        ArtifactError: the run is not finished, or its lists are shorter than a cell's.
+    """
+    run = Run.open(folder)
+    settings = run.recipe
+    if settings.evaluate.k < DEPTH:
+        raise ArtifactError(
+            f"{str(folder)!r} ranks {settings.evaluate.k} items, a cell {DEPTH}; run its recipe again with "
+            f"evaluate.k={DEPTH} --out {folder}, which trains nothing anew"
+        )
+    name = method or settings.method
+    trained = name not in NON_NEURAL
+    if trained and not artifact.exists(run.path("model")):
+        raise ArtifactError(f"{str(folder)!r} is not trained; go on with sidestep run {folder}")
+    world = World(run)
+    codes = trained and METHODS[name].kind != "baseline"
+    tables = {table.seen: table for table in ranked(world, name)}
+    cases = world.split.test
+    return CellResult(
+        method=name,
+        recipe=Path(recipe).stem if recipe else "",
+        settings=identity(settings, name),
+        seed=settings.seed,
+        ties=settings.data.ties,
+        split=settings.split.kind,
+        k=settings.evaluate.k,
+        beams=beams(settings) if codes else None,
+        data=_data(world),
+        training=_training(world) if trained else None,
+        machine=_machine(),
+        grid={(seen, users): _figures(world, tables[seen], users) for seen, users in GRID},
+        ranks={seen: table.ranks for seen, table in tables.items()},
+        users=cases.users,
+        lengths=cases.lengths,
+        targets=targets_digest(cases.users, cases.lengths, cases.targets),
+        analysis=analyse(run) if analyse is not None and codes else None,
+    )
+
+
+def training_log(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a training; a line that is still being written is left out."""
+    path = folder / "train" / "log.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+
+
+def _figures(world: World, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
+    part = ranks.at_least(LONG_USERS if users == ">=10" else 0)
+    found: dict[str, float | int | None] = {"num_users": len(part)}
+    for name in METRICS:
+        for depth in DEPTHS:
+            found[f"{name}@{depth}"] = float(part.values(f"{name}@{depth}").mean()) if len(part) else None
+    if part.recommended is not None:
+        beyond = beyond_accuracy(part.recommended, world.popularity)
+        found |= asdict(beyond) if beyond else {}
+    return found
+
+
+def _data(world: World) -> DataPrint:
+    """The digest is of the numbered log alone: where the files lay does not change it."""
+    run, log = world.run, world.interactions
+    digest = artifact.read_manifest(run.path("interactions")).files[artifact.TENSORS][:16]
+    return DataPrint(data_name(run.recipe), log.num_users, len(world.catalog), len(log), digest)
+
+
+def _training(world: World) -> Training:
+    recipe = world.run.recipe
+    rows = training_log(world.run.folder)
+    if not rows:
+        raise ArtifactError(f"{str(world.run.folder)!r} has no train/log.jsonl, which tells how it was trained")
+    scores = [row.get("score") for row in rows]
+    known = [score for score in scores if score is not None]
+    model = world.method.build(world.materials, recipe)
+    return Training(
+        asked=recipe.train.epochs,
+        done=len(rows),
+        best=scores.index(max(known)) + 1 if known else len(rows),
+        scores=tuple(scores),
+        seconds=round(sum(row["seconds"] for row in rows), 1),
+        parameters=sum(p.numel() for p in model.parameters()),
+        targets=HistoryBatches(world, model).sequences.num_targets,
+    )
+
+
+def _machine() -> Machine:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(_cpu(), cores, version("torch"), version("sidestep"))
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,83 @@
+"""`sidestep reproduce`: bring a study's cells about, and join those that are there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidestep import recipes
+from sidestep.errors import TrainingError
+from sidestep.studies.cells import Cell, found
+from sidestep.studies.joining import join
+from sidestep.studies.outcome import Outcome
+from sidestep.studies.papers import Slot, slots, study_named
+from sidestep.studies.running import Analyse, Say, State, run_cells, states
+
+Show = Callable[[Sequence[State]], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A study on a recipe with the user's overrides.
+
+    only: these rows alone. against: the row that all others are tested against, instead of each row's own. cells: the
+    folder of the cells' files. runs: that of their trainings.
+    """
+
+    study: str
+    recipe: str
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cells: Path
+    runs: Path
+    only: tuple[str, ...] = ()
+    against: str | None = None
+
+    def slots(self) -> list[Slot]:
+        """Every cell that is wanted.
+
+        Raises:
+            ConfigError: no such study, row or recipe, or an override that is wrong.
+        """
+        study, ties = study_named(self.study), recipes.read(self.recipe, self.overrides).data.ties
+        if self.against is not None:
+            study.row(self.against)
+        return slots(study, self.recipe, self.overrides, ties, self.seeds, self.only)
+
+    def distinct(self) -> list[Cell]:
+        """The same without repetition: rows may ask for one cell in different words."""
+        return list({slot.cell.path(self.cells): slot.cell for slot in reversed(self.slots())}.values())[::-1]
+
+
+def status(request: Request) -> Outcome:
+    """What the cells that are there say together. Nothing is trained.
+
+    Raises:
+        ConfigError: as `Request.slots`. ArtifactError: a cell's file that cannot be read. DataError: cells of
+        different data.
+    """
+    wanted = request.slots()
+    paths = {slot.cell: slot.cell.path(request.cells) for slot in wanted}
+    there = found(request.cells, paths)
+    minutes = {paths[state.cell]: state.minutes for state in progress(request)}
+    joined = [(slot, there.get(slot.cell), minutes[paths[slot.cell]]) for slot in wanted]
+    recipe = Path(request.recipe).stem
+    return join(study_named(request.study), recipe, request.overrides, request.seeds, joined, request.against)
+
+
+def progress(request: Request) -> list[State]:
+    """Where every cell of a study stands. Nothing is trained."""
+    return states(request.distinct(), request.cells, request.runs)
+
+
+def reproduce(
+    request: Request, cores: int, show: Show, say: Say, analyse: Analyse | None = None
+) -> tuple[Outcome, TrainingError | None]:
+    """Train what is missing; then `status`, and what went wrong with some of the cells, if anything did."""
+    failure = None
+    try:
+        run_cells(
+            request.distinct(), request.cells, runs=request.runs, cores=cores, show=show, say=say, analyse=analyse
+        )
+    except TrainingError as error:
+        failure = error
+    return status(request), failure

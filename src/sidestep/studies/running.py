@@ -1,0 +1,239 @@
+"""Cells brought about: those whose files are missing are trained as `sidestep run`, several at once, and recorded."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sidestep.errors import TrainingError
+from sidestep.methods import NON_NEURAL
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.stages import run_until
+from sidestep.studies.cells import Cell, CellResult
+from sidestep.studies.recording import Analyse, record, training_log
+
+RUNS = Path("runs/cells")
+POLL_SECONDS = 1.0
+STOP_SECONDS = 20.0
+Say = Callable[[str], None]
+Condition = Literal["done", "running", "left", "failed"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a cell stands. epoch, asked: epochs behind it and at most to do. score: the last validation's. minutes: of
+    training left, at the pace of the slowest epoch known of the method; None where none is known.
+    """
+
+    cell: Cell
+    condition: Condition
+    epoch: int = 0
+    asked: int = 0
+    score: float | None = None
+    minutes: float | None = None
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    files: Path,
+    *,
+    runs: Path = RUNS,
+    cores: int = 1,
+    show: Callable[[Sequence[State]], None] = lambda states: None,
+    say: Say = lambda line: None,
+    analyse: Analyse | None = None,
+) -> dict[Cell, CellResult]:
+    """Every cell: read where its file is there, else trained in `runs/DATA/METHOD-SEED-DIGEST` and then written.
+
+    As many are trained at once as there are cores, which they share. A run that was stopped goes on from its last
+    checkpoint. What a run says is kept beside its folder, in a file that ends with `.log`.
+
+    show: told where all stand whenever that changes.
+
+    Raises:
+        ConfigError: a recipe that cannot be read. TrainingError: some runs failed; the others are done and written.
+    """
+    paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
+    work = _Work(paths, runs, files, max(cores, 1), say, analyse)
+    shown: list[State] = []
+    try:
+        while work.waiting or work.children:
+            work.turn()
+            now = work.states()
+            if now != shown:
+                show(now)
+                shown = now
+            if work.children:
+                time.sleep(POLL_SECONDS)
+    finally:
+        work.stop()
+    if work.failed:
+        raise TrainingError(
+            f"{len(work.failed)} of {len(paths)} cells failed, the first: {next(iter(work.failed.values()))}; the "
+            "others are written, and the same command tries again"
+        )
+    return {cell: CellResult.load(path) for cell, path in paths.items()}
+
+
+def states(
+    cells: Sequence[Cell], files: Path, runs: Path = RUNS, conditions: Mapping[Cell, Condition] | None = None
+) -> list[State]:
+    """Where every cell stands, from its file and from the log of its training. Nothing is trained.
+
+    conditions: of those cells that are known to be running, or to have failed.
+    """
+    paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
+    logs = {cell: training_log(run_folder(path, runs)) for cell, path in paths.items() if not path.is_file()}
+    pace = _pace(files, {cell: path.parent for cell, path in paths.items()}, logs)
+    return [
+        State(cell, "done")
+        if paths[cell].is_file()
+        else _state(cell, (conditions or {}).get(cell, "left"), logs[cell], pace.get((paths[cell].parent, cell.method)))
+        for cell in paths
+    ]
+
+
+def run_folder(path: Path, runs: Path = RUNS) -> Path:
+    """Where the cell whose file is `path` is trained."""
+    return runs / path.parent.name / path.stem
+
+
+def table(found: Sequence[State]) -> str:
+    """Where cells stand, a line each, and the sum of what is left."""
+    lines = [_line(state) for state in found]
+    left = [state for state in found if state.condition != "done"]
+    known = [state.minutes for state in left if state.minutes is not None]
+    unknown = len(left) - len(known)
+    total = f"{len(found) - len(left)} of {len(found)} cells done"
+    if left:
+        total += f"; about {sum(known):,.0f} minutes of training left" if known else "; time left unknown"
+        total += f", and {unknown} of unknown length" if known and unknown else ""
+    return "\n".join([*lines, f"{total}."])
+
+
+def _line(state: State) -> str:
+    cell = state.cell
+    sets = f"  {' '.join(cell.sets)}" if cell.sets else ""
+    words: list[str] = [state.condition]
+    if state.condition != "done":
+        if state.asked:
+            words.append(f"epoch {state.epoch} of {state.asked}")
+        if state.score is not None:
+            words.append(f"score {state.score:.4f}")
+        words.append("unknown" if state.minutes is None else f"{state.minutes:,.0f} min left")
+    return f"{cell.method:20} seed {cell.seed}  {', '.join(words)}{sets}"
+
+
+@dataclass
+class _Work:
+    """The runs under way. paths: of the file of every cell."""
+
+    paths: Mapping[Cell, Path]
+    runs: Path
+    files: Path
+    cores: int
+    say: Say
+    analyse: Analyse | None
+    children: dict[Cell, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    failed: dict[Cell, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.waiting = [cell for cell, path in self.paths.items() if not path.is_file()]
+        self.threads = max(1, self.cores // max(min(len(self.waiting), self.cores), 1))
+
+    def turn(self) -> None:
+        """Take in what has ended, and begin what there is room for."""
+        for cell, child in list(self.children.items()):
+            if child.poll() is not None:
+                del self.children[cell]
+                self._ended(cell, child.returncode)
+        while self.waiting and len(self.children) < self.cores:
+            cell = self.waiting.pop(0)
+            if cell.method in NON_NEURAL:
+                self._rank(cell)
+            else:
+                self.children[cell] = self._begin(cell)
+
+    def states(self) -> list[State]:
+        conditions: dict[Cell, Condition] = dict.fromkeys(self.children, "running")
+        conditions |= dict.fromkeys(self.failed, "failed")
+        return states(list(self.paths), self.files, self.runs, conditions)
+
+    def stop(self) -> None:
+        """No run goes on without us."""
+        for child in self.children.values():
+            child.terminate()
+        for child in self.children.values():
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _begin(self, cell: Cell) -> "subprocess.Popen[bytes]":
+        folder = run_folder(self.paths[cell], self.runs)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        program = [sys.executable, "-c", "from sidestep.cli import main; main()"]
+        words = [*program, "run", cell.recipe, *cell.overrides, "--out", str(folder)]
+        threads = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        with _log_file(folder).open("ab") as log:
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=threads)
+
+    def _ended(self, cell: Cell, code: int) -> None:
+        folder = run_folder(self.paths[cell], self.runs)
+        if code == 0:
+            self._write(cell, record(folder, recipe=cell.recipe, analyse=self.analyse))
+            return
+        lines = _log_file(folder).read_text(encoding="utf-8", errors="replace").splitlines()
+        last = lines[-1] if lines else f"it ended with code {code}"
+        self.failed[cell] = f"{cell.method}, seed {cell.seed}: {last} (all it said: {_log_file(folder)})"
+        self.say(self.failed[cell])
+
+    def _rank(self, cell: Cell) -> None:
+        """A method without training needs the prepared log alone."""
+        run = Run.open(run_folder(self.paths[cell], self.runs), cell.read())
+        run_until(run, "prepare", self.say)
+        self._write(cell, record(run.folder, recipe=cell.recipe, method=cell.method))
+
+    def _write(self, cell: Cell, result: CellResult) -> None:
+        written = result.save(self.files)
+        assert written == self.paths[cell], f"{written} is not where {cell} is looked for"
+
+
+def _log_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")
+
+
+def _state(cell: Cell, condition: Condition, log: Sequence[Mapping[str, Any]], seconds: float | None) -> State:
+    if cell.method in NON_NEURAL:
+        return State(cell, condition)
+    asked = cell.read().train.epochs
+    score = next((row["score"] for row in reversed(log) if row.get("score") is not None), None)
+    minutes = None if seconds is None else max(asked - len(log), 0) * seconds / 60
+    return State(cell, condition, len(log), asked, score, minutes)
+
+
+def _pace(
+    files: Path, folders: Mapping[Cell, Path], logs: Mapping[Cell, Sequence[Mapping[str, Any]]]
+) -> dict[tuple[Path, str], float]:
+    """The slowest epoch known, in seconds, by the folder of the data and the method."""
+    slowest: dict[tuple[Path, str], float] = {}
+
+    def met(folder: Path, method: str, seconds: float) -> None:
+        slowest[folder, method] = max(slowest.get((folder, method), 0.0), seconds)
+
+    for folder in set(folders.values()):
+        for path in folder.glob("*-*-*.json"):
+            with suppress(json.JSONDecodeError, KeyError, TypeError):
+                held = json.loads(path.read_text(encoding="utf-8"))
+                met(folder, held["method"], held["training"]["seconds"] / held["training"]["done"])
+    for cell, rows in logs.items():
+        for row in rows:
+            met(folders[cell], cell.method, row["seconds"])
+    return slowest

@@ -1,0 +1,86 @@
+"""A fused model made of two finished runs is those two models, and nothing else may be put in their place."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from command import WORLD, refuse, succeed
+from sidestep import artifact
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.world import World, training_origin
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "scorer"
+    succeed("run", "s2gr-planted", "method=sasrec-towers", *WORLD, "--out", folder)
+    return folder
+
+
+def fused(generator: Path, scorer: Path) -> tuple[str, ...]:
+    parts = (f"fusion.generator={generator}", f"fusion.scorer={scorer}")
+    return ("run", "s2gr-planted", "method=s2gr-fused", *WORLD, *parts)
+
+
+def test_the_parts_are_taken_over_as_they_are_and_only_the_balance_is_new(
+    finished: Path, scorer: Path, tmp_path: Path
+) -> None:
+    done = succeed(*fused(finished, scorer), "--out", tmp_path / "fused")
+    assert "balance" in done.err
+    tensors = artifact.load(tmp_path / "fused" / "model", "weights").tensors
+    for prefix, folder in (("", finished), ("scorer.", scorer)):
+        for name, value in artifact.load(folder / "model", "weights").tensors.items():
+            assert (tensors[prefix + name] == value).all()
+    assert 0 <= tensors["balance"][0] <= 1
+    assert not (tmp_path / "fused" / "train").exists()
+
+
+def test_it_evaluates_recommends_and_is_not_made_again(finished: Path, scorer: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fused"
+    succeed(*fused(finished, scorer), "--out", out)
+    before = Run.open(out).digest("model")
+    assert "s2gr-fused" in succeed(*fused(finished, scorer), "--out", out).out
+    assert Run.open(out).digest("model") == before
+    told = succeed("recommend", out, "--user", "u01", "--explain").out
+    assert "thinks of" in told
+
+
+def test_where_the_parts_lie_does_not_count_but_what_they_are_does(
+    finished: Path, scorer: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(scorer, tmp_path / "moved")
+    run = Run.open(tmp_path / "fused", World(Run.open(finished)).run.recipe)
+    succeed(*fused(finished, scorer), "--out", run.folder)
+    recipe = Run.open(run.folder).recipe
+    elsewhere = recipe.model_copy(update={"fusion": recipe.fusion.model_copy(update={"scorer": moved})})
+    assert training_origin(Run(run.folder, elsewhere)) == training_origin(Run(run.folder, recipe))
+    manifest = artifact.read_manifest(run.folder / "model")
+    assert manifest.parents["scorer"] == Run.open(scorer).digest("model")
+
+
+def test_both_at_once_when_no_parts_are_named(tmp_path: Path) -> None:
+    succeed("run", "s2gr-planted", "method=s2gr-fused", *WORLD, "fusion.lead=true", "--out", tmp_path / "fused")
+    assert "lead.weight" in artifact.load(tmp_path / "fused" / "model", "weights").tensors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("fusion.generator={finished}",), "set together"),
+        (("fusion.generator={scorer}", "fusion.scorer={scorer}"), "holds a sasrec-towers; expected a generator"),
+        (("fusion.generator={finished}", "fusion.scorer={finished}"), "holds a s2gr; expected sasrec-towers"),
+        (("fusion.generator={finished}", "fusion.scorer={scorer}", "fusion.lead=true"), "leave fusion.generator out"),
+        (("fusion.generator={finished}", "fusion.scorer={scorer}", "generator.inner=32"), "do not fit"),
+        (("fusion.generator={finished}", "fusion.scorer={scorer}", "tokenizer.epochs=1"), "other semantic IDs"),
+        (("fusion.generator={finished}", "fusion.scorer={scorer}", "seed=1"), "another log"),
+        (("fusion.generator=nowhere", "fusion.scorer={scorer}"), "No run in 'nowhere'"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_refused(
+    finished: Path, scorer: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    said = [word.format(finished=finished, scorer=scorer) for word in words]
+    said_back = refuse("run", "s2gr-planted", "method=s2gr-fused", *WORLD, *said, "--out", tmp_path / "fused")
+    assert message in said_back
+    assert not (tmp_path / "fused" / "model").exists()
