@@ -1,6 +1,7 @@
 """What is one cell and what is another, and that a cell's file gives back what the ranks said."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,19 @@ def test_what_a_method_does_not_use_makes_no_other_cell_of_it() -> None:
     assert popularity[0] == popularity[1]
 
 
+def test_a_fused_cell_is_known_by_its_parts_and_not_by_where_they_lie(judged: Path, tmp_path: Path) -> None:
+    shutil.copytree(judged, tmp_path / "moved")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "recipe.json").write_text((judged / "recipe.json").read_text().replace('"seed": 0', '"seed": 1'))
+    here, there, third = (
+        Cell("s2gr-fused", 0, (f"fusion.generator={part}", f"fusion.scorer={part}"), "s2gr-planted").path(Path())
+        for part in (judged, tmp_path / "moved", other)
+    )
+    assert here == there
+    assert here != third
+
+
 def test_seeds_settings_and_methods_are_cells_of_their_own() -> None:
     cells = [Cell(method, seed, sets, "s2gr-beauty") for method in METHODS for seed in (0, 1)
              for sets in ((), ("data.ties=shuffled",))]  # fmt: skip
@@ -135,7 +149,7 @@ def test_files_that_are_no_cells_are_refused(result: CellResult, tmp_path: Path)
         CellResult.load(path.with_name("other.json"))
     cases = next(path.parent.glob("cases-*.json"))
     held = json.loads(cases.read_text())
-    cases.write_text(json.dumps({**held, "users": held["lengths"]}))
+    cases.write_text(json.dumps({**held, "user_steps": held["lengths"]}))
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         CellResult.load(path)
     path.write_text("[]")

@@ -79,3 +79,11 @@ def test_gains_that_are_largest_in_the_middle_are_not_the_stated_shape() -> None
 def test_groups_that_nobody_hits_leave_it_open() -> None:
     _, verdict = ends_over_middle(["5", "6-9", "10-"], [pair(0.0, 0.0), pair(0.5, 0.5), pair(0.5, 0.0)])
     assert verdict.holds == "open"
+
+
+def test_groups_with_so_few_hits_that_a_sample_may_have_none_leave_it_open() -> None:
+    gains, verdict = ends_over_middle(["5", "6-9", "10-"], [pair(0.0025, 1.0), pair(0.0025, 1.0), pair(0.5, 0.0)])
+    assert gains[0].value == pytest.approx(1.0)
+    assert np.isnan(gains[0].low)
+    assert gains[0].as_json() == {"value": pytest.approx(1.0), "low": None, "high": None}
+    assert verdict.holds == "open"

@@ -65,7 +65,7 @@ def reproduce(
             if not as_json:
                 print(table(studies.progress(request)))
         else:
-            found, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say, _analyse())
+            found, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say)
     write_text(out / f"{name}.md", markdown(found))
     write_text(out / f"{name}.html", render(found))
     show(as_json, found.as_json(), study_text(found))
@@ -88,7 +88,3 @@ def _watch(table: "Callable[[Sequence[State]], str]") -> "Callable[[Sequence[Sta
         say(total)
 
     return told
-
-
-def _analyse() -> None:
-    return None

@@ -111,13 +111,13 @@ def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
 
 
 def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
-    """Whether the ranks are there. Those from other beams, of another length, or of an older release that did not count
-    recommendations, are no other run: rank anew.
+    """Whether the ranks are there. Those from other beams, of another length, or of an older release that hung them on
+    other stages, are no other run: rank anew.
     """
     path = run.path(stage)
     if not run.force and artifact.exists(path):
         manifest = artifact.read_manifest(path)
-        if changes(manifest.config, settings) or artifact.TENSORS not in manifest.files:
+        if changes(manifest.config, settings) or manifest.parents.keys() != parents.keys():
             return False
     return run.done(stage, settings, parents)
 

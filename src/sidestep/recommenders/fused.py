@@ -91,7 +91,7 @@ class FusedRecommender:
         self,
         batch: SequenceBatch,
         proposed: Int[Tensor, "B c"],
-        popular: Float[Tensor, "B c"],
+        scored: Float[Tensor, "B c"],
         barred: ItemFilter,
         count: int,
     ) -> Opinions:
@@ -106,16 +106,13 @@ class FusedRecommender:
         repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
         items = items.masked_fill(repeated, NO_ITEM)
         items[batch.lengths == 0, proposed.shape[1] :] = NO_ITEM
-        by_path = torch.full(items.shape, -torch.inf)
-        known = (items >= 0) & (batch.lengths > 0)[:, None]
-        asked = items.masked_fill(~known, NO_ITEM)
-        said = self._paths.answer(batch.to(self._searcher.device), asked.to(self._searcher.device))
-        by_path[known] = self._paths.path_log_probs(said).sum(1).cpu()
-        by_item = by_item.gather(1, items.clamp(min=0))
         empty = (batch.lengths == 0)[:, None]
-        width = items.shape[1] - proposed.shape[1]
-        counts = torch.nn.functional.pad(popular, (0, width), value=-torch.inf)
-        return items, torch.where(empty, counts, by_path), torch.where(empty, counts, by_item)
+        own = items[:, proposed.shape[1] :]  # the search has told the probability of what it proposes
+        own_by_path = torch.full(own.shape, -torch.inf)
+        said = self._paths.answer(batch.to(self._searcher.device), own.to(self._searcher.device))
+        own_by_path[own >= 0] = self._paths.path_log_probs(said).sum(1).cpu()
+        by_path = torch.cat([scored, own_by_path], dim=1)
+        return items, by_path, torch.where(empty, by_path, by_item.gather(1, items.clamp(min=0)))
 
     def _explained(self, batch: SequenceBatch, items: Int[Tensor, "B k"]) -> list[list[Path]]:
         """The path of every answer, with what its thoughts named."""

@@ -21,6 +21,7 @@ from sidestep.errors import ArtifactError, ConfigError, did_you_mean
 from sidestep.evaluation.metrics import METRICS, Values, named
 from sidestep.evaluation.ranking import LONG_USERS, Seen
 from sidestep.methods import METHODS, NON_NEURAL, Recipe
+from sidestep.pipeline.run import RECIPE, Run
 
 FORMAT = 1
 DEPTH = 100
@@ -121,7 +122,7 @@ class CellResult:
 
     recipe: its name, where that is known. settings: dotted keys that differ from `Recipe`'s defaults, of the sections
         that the method hangs on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
-    training: None for a method that needs none.
+    training: None where there was none: popularity, item-kNN, and a fused model put together from two finished runs.
     grid: by seen items and users: `num_users` and the means `HR@k`, `NDCG@k`, `MRR@k` for k in `DEPTHS`; for all users
         also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`).
     ranks: by seen items, the rank of every case's target, `[C]`, 0 where it is not among the k.
@@ -182,7 +183,8 @@ class CellResult:
         path = folder / self.place
         cases = _cases_file(path.parent, self.cases)
         if not cases.is_file():
-            artifact.write_json(cases, {"users": _pack(self.users), "lengths": _pack(self.lengths)})
+            steps = np.diff(self.users, prepend=0)  # users rise, so these pack into next to nothing
+            artifact.write_json(cases, {"user_steps": _pack(steps), "lengths": _pack(self.lengths)})
         artifact.write_json(path, self._as_json())
         return path
 
@@ -213,7 +215,7 @@ class CellResult:
             raise ArtifactError(f"{str(path)!r} is no cell of format {FORMAT} (its format: {held.get('format')!r})")
         cases_path = _cases_file(path.parent, held["cases"])
         cases = _read(cases_path)
-        users, lengths = _unpack(cases["users"]), _unpack(cases["lengths"])
+        users, lengths = np.cumsum(_unpack(cases["user_steps"])), _unpack(cases["lengths"])
         if _digest(users, lengths) != held["cases"]:
             raise ArtifactError(f"{str(cases_path)!r} was changed after it was written; restore it, or remove it")
         training = held["training"]
@@ -258,7 +260,17 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
     values["evaluate"]["num_beams"] = beams(recipe)
     if (path := values.get("embed", {}).get("path")) is not None:
         values["embed"]["path"] = Path(path).name  # its folder is this machine's
+    for part, folder in values.get("fusion", {}).items():
+        if part in ("generator", "scorer") and folder is not None:
+            values["fusion"][part] = _part(Path(folder))
     return dict(_differing(values, defaults, idle))
+
+
+def _part(folder: Path) -> str:
+    """The cell that a run folder would be, whatever the folder is called."""
+    if not (folder / RECIPE).is_file():
+        return folder.name
+    return Path(file_name(identity(Run.open(folder).recipe))).stem
 
 
 def beams(recipe: Recipe) -> int:

@@ -159,8 +159,8 @@ def _shape(
         sizes = [at for at in lines["tiger"] if at in lines["s2gr"]]
         first, second = ([lines[line][at] for at in sizes] for line in ("tiger", "s2gr"))
         gaps = [_pair(cells[a.name], cells[b.name], seen, users) for a, b in zip(first, second, strict=True)]
-        heights = ([means[row.name] for row in line] for line in (first, second))
-        return steady_gap([f"{at:g} layers" for at in sizes], *heights, gaps)
+        one, other = ([means[row.name] for row in line] for line in (first, second))
+        return steady_gap([f"{at:g} layers" for at in sizes], one, other, gaps)
     return None
 
 

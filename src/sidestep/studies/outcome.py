@@ -182,6 +182,9 @@ class Outcome:
     def reading(self) -> list[str]:
         """What must be said of how the figures came about, a sentence each."""
         seeds = {len(entry.seeds) for block in self.blocks for entry in block.entries if entry.seeds}
+        seeds |= {figure.seeds for values in self.analysis.values() for figure in values.values()}
+        if not seeds:
+            return []
         spread = (
             "One seed a row: nothing is known of the spread between seeds."
             if seeds == {1}
@@ -191,7 +194,7 @@ class Outcome:
             "Tests: paired bootstrap over users of the mean over seeds, two-sided, 10,000 draws; p is not corrected "
             "for the number of rows."
         )
-        return [spread, test, *([f"{self.protocol}."] if self.protocol else [])]
+        return [spread, *([test] if self.blocks else []), *([f"{self.protocol}."] if self.protocol else [])]
 
     def coming(self) -> str:
         """How many cells are there, and how long the others should take."""

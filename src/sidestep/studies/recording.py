@@ -111,8 +111,10 @@ def _data(world: World) -> DataPrint:
     return DataPrint(data_name(run.recipe), log.num_users, len(world.catalog), len(log), digest)
 
 
-def _training(world: World) -> Training:
+def _training(world: World) -> Training | None:
     recipe = world.run.recipe
+    if world.method.kind == "fused" and recipe.fusion.generator is not None:
+        return None  # its parts were trained in runs of their own
     rows = training_log(world.run.folder)
     if not rows:
         raise ArtifactError(f"{str(world.run.folder)!r} has no train/log.jsonl, which tells how it was trained")

@@ -10,7 +10,8 @@ from sidestep.studies.cells import Cell, found
 from sidestep.studies.joining import join
 from sidestep.studies.outcome import Outcome
 from sidestep.studies.papers import Slot, slots, study_named
-from sidestep.studies.running import Analyse, Say, State, run_cells, states
+from sidestep.studies.recording import Analyse
+from sidestep.studies.running import Say, State, run_cells, states
 
 Show = Callable[[Sequence[State]], None]
 

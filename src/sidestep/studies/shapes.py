@@ -86,8 +86,8 @@ def ends_over_middle(names: Sequence[str], pairs: Sequence[tuple[Values, Values]
         Gain(_ratio(first.mean(), second.mean()), *_interval(d))
         for (first, second), d in zip(pairs, drawn, strict=True)
     ]
-    if len(gains) < 3 or not all(np.isfinite(gain.value) for gain in gains):
-        return gains, Verdict("open", "Three groups in which both recommenders hit somebody are needed.")
+    if len(gains) < 3 or not all(np.isfinite(gain.low) for gain in gains):
+        return gains, Verdict("open", "Three groups in which both recommenders hit more than a few users are needed.")
     middle = len(gains) // 2
     value = (gains[0].value + gains[-1].value) / 2 - gains[middle].value
     low, high = _interval((drawn[0] + drawn[-1]) / 2 - drawn[middle])
