@@ -9,6 +9,15 @@ from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.sids.semantic_ids import SemanticIds
 
 SIZES = (5, 4, 6)
+THINKING: dict[str, dict[str, object]] = {
+    "s2gr": {},
+    "front": {"placement": "front"},
+    "two thoughts": {"per_level": 2},
+    "two in front": {"per_level": 2, "placement": "front"},
+    "codebook": {"centroids": "codebook"},
+    "projected": {"centroids": "projected", "interest": False},
+}
+"""Ways to think."""
 
 
 def make_sids(num_items: int = 40, sizes: tuple[int, ...] = SIZES, seed: int = 0) -> SemanticIds:
@@ -40,7 +49,8 @@ def make(kind: str, **changes: object) -> EncoderDecoder:
     if kind == "tiger":
         model = EncoderDecoder(sids, small(**changes))
     else:
-        model = Thinking(sids, small(**changes), ThinkingConfig(thoughts=kind == "s2gr"))
+        thinking = THINKING.get(kind, {"thoughts": False})
+        model = Thinking(sids, small(**changes), ThinkingConfig.model_validate(thinking))
     torch.nn.init.normal_(model.encoder.bias.weight)
     torch.nn.init.normal_(model.decoder.bias.weight)
     return model.eval()

@@ -223,6 +223,13 @@ def _rearec_prl(materials: Materials, recipe: Recipe) -> Objective:
 
 _PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}
 _COBA: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
+
+
+def _s2gr_with(summary: str, **thinking: Any) -> Method:
+    """S2GR with other settings of its thoughts."""
+    return Method(summary, f"{_S2GR}; ours", _thinking, _s2gr, {**_COBA, "thinking": thinking})
+
+
 _ITEMWISE: Mapping[str, Any] = {
     "batch_size": 2048,
     "lr": 1e-3,
@@ -245,6 +252,27 @@ METHODS: dict[str, Method] = {
     "s2gr-no-coba": Method("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", _thinking, _s2gr, _PLAIN),
     "s2gr-no-reason": Method("CoBa codes, no thoughts", f"{_S2GR}, table 2", _encoder_decoder, _tiger, _COBA),
     "s2gr-no-think-loss": Method("thoughts without supervision", f"{_S2GR}, table 2", _thinking, _tiger, _COBA),
+    "tiger-4": Method(
+        "TIGER with a fourth code that tells items of one ID apart",
+        f"{_TIGER}, sec. 3.1",
+        _encoder_decoder,
+        _tiger,
+        {**_PLAIN, "tokenizer": {**_PLAIN["tokenizer"], "collisions": "extra"}},
+    ),
+    "s2gr-no-interest": _s2gr_with("no vector of the whole interest: without eqs 19-21", interest=False),
+    "s2gr-codebook": _s2gr_with(
+        "eq. 18 to the letter: centroids are those of the frozen codebook", centroids="codebook"
+    ),
+    "s2gr-projected": _s2gr_with("the same centroids through a learnt linear map", centroids="projected"),
+    "s2gr-front": _s2gr_with("all thoughts before the first code", placement="front"),
+    "s2gr-misaligned": _s2gr_with("a control: thoughts taught to name shuffled clusters", clusters="shuffled"),
+    "s2gr-latent": Method(
+        "two thoughts before each code, none of them taught",
+        "ours",
+        _thinking,
+        _tiger,
+        {**_COBA, "thinking": {"per_level": 2, "interest": False}},
+    ),
     "s2gr-fused": Method(
         "S2GR with an item-level scorer beside it",
         "ours; S2GR eq. 19 trains an interest vector and drops it",

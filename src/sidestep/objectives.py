@@ -81,32 +81,33 @@ def tiger(model: Says, batch: SequenceBatch) -> dict[str, Tensor]:
 
 
 def s2gr(model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters) -> dict[str, Tensor]:
-    """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg.
+    """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two where there is an interest.
 
     clusters: the cluster of every code of each level, L tensors `[K_l]`.
     """
     prediction: Prediction = model(batch)
-    thoughts, interest = prediction.thoughts, prediction.interest
+    thoughts, centroids = prediction.thoughts, prediction.centroids
     assert thoughts is not None
-    assert interest is not None
+    assert centroids is not None
     recommend = losses.recommend(prediction.logits, prediction.codes)
     align, accuracy = [], []
-    for level, embeddings in enumerate(prediction.embeddings):
-        cluster = clusters[level].to(embeddings.device)
-        target = cluster[prediction.codes[:, level]]
-        logits = losses.cluster_logits(thoughts[:, level], losses.centroids(embeddings, cluster), thinking.tau)
+    for level, drawn_to in enumerate(centroids):
+        target = clusters[level].to(drawn_to.device)[prediction.codes[:, level]]
+        logits = losses.cluster_logits(thoughts[:, level], drawn_to, thinking.tau)
         align.append(losses.align(logits, target))
         accuracy.append((logits.detach().argmax(-1) == target).float().mean())
-    info_nce = losses.info_nce(interest, _item_means(prediction), _barred(prediction), thinking.tau)
-    holistic = losses.holistic(thoughts[:, 0], interest)
-    return {
+    found = {
         **_by_level("recommend", recommend),
         **_by_level("align", torch.stack(align)),
         **_by_level("thought_accuracy", torch.stack(accuracy)),
-        "info_nce": info_nce,
-        "interest_cosine": 1 - holistic,
-        "total": recommend.sum() + torch.stack(align).sum() + info_nce + thinking.reg_weight * holistic,
     }
+    total = recommend.sum() + thinking.align_weight * torch.stack(align).sum()
+    if prediction.interest is None:
+        return {**found, "total": total}
+    info_nce = losses.info_nce(prediction.interest, _item_means(prediction), _barred(prediction), thinking.tau)
+    holistic = losses.holistic(thoughts[:, 0], prediction.interest)
+    total = total + info_nce + thinking.reg_weight * holistic
+    return {**found, "info_nce": info_nce, "interest_cosine": 1 - holistic, "total": total}
 
 
 def next_item(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:

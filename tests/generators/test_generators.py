@@ -10,10 +10,10 @@ from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.thinking import Thinking
 from sidestep.sids.semantic_ids import SemanticIds
-from small_world import SIZES, make, make_batch, make_sids, small
+from small_world import SIZES, THINKING, make, make_batch, make_sids, small
 
 
-@pytest.fixture(params=["tiger", "s2gr"])
+@pytest.fixture(params=["tiger", *THINKING])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -48,7 +48,8 @@ class Prediction:
 
     logits: per level `[n, K_l]`. codes: the true codes `[n, L]`. rows: the history each target belongs to, `[n]`.
     embeddings: the code embeddings of each level, `[K_l, D]`.
-    thoughts: `[n, L, D]`, and interest: `[n, D]`, where the generator thinks.
+    thoughts: `[n, L, D]`, those that are taught, and centroids: per level `[C_l, D]`, what they are drawn to, where the
+        generator thinks. interest: `[n, D]`, where it has a whole interest.
     """
 
     logits: list[Float[Tensor, "n _"]]
@@ -56,6 +57,7 @@ class Prediction:
     rows: Int[Tensor, " n"]
     embeddings: list[Float[Tensor, "_ D"]]
     thoughts: Float[Tensor, "n L D"] | None = None
+    centroids: list[Float[Tensor, "_ D"]] | None = None
     interest: Float[Tensor, "n D"] | None = None
 
 

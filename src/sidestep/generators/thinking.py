@@ -3,6 +3,7 @@ produces a latent thought, supervised to name the coarse cluster of the code to 
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,13 +22,28 @@ class ThinkingConfig(Section):
     """How the generator thinks and how its thoughts are taught.
 
     thoughts: False leaves them out, and the generator is TIGER's.
+    per_level: thoughts in a row for each code; the last of them is taught to name its code's cluster.
+    placement: "each" thinks before each code, "front" thinks all thoughts before the first one.
+    clusters: "own" are those of the codebooks; "shuffled" deals the codes out anew to clusters of the same sizes, a
+        control that names nothing.
+    centroids: what a thought is drawn to (eq. 18): the mean of its cluster's code "tokens" as they are trained, of the
+        frozen "codebook"'s codewords (turned to the width as the code embeddings start), or a learnt linear map of
+        these, "projected".
     tau: temperature of eqs 18 and 20.
-    interest_layers: depth of the light decoder of eq. 19, dropped at inference.
+    align_weight: weight of sum_l L_align; the paper's is 1.
+    interest: whether the light decoder of eq. 19, which is dropped at inference, teaches anything.
+    interest_layers: its depth.
     reg_weight: lambda of eq. 24.
     """
 
     thoughts: bool = True
+    per_level: int = Field(1, ge=1)
+    placement: Literal["each", "front"] = "each"
+    clusters: Literal["own", "shuffled"] = "own"
+    centroids: Literal["tokens", "codebook", "projected"] = "tokens"
     tau: float = Field(0.1, gt=0)
+    align_weight: float = Field(1.0, ge=0)
+    interest: bool = True
     interest_layers: int = Field(2, ge=1)
     reg_weight: float = Field(0.1, ge=0)
 
@@ -44,19 +60,41 @@ class Thinking(EncoderDecoder):
         self.thinking = thinking
         for level, cluster in enumerate(sids.clusters):
             self.register_buffer(f"cluster_{level}", torch.from_numpy(cluster), persistent=False)
-        if thinking.thoughts:
-            self.thought_position = nn.Parameter(torch.randn(sids.num_levels, config.width) * 0.02)  # p_l
+        if not thinking.thoughts:
+            return
+        num_thoughts = sids.num_levels * thinking.per_level
+        self.thought_position = nn.Parameter(torch.randn(num_thoughts, config.width) * 0.02)  # p_l
+        if thinking.interest:
             shape = (config.width, config.num_heads, config.head_width, config.inner)
             self.interest_decoder = Decoder(*shape, thinking.interest_layers, config.dropout)  # psi
+        if thinking.centroids != "tokens":
+            self._keep_centroids(sids)
+
+    @torch.no_grad()
+    def _keep_centroids(self, sids: SemanticIds) -> None:
+        """The frozen centroids: of the code embeddings' start, which are the codewords turned; or of the codewords."""
+        projected = self.thinking.centroids == "projected"
+        for level, codebook in enumerate(sids.codebooks):
+            words = torch.from_numpy(codebook) if projected else self.embeddings(level)
+            self.register_buffer(f"centroid_{level}", losses.centroids(words, self.cluster(level)))
+        if projected:
+            widths = [codebook.shape[1] for codebook in sids.codebooks]
+            self.projections = nn.ModuleList(nn.Linear(width, self.config.width, bias=False) for width in widths)
 
     def cluster(self, level: int) -> Int[Tensor, " K"]:
         """The cluster of every code of one level."""
         return getattr(self, f"cluster_{level}")
 
+    def centroids(self, level: int) -> Float[Tensor, "C D"]:
+        """What thoughts of a level are drawn to."""
+        if self.thinking.centroids == "tokens":
+            return losses.centroids(self.embeddings(level), self.cluster(level))
+        frozen: Tensor = getattr(self, f"centroid_{level}")
+        return self.projections[level](frozen) if self.thinking.centroids == "projected" else frozen
+
     def cluster_probs(self, level: int, thoughts: Float[Tensor, "*n D"]) -> Float[Tensor, "*n C"]:
         """What thoughts of a level name: probabilities of its clusters, the softmax of eq. 18."""
-        means = losses.centroids(self.embeddings(level), self.cluster(level))
-        return losses.cluster_logits(thoughts, means, self.thinking.tau).softmax(-1)
+        return losses.cluster_logits(thoughts, self.centroids(level), self.thinking.tau).softmax(-1)
 
     def decode(
         self,
@@ -67,34 +105,50 @@ class Thinking(EncoderDecoder):
     ) -> Prediction:
         if not self.thinking.thoughts:
             return super().decode(tokens, asked, encoded, seen)
-        begin = self._begin(encoded, seen)
-        num_targets = tokens.shape[1]
-        memory, cache = self.decoder.remember(encoded, seen, queries=2 * num_targets * self.num_levels), Cache()
+        begin, num_targets = self._begin(encoded, seen), tokens.shape[1]
+        queries = num_targets * (self.num_levels + len(self.thought_position))
+        memory, cache = self.decoder.remember(encoded, seen, queries=queries), Cache()
         said = self.read(tokens)
-        x = begin
-        thoughts, spoken = [], []
+        x, thoughts, spoken = [begin[:, :, 0]], [], []
+        answers: list[int] = []  # the places in x behind which a code is said
         for level in range(self.num_levels):
-            hidden, cache = self.decoder(x, memory, cache)
-            if level:
-                spoken.append(hidden[:, :, 0])
-            thoughts.append(hidden[:, :, -1] + self.thought_position[level])
-            x = torch.stack([thoughts[level], said[:, :, level]], dim=2)
-        hidden, _ = self.decoder(x[:, :, :1], memory, cache)
-        spoken.append(hidden[:, :, 0])
+            for number in self._thoughts_before(level):
+                hidden, cache = self.decoder(torch.stack(x, dim=2), memory, cache)
+                spoken += [hidden[:, :, place] for place in answers]
+                thoughts.append(hidden[:, :, -1] + self.thought_position[number])
+                x, answers = [thoughts[-1]], []
+            answers.append(len(x) - 1)
+            x.append(said[:, :, level])
+        hidden, _ = self.decoder(torch.stack(x[:-1], dim=2), memory, cache)
+        spoken += [hidden[:, :, place] for place in answers]
+        prediction = self._prediction(torch.stack(spoken, dim=2)[asked], tokens[asked], asked)
+        taught = torch.stack(thoughts[self.thinking.per_level - 1 :: self.thinking.per_level], dim=2)[asked]
+        centroids = [self.centroids(level) for level in range(self.num_levels)]
+        prediction = replace(prediction, thoughts=taught, centroids=centroids)
+        if not self.thinking.interest:
+            return prediction
         remembered = self.interest_decoder.remember(encoded, seen, queries=num_targets)
         interest, _ = self.interest_decoder(begin, remembered, Cache())
-        said_of = self._prediction(torch.stack(spoken, dim=2)[asked], tokens[asked], asked)
-        return replace(said_of, thoughts=torch.stack(thoughts, dim=2)[asked], interest=interest[asked][:, 0])
+        return replace(prediction, interest=interest[asked][:, 0])
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
     ) -> tuple[Float[Tensor, "B W K"], DecodingState]:
-        """Thinks once, within the beam, then says what code may come (spec section 3.4)."""
+        """Thinks within the beam, then says what code may come (spec section 3.4)."""
         if not self.thinking.thoughts:
             return super().step(state, codes)
-        hidden, cache = self.decoder.step(self._last(state, codes), state.memory, state.cache)
-        thought = hidden + self.thought_position[state.level]
-        hidden, cache = self.decoder.step(thought, state.memory, cache)
-        thoughts = (*state.thoughts, thought)
+        x, cache, thoughts = self._last(state, codes), state.cache, state.thoughts
+        for number in self._thoughts_before(state.level):
+            hidden, cache = self.decoder.step(x, state.memory, cache)
+            x = hidden + self.thought_position[number]
+            if (number + 1) % self.thinking.per_level == 0:
+                thoughts = (*thoughts, x)
+        hidden, cache = self.decoder.step(x, state.memory, cache)
         log_probs = self._log_probs(state.level, hidden)
         return log_probs, replace(state, cache=cache, level=state.level + 1, thoughts=thoughts)
+
+    def _thoughts_before(self, level: int) -> range:
+        """The numbers of the thoughts that come before the code of a level."""
+        if self.thinking.placement == "front":
+            return range(0 if level else len(self.thought_position))
+        return range(level * self.thinking.per_level, (level + 1) * self.thinking.per_level)

@@ -24,6 +24,7 @@ from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender
 from sidestep.sids import tokenizer
+from sidestep.sids.clusters import shuffled
 from sidestep.sids.names import cluster_names
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.item_vectors import ItemVectors
@@ -99,7 +100,7 @@ class World:
     @cached_property
     def cluster_names(self) -> list[list[str]]:
         titles = [self.catalog.title(item) for item in range(len(self.catalog))]
-        return cluster_names(self.sids, titles, self.catalog.texts, self.popularity)
+        return cluster_names(self.materials.sids or self.sids, titles, self.catalog.texts, self.popularity)
 
     @property
     def method(self) -> Method:
@@ -109,6 +110,8 @@ class World:
     def materials(self) -> Materials:
         """What the run's method is built from."""
         sids = self.sids if "tokenize" in self.method.stages else None
+        if sids is not None and self.run.recipe.thinking.clusters == "shuffled":
+            sids = shuffled(sids, self.run.recipe.seed)
         vectors = ItemVectors.load(self.run.path("vectors")) if self.method.uses_vectors else None
         return Materials(self.popularity, sids, vectors)
 

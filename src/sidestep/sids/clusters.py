@@ -1,13 +1,14 @@
 """Coarse groups of the codewords of a level: what a thought is aligned with (S2GR, above eq. 18)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from sidestep.sids.kmeans import balanced_kmeans, kmeans
 from sidestep.sids.prefixes import prefixes
-from sidestep.sids.semantic_ids import Floats, Ints
+from sidestep.sids.semantic_ids import Floats, Ints, SemanticIds
 
 
 def cluster_codes(codebook: Floats, num_clusters: int, seed: int, balanced: bool = True) -> Ints:
@@ -45,3 +46,9 @@ def adaptive_counts(codes: Ints, codebook_sizes: Sequence[int]) -> list[int]:
         counts.append(min(size, max(2, round(float(np.exp((entropy - known) / 2))))))
         known = entropy
     return counts
+
+
+def shuffled(sids: SemanticIds, seed: int) -> SemanticIds:
+    """The same IDs with every level's codes dealt out anew to clusters of the same sizes: what they name is nothing."""
+    rng = np.random.default_rng(seed)
+    return replace(sids, clusters=[rng.permutation(cluster) for cluster in sids.clusters])
