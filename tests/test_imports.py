@@ -34,7 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluation": ("recommenders", "sids", "data", *GROUND),
     "pipeline": (
         *("methods", "objectives", "training", "evaluation", "recommenders", "generators", "baselines"),
-        *("sids", "vectors", "data"),
+        *("sids", "vectors", "data", "layers.products"),
         *("progress", *GROUND),
     ),
     "report": ("studies", "pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),

@@ -63,6 +63,7 @@ app = typer.Typer(
 )
 app.add_typer(sids.app, name="sids")
 app.command("reproduce")(reproduce.reproduce)
+app.command("record")(reproduce.record)
 
 
 def main() -> None:
@@ -177,6 +178,23 @@ def evaluate(
 
     result = judge(Run.open(folder, force=force), read_depths(at))
     show(as_json, result.as_json(), metrics_table(result))
+
+
+@app.command()
+def analyse(
+    folder: RunArgument,
+    users: Annotated[int, typer.Option(help="How many test users to look at.")] = 2_000,
+    as_json: JsonOption = False,
+) -> None:
+    """What a generator does on the way to its answers: codes, thoughts and drift, level by level."""
+    from dataclasses import asdict
+
+    from sidestep.pipeline.analyse import analyse as look
+    from sidestep.pipeline.run import Run
+    from sidestep.report.analysis_terminal import analysis_text
+
+    found = look(Run.open(folder), users)
+    show(as_json, asdict(found), analysis_text(found))
 
 
 @app.command()

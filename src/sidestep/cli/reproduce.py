@@ -11,6 +11,7 @@ from sidestep.cli.options import JsonOption, OverridesArgument, read_seeds, say,
 from sidestep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sidestep.pipeline.run import Run
     from sidestep.studies.running import State
 
 
@@ -65,13 +66,35 @@ def reproduce(
             if not as_json:
                 print(table(studies.progress(request)))
         else:
-            found, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say)
+            found, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say, _inside)
     write_text(out / f"{name}.md", markdown(found))
     write_text(out / f"{name}.html", render(found))
     show(as_json, found.as_json(), study_text(found))
     say(f"written: {out / name}.md and .html")
     if failure is not None:
         raise failure
+
+
+def record(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
+    recipe: Annotated[str, typer.Option(help="The recipe they came from, as the cell shall name it.")] = "",
+    cells: Annotated[Path, typer.Option(help="The folder of finished cells.")] = Path("docs/results/cells"),
+) -> None:
+    """Keep finished runs as cells, so that studies count them. They must rank 100 items: evaluate.k=100.
+
+    A study finds a cell by its settings: those of its recipe, its row and its KEY=VALUE.
+    """
+    from sidestep.studies.recording import record as make
+
+    for folder in folders:
+        print(make(folder, recipe=recipe, analyse=_inside).save(cells))
+
+
+def _inside(run: "Run") -> dict[str, float]:
+    """What a cell remembers of the inside of a generator."""
+    from sidestep.pipeline.analyse import analyse, as_numbers
+
+    return as_numbers(analyse(run))
 
 
 def _watch(table: "Callable[[Sequence[State]], str]") -> "Callable[[Sequence[State]], None]":

@@ -42,7 +42,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     """Make a cell of a finished run folder, whoever trained it. What is not ranked yet is ranked.
 
     recipe: its name, where that is known. method: one of those that need no training, instead of the run's own.
-    analyse: what else is asked of a method that says semantic IDs.
+    analyse: what else is asked of a generator.
 
     Raises:
         ArtifactError: the run is not finished, or its lists are shorter than a cell's.
@@ -79,7 +79,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         users=cases.users,
         lengths=cases.lengths,
         targets=targets_digest(cases.users, cases.lengths, cases.targets),
-        analysis=analyse(run) if analyse is not None and codes else None,
+        analysis=analyse(run) if analyse is not None and trained and METHODS[name].kind == "generator" else None,
     )
 
 

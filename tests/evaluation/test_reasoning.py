@@ -1,0 +1,43 @@
+"""What is measured on the way to an answer, by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.evaluation.reasoning import commonest, drifts, prefix_hits, share_of_commonest
+
+
+def test_a_prefix_is_hit_where_some_answer_begins_with_it() -> None:
+    codes = torch.tensor([[0, 1, 2], [0, 1, 3], [0, 2, 2], [4, 1, 2]])
+    items = torch.tensor([[1, 3], [3, -1], [2, 0]])
+    targets = torch.tensor([0, 0, 2])
+    # First row: item 1 shares two codes with item 0. Second: item 3 shares none from the front. Third: item 2 itself.
+    assert prefix_hits(items, targets, codes).tolist() == [2 / 3, 2 / 3, 1 / 3]
+
+
+def test_prefixes_are_hit_less_the_longer_they_are() -> None:
+    rng = torch.Generator().manual_seed(0)
+    codes = torch.randint(3, (50, 4), generator=rng)
+    items, targets = torch.randint(50, (30, 10), generator=rng), torch.randint(50, (30,), generator=rng)
+    found = prefix_hits(items, targets, codes)
+    assert (np.diff(found) <= 0).all()
+    assert found[0] > found[-1]
+
+
+def test_drift_is_the_cosine_of_neighbouring_thoughts() -> None:
+    thoughts = torch.tensor([[[1.0, 0], [1, 0]], [[0, 2], [3, 0]], [[1, 1], [1, 1]]])
+    (found,) = drifts(thoughts, torch.tensor([-3.0, -1, -2]))
+    assert found.own == pytest.approx((1 + 0 + 1) / 3)
+    # The next thought of the user before: (1, 1), (1, 0), (3, 0).
+    assert found.others == pytest.approx((0.5**0.5 + 0 + 0.5**0.5) / 3)
+    assert (found.easy, found.middle, found.hard) == pytest.approx((0, 1, 1))
+
+
+def test_the_commonest_label_of_a_group_leaves_out_who_has_none() -> None:
+    labels, groups = np.array([2, 0, 2, -1, -1, 1]), np.array([0, 0, 0, 0, 1, 3])
+    assert commonest(labels, groups, 4).tolist() == [2, -1, -1, 1]
+    assert commonest(np.array([-1, -1]), np.array([0, 1]), 2).tolist() == [-1, -1]
+
+
+def test_the_share_of_the_commonest() -> None:
+    assert share_of_commonest(np.array([3, 1, 3, 3])) == 0.75
