@@ -43,7 +43,9 @@ def recommender(model: Fused, balance: float, candidates: int = NUM_ITEMS) -> Fu
 def test_at_the_ends_of_the_scale_one_half_speaks_alone() -> None:
     model, batch = make_model(), make_batch()
     by_items = ItemwiseRecommender(model.scorer.score, NUM_ITEMS).rank(batch, 15)
-    assert torch.equal(recommender(model, 1.0).rank(batch, 15).items, by_items.items)
+    alone = recommender(model, 1.0)
+    assert torch.equal(alone.rank(batch, 15).items, by_items.items)
+    assert torch.equal(alone.answer(batch, alone.opinions(batch, 15), 15).items, by_items.items)
     by_codes, ours = searcher(model).rank(batch, 15), recommender(model, 0.0).rank(batch, 15)
     torch.testing.assert_close(ours.scores, by_codes.scores, atol=1e-5, rtol=0)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
 from sidestep.recommenders.generative import NAMED_CLUSTERS, GenerativeRecommender, Thinker
-from sidestep.recommenders.itemwise import SCORES_AT_ONCE, ItemScorer
+from sidestep.recommenders.itemwise import SCORES_AT_ONCE, ItemScorer, ItemwiseRecommender
 from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
 
 ROWS_AT_ONCE = 32
@@ -54,7 +54,9 @@ class FusedRecommender:
     def rank(
         self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
     ) -> Recommendations:
-        """See `Recommender.rank`."""
+        """See `Recommender.rank`. Where the path has no weight, it is not searched."""
+        if self.balance == 1 and not explain:
+            return ItemwiseRecommender(self._scorer, self._searcher.num_items).rank(batch, k, barred)
         return self.answer(batch, self.opinions(batch, k, barred), k, explain)
 
     @torch.no_grad()

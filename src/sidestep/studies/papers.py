@@ -153,6 +153,7 @@ _TABLE2 = (
     _NO_THINK_LOSS,
     Row("sasrec-ce", "sasrec-ce", against="tiger", published=(_CE,), shuffled=True),
     Row("sasrec-vectors", "sasrec-vectors", against="sasrec-ce"),
+    Row("sasrec-towers", "sasrec-towers", against="sasrec-ce"),
     Row("tiger-4", "tiger-4", against="tiger"),
     *_VARIANTS,
     Row("s2gr-fused", "s2gr-fused", against="sasrec-ce", shuffled=True),
