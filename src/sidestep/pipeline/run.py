@@ -142,7 +142,8 @@ def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
     of it hangs on may differ.
     """
     quoted = recipe.model_dump(mode="json")
-    quoted["train"]["log_with"] = []  # as in `training_origin`
+    quoted["train"]["log_with"] = []  # as in `training_origin`, and so are the parts of a fused run
+    quoted["fusion"] |= {"generator": None, "scorer": None}
     quoted["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
     made = [artifact.read_manifest(path.parent).config for path in sorted(folder.glob(f"*/{artifact.MANIFEST}"))]
     made += [json.loads(path.read_text(encoding="utf-8"))["settings"] for path in sorted(folder.glob(f"*/{ORIGIN}"))]
