@@ -249,3 +249,26 @@ def test_table_3_is_the_study_of_tokenizers(tmp_path: Path) -> None:
 def test_mistakes_are_refused_before_anything_runs(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
     assert said in refuse("reproduce", *words, *places(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_fused_row_trains_its_parts_first_and_again_where_only_their_files_are_here(tmp_path: Path) -> None:
+    words = ("reproduce", "table2", "--recipe", "s2gr-planted", *WORLD, "--seeds", "0", "--cores", "1")
+    files, out = tmp_path / "cells", tmp_path / "out"
+
+    def ask(runs: Path, *rows: str) -> Done:
+        only = [word for row in rows for word in ("--only", row)]
+        return succeed(*words, *only, "--cells", files, "--runs", runs, "--out", out, "data.ties=shuffled")
+
+    ask(tmp_path / "runs", "s2gr-fused")
+    assert [path.name.split("-0-")[0] for path in (files / "planted").glob("*-0-*.json")] == ["s2gr-fused"]
+    trained = {path.name.split("-0-")[0] for path in (tmp_path / "runs" / "planted").iterdir() if path.is_dir()}
+    assert trained == {"s2gr", "sasrec-towers", "s2gr-fused"}
+    (fused,) = (files / "planted").glob("s2gr-fused-0-*.json")
+    before = fused.read_bytes()
+    ask(tmp_path / "runs", "s2gr", "sasrec-towers")  # recorded now, trained before
+    fused.unlink()
+    ask(tmp_path / "elsewhere", "s2gr-fused")
+    again, first = json.loads(fused.read_bytes()), json.loads(before)
+    assert again["ranks"] == first["ranks"]
+    assert again["settings"] == first["settings"]

@@ -45,6 +45,8 @@ class Cell:
     method: a row of `methods.METHODS`, or one that needs no training. sets: `key=value` overrides, the user's first and
         then the study's, since later ones win. recipe: a built-in name or a file.
 
+    parts: cells whose trained models it is made of, and which are trained before it.
+
     A generator is trained as the recipe says. A baseline is trained as its method's own row says, since it learns
     quickly and wants other steps than a generator; `sets` win over both.
     """
@@ -53,6 +55,7 @@ class Cell:
     seed: int
     sets: tuple[str, ...]
     recipe: str
+    parts: tuple["Cell", ...] = ()
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -231,6 +234,14 @@ class CellResult:
             targets=held["targets"],
             analysis=held["analysis"],
         )
+
+
+RUNS = Path("runs/cells")
+
+
+def run_folder(path: Path, runs: Path = RUNS) -> Path:
+    """Where the cell whose file is `path` is trained."""
+    return runs / path.parent.name / path.stem
 
 
 def found(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:

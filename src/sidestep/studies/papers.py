@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Literal
 
 from sidestep.errors import ConfigError, did_you_mean
 from sidestep.evaluation.ranking import Seen
-from sidestep.studies.cells import Cell, Users
+from sidestep.studies.cells import RUNS, Cell, Users, run_folder
 
 Shape = Literal["rise then fall", "ends over middle", "steady gap", "none"]
 Kind = Literal["table", "curve", "lengths"]
@@ -45,6 +46,7 @@ class Row:
     against: the row that it is tested against, where nothing else is asked for.
     at, line: where it stands on the axis of a curve, and on which curve; a row of a curve without a place is drawn
         across. shuffled: whether its cells are also made with the ties of each user shuffled.
+    parts: methods of a generator and a scorer that are trained by themselves and then fused.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Row:
     at: float | None = None
     line: str = ""
     shuffled: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,9 @@ _TABLE2 = (
     Row("sasrec-towers", "sasrec-towers", against="sasrec-ce"),
     Row("tiger-4", "tiger-4", against="tiger"),
     *_VARIANTS,
-    Row("s2gr-fused", "s2gr-fused", against="sasrec-ce", shuffled=True),
+    Row("s2gr-fused, trained at once", "s2gr-fused", against="sasrec-ce"),
+    Row("s2gr-fused", "s2gr-fused", ("evaluate.valid_users=5000",), against="sasrec-ce", shuffled=True,
+        parts=("s2gr", "sasrec-towers")),
 )  # fmt: skip
 
 
@@ -315,11 +320,17 @@ class Slot:
 
 
 def slots(
-    study: Study, recipe: str, overrides: Sequence[str], ties: str, seeds: Sequence[int], only: Sequence[str] = ()
+    study: Study,
+    recipe: str,
+    overrides: Sequence[str],
+    ties: str,
+    seeds: Sequence[int],
+    only: Sequence[str] = (),
+    runs: Path = RUNS,
 ) -> list[Slot]:
     """Every cell that a study wants: its rows, some of them again with shuffled ties, and all of that for every seed.
 
-    ties: the recipe's own. only: these rows alone.
+    ties: the recipe's own. only: these rows alone. runs: where cells are trained.
 
     Raises:
         ConfigError: the study has no such row.
@@ -330,5 +341,13 @@ def slots(
         again = row.shuffled and ties == "file"
         for setting, seed in product((ties, "shuffled") if again else (ties,), seeds):
             other = () if setting == ties else (f"data.ties={setting}",)
-            found.append(Slot(row, setting, seed, Cell(row.method, seed, (*overrides, *row.sets, *other), recipe)))
+            parts = tuple(Cell(part, seed, (*overrides, *other), recipe) for part in row.parts)
+            fused = _fused(parts, runs) if parts else ()
+            sets = (*overrides, *row.sets, *other, *fused)
+            found.append(Slot(row, setting, seed, Cell(row.method, seed, sets, recipe, parts)))
     return found
+
+
+def _fused(parts: Sequence[Cell], runs: Path) -> tuple[str, ...]:
+    generator, scorer = (run_folder(part.path(Path()), runs) for part in parts)
+    return f"fusion.generator={generator}", f"fusion.scorer={scorer}"

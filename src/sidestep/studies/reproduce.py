@@ -42,7 +42,7 @@ class Request:
         study, ties = study_named(self.study), recipes.read(self.recipe, self.overrides).data.ties
         if self.against is not None:
             study.row(self.against)
-        return slots(study, self.recipe, self.overrides, ties, self.seeds, self.only)
+        return slots(study, self.recipe, self.overrides, ties, self.seeds, self.only, self.runs)
 
     def distinct(self) -> list[Cell]:
         """The same without repetition: rows may ask for one cell in different words."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sidestep import artifact
 from sidestep.errors import TrainingError
 from sidestep.methods import NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
-from sidestep.studies.cells import Cell, CellResult
+from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
 from sidestep.studies.recording import Analyse, record, training_log
 
-RUNS = Path("runs/cells")
 POLL_SECONDS = 1.0
 STOP_SECONDS = 20.0
 Say = Callable[[str], None]
@@ -99,11 +99,6 @@ def states(
     ]
 
 
-def run_folder(path: Path, runs: Path = RUNS) -> Path:
-    """Where the cell whose file is `path` is trained."""
-    return runs / path.parent.name / path.stem
-
-
 def table(found: Sequence[State]) -> str:
     """Where cells stand, a line each, and the sum of what is left."""
     lines = [_line(state) for state in found]
@@ -155,10 +150,28 @@ class _Work:
                 self._ended(cell, child.returncode)
         while self.waiting and len(self.children) < self.cores:
             cell = self.waiting.pop(0)
-            if cell.method in NON_NEURAL:
+            missing = [part for part in cell.parts if not artifact.exists(self._folder(part) / "model")]
+            if failed := [part for part in missing if part in self.failed]:
+                self.failed[cell] = f"{cell.method}, seed {cell.seed}: its part failed: {self.failed[failed[0]]}"
+            elif missing:
+                self._train_first(cell, missing)
+                break
+            elif cell.method in NON_NEURAL:
                 self._rank(cell)
             else:
                 self.children[cell] = self._begin(cell)
+
+    def _train_first(self, cell: Cell, parts: Sequence[Cell]) -> None:
+        """A cell waits for its parts. Those whose files are here, but not their models, are trained again."""
+        self.waiting.append(cell)
+        begun = next((part for part in parts if part not in self.children), None)
+        if begun is not None:
+            if begun in self.waiting:
+                self.waiting.remove(begun)
+            self.children[begun] = self._begin(begun)
+
+    def _folder(self, cell: Cell) -> Path:
+        return run_folder(self.paths.get(cell) or cell.path(self.files), self.runs)
 
     def states(self) -> list[State]:
         conditions: dict[Cell, Condition] = dict.fromkeys(self.children, "running")
@@ -177,7 +190,7 @@ class _Work:
                 child.wait()
 
     def _begin(self, cell: Cell) -> "subprocess.Popen[bytes]":
-        folder = run_folder(self.paths[cell], self.runs)
+        folder = self._folder(cell)
         folder.parent.mkdir(parents=True, exist_ok=True)
         program = [sys.executable, "-c", "from sidestep.cli import main; main()"]
         words = [*program, "run", cell.recipe, *cell.overrides, "--out", str(folder)]
@@ -186,7 +199,9 @@ class _Work:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=threads)
 
     def _ended(self, cell: Cell, code: int) -> None:
-        folder = run_folder(self.paths[cell], self.runs)
+        folder = self._folder(cell)
+        if code == 0 and cell not in self.paths:  # a part that nobody asked for by itself
+            return
         if code == 0:
             self._write(cell, record(folder, recipe=cell.recipe, analyse=self.analyse))
             return
@@ -197,7 +212,7 @@ class _Work:
 
     def _rank(self, cell: Cell) -> None:
         """A method without training needs the prepared log alone."""
-        run = Run.open(run_folder(self.paths[cell], self.runs), cell.read())
+        run = Run.open(self._folder(cell), cell.read())
         run_until(run, "prepare", self.say)
         self._write(cell, record(run.folder, recipe=cell.recipe, method=cell.method))
 
