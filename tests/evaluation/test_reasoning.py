@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.evaluation.reasoning import commonest, drifts, prefix_hits, share_of_commonest
+from sidestep.evaluation.reasoning import (
+    best_followers,
+    by_prefix,
+    commonest,
+    drifts,
+    prefix_hits,
+    share_of_commonest,
+)
+from sidestep.sids.trie import Trie
+from small_world import SIZES, make_sids
 
 
 def test_a_prefix_is_hit_where_some_answer_begins_with_it() -> None:
@@ -41,3 +50,35 @@ def test_the_commonest_label_of_a_group_leaves_out_who_has_none() -> None:
 
 def test_the_share_of_the_commonest() -> None:
     assert share_of_commonest(np.array([3, 1, 3, 3])) == 0.75
+
+
+def test_who_has_no_label_counts_as_nobody_but_is_counted() -> None:
+    assert share_of_commonest(np.array([-1, -1, 2, 2, 1])) == 0.4
+    assert share_of_commonest(np.array([-1])) == 0.0
+
+
+def test_the_commonest_label_by_weight() -> None:
+    labels, groups = np.array([2, 0, 2, 1, 1]), np.array([0, 0, 0, 1, 1])
+    assert commonest(labels, groups, 2, np.array([1, 3, 1, 0, 0])).tolist() == [0, 1]
+    assert commonest(labels, groups, 2, np.array([2, 4, 2, 0, 0])).tolist() == [0, 1]  # the lowest of equal ones
+
+
+def test_by_prefix_says_what_training_says_after_the_same_codes() -> None:
+    codes = np.array([[0, 0], [0, 1], [1, 0], [1, 2]])
+    popularity = np.array([1, 5, 3, 2])
+    # First code: 0, in 6 of 11. After 0 the usual one is 1, after 1 it is 0.
+    assert by_prefix(codes, codes, popularity, np.array([0, 1, 2])) == pytest.approx([2 / 3, 2 / 3])
+    clusters = np.array([[0, 0], [0, 0], [1, 0], [1, 1]])
+    assert by_prefix(codes, clusters, popularity, np.array([0, 1, 2])) == pytest.approx([2 / 3, 1])
+
+
+def test_the_best_follower_is_that_of_a_search_through_all_items() -> None:
+    codes = torch.from_numpy(make_sids().codes)
+    trie, items = Trie.build(codes, SIZES), torch.arange(40)
+    for level, size in enumerate(SIZES):
+        logits = torch.randn(40, size, generator=torch.Generator().manual_seed(level))
+        found = best_followers(logits, level, items, trie)
+        for item in items.tolist():
+            alike = (codes[:, :level] == codes[item, :level]).all(1)
+            following = codes[alike, level].unique()
+            assert found[item] == following[logits[item, following].argmax()]

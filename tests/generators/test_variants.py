@@ -96,6 +96,18 @@ def test_frozen_centroids_are_the_means_of_the_codewords_of_a_cluster() -> None:
     torch.testing.assert_close(start.centroids(1), expected)  # nothing is trained yet
 
 
+def test_frozen_centroids_keep_the_angles_of_the_codebook_wherever_embeddings_start() -> None:
+    sids = make_sids()
+    for begin in ("codebook", "random"):
+        model = make("codebook", start=begin)
+        assert isinstance(model, Thinking)
+        for level, codebook in enumerate(sids.codebooks):
+            words = torch.from_numpy(codebook - codebook.mean(0))
+            means = losses.centroids(words, torch.from_numpy(sids.clusters[level]))
+            torch.testing.assert_close(losses.cosines(model.centroids(level), model.centroids(level)),
+                                       losses.cosines(means, means))  # fmt: skip
+
+
 def test_shuffled_clusters_keep_their_sizes_and_hang_on_the_seed_alone() -> None:
     sids = make_sids(sizes=(50, 60, 70))
     control = shuffled(sids, 3)

@@ -1,6 +1,7 @@
 """`sidestep analyse`: the inside of a generator, and who has none."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 import torch
 
 from command import WORLD, refuse, succeed
+from sidestep.data.sequences import pad, question_of
 from sidestep.pipeline.analyse import analyse, as_numbers
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.sid_evidence import Asked, labels_as_text
 from sidestep.pipeline.world import World
 from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.recommenders.recommender import ItemFilter
 
 
 def test_every_level_of_a_thinking_generator_is_told(finished: Path) -> None:
@@ -19,12 +23,12 @@ def test_every_level_of_a_thinking_generator_is_told(finished: Path) -> None:
     assert [level["level"] for level in found["levels"]] == [1, 2, 3]
     assert len(found["drift"]) == 2
     for level in found["levels"]:
-        for name in ("code", "prefix", "cluster", "by_chance", "category"):
-            assert 0 <= level[name] <= 1
+        assert all(0 <= value <= 1 for name, value in level.items() if name != "level")
+        assert level["code_in_trie"] >= level["code"]
     prefixes = [level["prefix"] for level in found["levels"]]
     assert prefixes == sorted(prefixes, reverse=True)
     told = succeed("analyse", finished).out
-    assert "thought right" in told
+    assert "the cluster nearest to each" in told
     assert "Cosine of one thought with the next" in told
 
 
@@ -48,13 +52,48 @@ def test_codes_are_right_as_often_as_the_model_says_them_first(finished: Path) -
     assert isinstance(recommender, GenerativeRecommender)
     cases, right = world.split.test, 0
     for case in range(len(cases)):
-        from sidestep.data.sequences import question_of
-
         with torch.no_grad():
             batch = question_of(cases, np.array([case]), recommender.max_history)
             log_probs, _ = recommender.model.step(recommender.model.start(batch), None)  # type: ignore[operator]
         right += int(log_probs[0, 0].argmax()) == world.sids.codes[cases.targets[case], 0]
     assert analyse(run, users=10_000).levels[0].code == pytest.approx(right / len(cases))
+
+
+def test_forced_along_an_answer_the_generator_thinks_what_led_there(finished: Path) -> None:
+    """Two roads: here by teacher forcing on the answers, there by the explained paths of the search."""
+    run = Run.open(finished)
+    world = World(run)
+    cases, sids = world.split.test, world.materials.ids
+    texts = labels_as_text(world.catalog, "category", Asked())
+    assert texts is not None
+    agree = np.zeros(3)
+    asked = question_of(cases, np.arange(len(cases)), world.trained().max_history)
+    seen = [np.setdiff1d(cases.history(case), cases.targets[case]) for case in range(len(cases))]
+    found = world.trained().rank(asked, run.recipe.evaluate.k, ItemFilter(pad(seen)), explain=True)
+    assert found.paths is not None
+    for row, paths in zip(found.items.tolist(), found.paths, strict=True):
+        for item, path in zip(row[:10], paths[:10], strict=False):  # some rows have fewer than k answers
+            for level, clusters in enumerate(path.clusters):
+                members = np.flatnonzero(sids.clusters[level][sids.codes[:, level]] == clusters[0])
+                held = sorted(texts[member] for member in members)
+                agree[level] += bool(held) and max(held, key=held.count) == texts[item]
+    levels = analyse(run, users=10_000).levels
+    assert [level.answer for level in levels] == pytest.approx(agree / int((found.items[:, :10] >= 0).sum()))
+
+
+def test_a_generator_that_searches_in_bf16_is_looked_at_in_bf16(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    recipe["evaluate"]["precision"] = "bf16"
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(recipe))
+    ours, theirs = (analyse(Run.open(folder), 60).levels[0].code for folder in (tmp_path / "run", finished))
+    assert ours == pytest.approx(theirs, abs=0.1)
+
+
+def test_two_users_are_too_few_to_tell_easy_from_hard(finished: Path) -> None:
+    told = analyse(Run.open(finished), 2)
+    assert told.drift == []
+    assert "the cluster nearest to each" in succeed("analyse", finished, "--users", "2").out
 
 
 def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sidestep import artifact, cli, config
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.errors import ArtifactError
-from sidestep.methods import METHODS, Recipe
+from sidestep.methods import METHODS, Materials, Recipe
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.report import gather
 from sidestep.pipeline.run import Run
@@ -43,7 +43,7 @@ def make_run(folder: Path, method: str) -> Run:
     sids = make_sids(NUM_ITEMS)
     sids.save(run.path("sids"))
     torch.manual_seed(0)
-    model = METHODS[method].build(sids, recipe)
+    model = METHODS[method].build(Materials(np.bincount(items, minlength=NUM_ITEMS), sids), recipe)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     settings, parents = training_origin(run)
     artifact.save(run.path("model"), "weights", tensors=weights, config=settings, parents=parents)

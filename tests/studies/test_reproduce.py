@@ -173,9 +173,9 @@ def test_costs_and_insides_come_from_the_cells() -> None:
 
 
 def test_ties_that_the_user_sets_are_the_only_ones() -> None:
-    assert {slot.ties for slot in slots(STUDIES["table2"], "r", ("data.ties=shuffled",), "shuffled", (0,))} == {
-        "shuffled"
-    }
+    assert {
+        slot.ties for slot in slots(STUDIES["table2"], "s2gr-planted", ("data.ties=shuffled",), "shuffled", (0,))
+    } == {"shuffled"}
 
 
 WITHOUT_TRAINING = ("--only", "popularity", "--only", "item-knn")

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.data.interactions import Ints
+from sidestep.evaluation.purity import NO_LABEL
+from sidestep.sids.prefixes import prefixes
+from sidestep.sids.trie import Permitted, Trie
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -18,23 +22,36 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class LevelReasoning:
-    """One level, over the test users.
+    """One level, over the test users; nothing of thoughts where the generator has none, nor of categories where the
+    catalogue has none.
 
-    code: share of users whose target's code is the most probable one, given the target's codes before it.
+    code: share of users whose target's code is the most probable one, given the target's codes before it. code_in_trie:
+        the same among the codes that lead to an item. code_by_prefix: the same of the code that comes most often in
+        training after the same codes: at deep levels few items are left, and there it is hard to beat.
     prefix: share of users for whom one of the 10 answers begins with the target's codes up to this level; a model whose
         focus is balanced over the levels loses little from one to the next.
     cluster: share of users whose thought is nearest to the cluster of the target's code; by_chance: the same of always
-        naming the commonest cluster. category: share of users whose thought's nearest cluster has the target's category
-        as its commonest, among its items. category_by_chance: share of the commonest category.
+        naming the commonest cluster; cluster_by_prefix: of naming the one that comes most often in training after the
+        same codes, which a thought has read unless all thoughts stand in front.
+    category: share of users whose thought's nearest cluster has the target's category as its commonest, among its
+        items. category_by_chance: share of the commonest category.
+    answer: share of the answers for which the thought on the way to them has, in that sense, the answer's category, and
+        answer_target: the target's. answer_by_chance: share of the commonest category of answers.
     """
 
     level: int
     code: float
+    code_in_trie: float
+    code_by_prefix: float
     prefix: float
     cluster: float | None = None
     by_chance: float | None = None
+    cluster_by_prefix: float | None = None
     category: float | None = None
     category_by_chance: float | None = None
+    answer: float | None = None
+    answer_target: float | None = None
+    answer_by_chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,9 @@ class Drift:
 
 
 def drifts(thoughts: Float[Tensor, "n L D"], log_probs: Float[Tensor, " n"]) -> list[Drift]:
-    """How far thoughts go from level to level. log_probs: of each user's target. Users must be two at least."""
+    """How far thoughts go from level to level. log_probs: of each user's target. Users must be
+    three at least.
+    """
     third = log_probs.argsort(descending=True).tensor_split(3)
     found = []
     for level in range(thoughts.shape[1] - 1):
@@ -73,19 +92,44 @@ def prefix_hits(items: Int[Tensor, "n k"], targets: Int[Tensor, " n"], codes: In
     return hits.double().mean(dim=0).numpy()
 
 
-def commonest(labels: Ints, groups: Ints, num_groups: int) -> Ints:
+def best_followers(logits: Float[Tensor, "n K"], level: int, items: Int[Tensor, " n"], trie: Trie) -> Int[Tensor, " n"]:
+    """Of the codes that some item has after the first `level` codes of each of `items`, the most probable one."""
+    children = Permitted(trie).children(level, trie.node_of_item(level, items)[:, None])
+    codes = children.codes[:, 0]
+    scores = logits.gather(1, codes).masked_fill(~children.open[:, 0], -torch.inf)
+    return codes.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+
+
+def by_prefix(codes: Ints, labels: Ints, popularity: Ints, targets: Ints) -> list[float]:
+    """Level by level, the share of targets whose label is the one that comes most often in training after the same
+    codes.
+
+    codes: `[N, L]`. labels: of every item at each level, such as its codes or their clusters, `[N, L]`. popularity:
+    occurrences of every item in training, `[N]`.
+    """
+    found = []
+    for level, numbers in enumerate(prefixes(codes)[:-1]):
+        own = labels[:, level]
+        usual = commonest(own, numbers, int(numbers.max()) + 1, popularity)
+        found.append(float((usual[numbers[targets]] == own[targets]).mean()))
+    return found
+
+
+def commonest(labels: Ints, groups: Ints, num_groups: int, weights: Ints | None = None) -> Ints:
     """The commonest label of each group's members, the lowest of equal ones; -1 for a group without a labelled member.
 
-    labels: from 0, -1 where there is none.
+    labels: from 0, -1 where there is none. weights: how often each member counts.
     """
-    known = labels >= 0
-    counts = np.zeros((num_groups, int(labels.max(initial=-1)) + 1), dtype=np.int64)
-    np.add.at(counts, (groups[known], labels[known]), 1)
-    if counts.shape[1] == 0:
-        return np.full(num_groups, -1, dtype=np.int64)
-    return np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
+    found, known = np.full(num_groups, NO_LABEL), labels != NO_LABEL
+    size = int(labels.max(initial=0)) + 1
+    pairs, members = np.unique(groups[known] * size + labels[known], return_inverse=True)
+    counts = np.bincount(members, weights=None if weights is None else weights[known])
+    order = np.lexsort((-pairs, counts))  # of what is assigned to one group, the last stays
+    found[pairs[order] // size] = pairs[order] % size
+    return found
 
 
 def share_of_commonest(values: Ints) -> float:
-    """Of all values, those that equal the commonest one."""
-    return float(np.unique(values, return_counts=True)[1].max() / len(values))
+    """Of all values, those that equal the commonest one; -1 counts as no value at all."""
+    counts = np.bincount(values[values != NO_LABEL], minlength=1)
+    return float(counts.max() / max(len(values), 1))

@@ -119,14 +119,10 @@ class EncoderDecoder(nn.Module):
 
     @torch.no_grad()
     def _start_from(self, sids: SemanticIds) -> None:
-        """Embeddings that keep the angles between a level's centred codewords, at the size of random ones."""
         for level, codebook in enumerate(sids.codebooks):
-            words = torch.from_numpy(codebook)
-            words = words - words.mean(dim=0)
-            turned = words @ nn.init.orthogonal_(torch.empty(words.shape[1], self.config.width))
-            size = turned.square().mean().sqrt()
-            if size > 0:  # a single codeword, or many equal ones, say nothing
-                self.embeddings(level).copy_(turned / (size * self.config.width**0.5))
+            words = turned(torch.from_numpy(codebook), self.config.width)
+            if words is not None:
+                self.embeddings(level).copy_(words)
 
     @property
     def max_history(self) -> int:
@@ -230,3 +226,13 @@ class EncoderDecoder(nn.Module):
             asked.nonzero()[:, 0],
             [self.embeddings(level) for level in levels],
         )
+
+
+def turned(codebook: Float[Tensor, "K d"], width: int) -> Float[Tensor, "K D"] | None:
+    """A level's centred codewords, turned at random into another width: they keep their angles, and are of the size of
+    random embeddings. None for a single codeword, or many equal ones, which say nothing.
+    """
+    words = codebook - codebook.mean(dim=0)
+    words = words @ nn.init.orthogonal_(torch.empty(words.shape[1], width))
+    size = words.square().mean().sqrt()
+    return words / (size * width**0.5) if size > 0 else None

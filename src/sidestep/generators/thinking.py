@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sidestep import losses
 from sidestep.config import Section
-from sidestep.generators.encoder_decoder import DecodingState, EncoderDecoder, GeneratorConfig, Prediction
+from sidestep.generators.encoder_decoder import DecodingState, EncoderDecoder, GeneratorConfig, Prediction, turned
 from sidestep.layers.blocks import Decoder
 from sidestep.layers.state import Cache
 from sidestep.sids.semantic_ids import SemanticIds
@@ -72,10 +72,13 @@ class Thinking(EncoderDecoder):
 
     @torch.no_grad()
     def _keep_centroids(self, sids: SemanticIds) -> None:
-        """The frozen centroids: of the code embeddings' start, which are the codewords turned; or of the codewords."""
+        """The frozen centroids: of the codewords turned, as code embeddings may start, or as they are."""
         projected = self.thinking.centroids == "projected"
         for level, codebook in enumerate(sids.codebooks):
             words = torch.from_numpy(codebook) if projected else self.embeddings(level)
+            if not projected and self.config.start == "random":
+                turn = turned(torch.from_numpy(codebook), self.config.width)
+                words = words if turn is None else turn
             self.register_buffer(f"centroid_{level}", losses.centroids(words, self.cluster(level)))
         if projected:
             widths = [codebook.shape[1] for codebook in sids.codebooks]

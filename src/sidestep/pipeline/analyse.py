@@ -1,24 +1,36 @@
 """What a trained generator does on the way to its answers, on the test users."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch, pad, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
 from sidestep.evaluation.purity import NO_LABEL
-from sidestep.evaluation.reasoning import Drift, LevelReasoning, commonest, drifts, prefix_hits, share_of_commonest
+from sidestep.evaluation.reasoning import (
+    Drift,
+    LevelReasoning,
+    best_followers,
+    by_prefix,
+    commonest,
+    drifts,
+    prefix_hits,
+    share_of_commonest,
+)
+from sidestep.generators.encoder_decoder import Prediction
 from sidestep.layers.products import fast_products
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.sid_evidence import Asked, labels_as_text
 from sidestep.pipeline.world import World
-from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.progress import meter
+from sidestep.recommenders.generative import GenerativeRecommender, Thinker
 from sidestep.recommenders.recommender import ItemFilter
 
 USERS = 2_000
@@ -27,8 +39,8 @@ CASES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Analysis:
-    """levels: one a level. drift: between levels; empty where the generator does not think. seconds_per_user: of
-    processor time, for the recipe's k items each. users: how many were looked at.
+    """levels: one a level. drift: between levels; empty where the generator does not think, or two users are all there
+    are. seconds_per_user: of processor time, for the recipe's k items each. users: how many were looked at.
     """
 
     users: int
@@ -40,14 +52,26 @@ class Analysis:
 
 @dataclass(frozen=True)
 class _Heard:
-    """The true paths of n cases under teacher forcing: whether each code was the most probable, the log-probability of
-    the whole path, the thoughts, and the cluster nearest to each.
+    """The true paths of n cases under teacher forcing, `[n, L]`: whether each code was the most probable, of all and of
+    those that lead to an item; the log-probability of the whole path; the thoughts, and the cluster nearest to each.
     """
 
     right: Tensor
+    right_in_trie: Tensor
     log_probs: Tensor
     thoughts: Tensor | None
-    named: list[Tensor]
+    named: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The first ten answers to n cases, `[n, 10]`, and the clusters nearest to the thoughts on the way to each of them,
+    `[n, 10, L]`, -1 where there is no answer. seconds: of processor time for a case.
+    """
+
+    items: Tensor
+    named: Tensor | None
+    seconds: float
 
 
 def analyse(run: Run, users: int = USERS) -> Analysis:
@@ -56,25 +80,23 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     Raises:
         ConfigError: the run's method says no semantic IDs. ArtifactError: it is not trained.
     """
+    if users < 2:
+        raise ConfigError(f"--users {users}: expected at least 2")
     world = World(run)
     recommender = world.trained()
     if not isinstance(recommender, GenerativeRecommender):
         raise ConfigError(f"{run.recipe.method!r} is no generator of semantic IDs; there are no paths to look at")
-    if users < 2:
-        raise ConfigError(f"--users {users}: expected at least 2")
     cases = world.split.test.sample(users, run.recipe.seed)
-    heard = _heard(recommender, cases)
-    items, seconds = _answers(recommender, cases, run.recipe.evaluate.k)
-    assert world.materials.sids is not None
-    codes = torch.from_numpy(world.materials.sids.codes)
-    prefixes = prefix_hits(items, torch.from_numpy(cases.targets), codes)
+    heard, answers = _heard(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
+    told = _codes(world, cases, heard, answers) | _clusters(world, cases, heard)
+    told |= _categories(world, cases, heard, answers)
     levels = [
-        LevelReasoning(level + 1, float(heard.right[:, level].double().mean()), float(prefixes[level]), **named)
-        for level, named in enumerate(_named(world, cases, heard))
+        LevelReasoning(level=level + 1, **{name: values[level] for name, values in told.items()})
+        for level in range(world.materials.ids.num_levels)
     ]
-    drift = [] if heard.thoughts is None else drifts(heard.thoughts, heard.log_probs)
+    drift = [] if heard.thoughts is None or len(cases) < 3 else drifts(heard.thoughts, heard.log_probs)
     beams = max(recommender.num_beams, run.recipe.evaluate.k)
-    return Analysis(len(cases), levels, drift, seconds, beams)
+    return Analysis(len(cases), levels, drift, answers.seconds, beams)
 
 
 def as_numbers(found: Analysis) -> dict[str, float]:
@@ -91,69 +113,137 @@ def _known(values: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in values.items() if name != "level" and value is not None]
 
 
-@torch.no_grad()
 def _heard(recommender: GenerativeRecommender, cases: Cases) -> _Heard:
-    model: Any = recommender.model
-    right, log_probs, thoughts = [], [], []
-    named: list[list[Tensor]] = []
-    for begin in range(0, len(cases), CASES_AT_ONCE):
-        chosen = np.arange(begin, min(begin + CASES_AT_ONCE, len(cases)))
-        asked = question_of(cases, chosen, recommender.max_history)
-        targets = torch.from_numpy(cases.targets[chosen])[:, None]
-        batch = SequenceBatch(asked.history, asked.lengths, targets, asked.lengths[:, None].clamp(min=1))
-        with fast_products():
-            said = model(batch.to(recommender.device))
+    right, right_in_trie, log_probs, thoughts, named = [], [], [], [], []
+    for asked, chosen in _portions(recommender, cases):
+        targets = torch.from_numpy(cases.targets[chosen])
+        said = _said(recommender, asked, targets[:, None])
         levels = list(zip(said.logits, said.codes.unbind(1), strict=True))
         right.append(torch.stack([logits.argmax(-1) == codes for logits, codes in levels], 1).cpu())
+        among = [
+            best_followers(logits, level, targets.to(recommender.device), recommender.trie) == codes
+            for level, (logits, codes) in enumerate(levels)
+        ]
+        right_in_trie.append(torch.stack(among, 1).cpu())
         paths = [logits.log_softmax(-1).gather(1, codes[:, None]) for logits, codes in levels]
         log_probs.append(torch.cat(paths, 1).sum(1).cpu())
         if said.thoughts is not None:
-            thoughts.append(said.thoughts.cpu())
-            nearest = [model.cluster_probs(level, said.thoughts[:, level]).argmax(-1) for level in range(len(levels))]
-            named.append([each.cpu() for each in nearest])
+            thoughts.append(said.thoughts.float().cpu())
+            named.append(_nearest(recommender, said))
+    thinks = bool(thoughts)
     return _Heard(
         torch.cat(right),
+        torch.cat(right_in_trie),
         torch.cat(log_probs),
-        torch.cat(thoughts) if thoughts else None,
-        [torch.cat(level) for level in zip(*named, strict=True)],
+        torch.cat(thoughts) if thinks else None,
+        torch.cat(named) if thinks else None,
     )
 
 
-def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> tuple[Tensor, float]:
-    """The first ten of k items for every case, as the evaluation asks for them (seen ones masked, but for the target),
-    and the processor time of a case.
-    """
-    found, seconds = [], 0.0
-    for begin in range(0, len(cases), CASES_AT_ONCE):
-        chosen = np.arange(begin, min(begin + CASES_AT_ONCE, len(cases)))
+def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answers:
+    """Ask for k items as the evaluation does: seen ones masked, but for the target."""
+    found, named, seconds = [], [], 0.0
+    for asked, chosen in _portions(recommender, cases):
         seen = [np.setdiff1d(cases.history(int(case)), cases.targets[case]) for case in chosen]
-        asked = question_of(cases, chosen, recommender.max_history)
         before = time.process_time()
-        found.append(recommender.rank(asked, k, ItemFilter(pad(seen))).items[:, :10])
+        items = recommender.rank(asked, k, ItemFilter(pad(seen))).items[:, :10]
         seconds += time.process_time() - before
-    return torch.cat(found), seconds / len(cases)
+        found.append(items)
+        said = _said(recommender, asked, items)  # forced along an answer's path, it thinks what led there
+        if said.thoughts is not None:
+            clusters = torch.full((*items.shape, said.codes.shape[1]), NO_LABEL)
+            clusters[items >= 0] = _nearest(recommender, said)
+            named.append(clusters)
+    return _Answers(torch.cat(found), torch.cat(named) if named else None, seconds / len(cases))
 
 
-def _named(world: World, cases: Cases, heard: _Heard) -> list[dict[str, float]]:
-    """What is said of each level's thoughts; nothing where the generator does not think."""
-    sids = world.materials.sids
-    assert sids is not None
-    if heard.thoughts is None:
-        return [{} for _ in range(sids.num_levels)]
-    texts = labels_as_text(world.catalog, "category", Asked())
-    labels = None
-    if texts is not None:
-        labels = np.unique(texts, return_inverse=True)[1].astype(np.int64)
-        labels = np.where([bool(text) for text in texts], labels, NO_LABEL)
-    found = []
-    for level, nearest in enumerate(heard.named):
-        clusters = sids.clusters[level][sids.codes[:, level]]
-        own = clusters[cases.targets]
-        said = {"cluster": float((nearest.numpy() == own).mean()), "by_chance": share_of_commonest(own)}
-        if labels is not None:
-            theirs = labels[cases.targets]
-            usual = commonest(labels, clusters, int(sids.num_clusters[level]))
-            said["category"] = float(((usual[nearest.numpy()] == theirs) & (theirs >= 0)).mean())
-            said["category_by_chance"] = share_of_commonest(theirs)
-        found.append(said)
+def _portions(recommender: GenerativeRecommender, cases: Cases) -> Iterator[tuple[SequenceBatch, Ints]]:
+    """Some of the questions at a time, and which cases ask them."""
+    with meter("analyse", len(cases)) as shown:
+        for begin in range(0, len(cases), CASES_AT_ONCE):
+            chosen = np.arange(begin, min(begin + CASES_AT_ONCE, len(cases)))
+            yield question_of(cases, chosen, recommender.max_history), chosen
+            shown.update(int(chosen[-1]) + 1)
+
+
+@torch.no_grad()
+def _said(recommender: GenerativeRecommender, asked: SequenceBatch, items: Tensor) -> Prediction:
+    """What the generator says of items `[B, P]` after each whole history, as exactly as it searches."""
+    visible = asked.lengths[:, None].clamp(min=1).expand(-1, items.shape[1])
+    batch = SequenceBatch(asked.history, asked.lengths, items, visible).to(recommender.device)
+    bf16 = recommender.precision == "bf16"
+    with fast_products(), torch.autocast(recommender.device.type, torch.bfloat16, enabled=bf16):
+        said: Prediction = recommender.model(batch)
+    return said
+
+
+@torch.no_grad()
+def _nearest(recommender: GenerativeRecommender, said: Prediction) -> Tensor:
+    """The cluster that each thought names, `[n, L]`."""
+    assert said.thoughts is not None
+    model = cast(Thinker, recommender.model)
+    levels = enumerate(said.thoughts.unbind(1))
+    return torch.stack([model.cluster_probs(level, thoughts).argmax(-1) for level, thoughts in levels], 1).cpu()
+
+
+def _codes(world: World, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
+    codes = world.materials.ids.codes
+    return {
+        "code": heard.right.double().mean(0).tolist(),
+        "code_in_trie": heard.right_in_trie.double().mean(0).tolist(),
+        "code_by_prefix": by_prefix(codes, codes, world.popularity, cases.targets),
+        "prefix": prefix_hits(answers.items, torch.from_numpy(cases.targets), torch.from_numpy(codes)).tolist(),
+    }
+
+
+def _clusters(world: World, cases: Cases, heard: _Heard) -> dict[str, list[float]]:
+    """Whether thoughts name what they are taught to name; nothing where the generator does not think."""
+    if heard.named is None:
+        return {}
+    clusters = _clusters_of_items(world)
+    own = clusters[cases.targets]
+    return {
+        "cluster": (heard.named.numpy() == own).mean(0).tolist(),
+        "by_chance": [share_of_commonest(column) for column in own.T],
+        "cluster_by_prefix": by_prefix(world.materials.ids.codes, clusters, world.popularity, cases.targets),
+    }
+
+
+def _categories(world: World, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
+    """Whether what thoughts name has the category of what comes; nothing without thoughts or without categories."""
+    labels = _labels(world)
+    if heard.named is None or answers.named is None or labels is None:
+        return {}
+    sids, clusters = world.materials.ids, _clusters_of_items(world)
+    real = (answers.items >= 0).numpy()
+    wanted = labels[cases.targets]
+    shown, wanted_there = labels[answers.items.numpy()[real]], np.repeat(wanted, real.sum(1))
+    found: dict[str, list[float]] = {name: [] for name in ("category", "answer", "answer_target")}
+    for level, count in enumerate(sids.num_clusters):
+        usual = commonest(labels, clusters[:, level], count)
+        named, on_the_way = usual[heard.named[:, level].numpy()], usual[answers.named[:, :, level].numpy()[real]]
+        found["category"].append(_agree(named, wanted))
+        found["answer"].append(_agree(on_the_way, shown))
+        found["answer_target"].append(_agree(on_the_way, wanted_there))
+    found["category_by_chance"] = [share_of_commonest(wanted)] * sids.num_levels
+    found["answer_by_chance"] = [share_of_commonest(shown)] * sids.num_levels
     return found
+
+
+def _agree(labels: Ints, others: Ints) -> float:
+    return float(((labels == others) & (labels != NO_LABEL)).mean()) if len(labels) else 0.0
+
+
+def _clusters_of_items(world: World) -> Ints:
+    """`[N, L]`."""
+    sids = world.materials.ids
+    return np.stack([cluster[sids.codes[:, level]] for level, cluster in enumerate(sids.clusters)], axis=1)
+
+
+def _labels(world: World) -> Ints | None:
+    """The number of every item's category, `NO_LABEL` where it has none; None where no item has one."""
+    texts = labels_as_text(world.catalog, "category", Asked())
+    if texts is None or not any(texts):
+        return None
+    labels = np.unique(texts, return_inverse=True)[1].astype(np.int64)
+    return np.where([bool(text) for text in texts], labels, NO_LABEL)

@@ -100,7 +100,7 @@ def gather(run: Run) -> Findings:
         ranks=ranks,
         training=_log(run.path("train") / "log.jsonl"),
         tokenizing=_log(run.path("tokenizer-train") / "log.jsonl"),
-        sids=world.sids if "sids" in done else None,
+        sids=(world.materials.sids or world.sids) if "sids" in done else None,
         cluster_names=world.cluster_names if tokenized else [],
         examples=_examples(world, ranks) if prepared and "model" in done else [],
         digests={name: run.digest(name) for name in sorted(done)},

@@ -257,9 +257,10 @@ def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:
     """Thoughts that name clusters no better than chance after some epochs teach the codes nothing."""
     if row["epoch"] < 3 or "thought_accuracy_1" not in row:
         return
-    for level, cluster in enumerate(world.sids.clusters):
+    sids = world.materials.ids  # with the clusters that are taught
+    for level, cluster in enumerate(sids.clusters):
         accuracy = row.get(f"thought_accuracy_{level + 1}")
-        shares = np.bincount(cluster[world.sids.codes[:, level]], weights=world.popularity)
+        shares = np.bincount(cluster[sids.codes[:, level]], weights=world.popularity)
         chance = shares.max() / shares.sum()  # of always naming the largest cluster
         if accuracy is not None and len(shares) > 1 and accuracy <= chance:
             say(f"warning: thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}")
