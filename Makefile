@@ -22,7 +22,7 @@ help:
 # Stamps: installed once, and again when the requirements change.
 .venv/core: pyproject.toml ci/constraints.txt | .venv/bin/python
 	@echo "Installing Sidestep into .venv; this takes about a minute."
-	@$(PIP) -e .
+	@$(PIP) -e '.[serve]'
 	@touch $@
 
 .venv/dev: pyproject.toml ci/constraints.txt | .venv/bin/python
@@ -50,6 +50,10 @@ demo: .venv/core
 	$(BIN)/sidestep recommend $(DEMO) $(USERS:%=--user %) --k 3 --explain
 	@echo
 	$(BIN)/sidestep report $(DEMO)
+	@echo
+	$(BIN)/sidestep export $(DEMO) --to $(DEMO)-bundle
+	@echo
+	@echo "See it think, in the browser: $(BIN)/sidestep serve $(DEMO)-bundle"
 
 # make bench-decode ARGS=--quick
 BENCHES := decode train end-to-end tokenize graph trie scale

@@ -32,15 +32,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "recipes": ("methods", "config", "errors"),
     "recommenders": ("sids", "data", "layers.products", "errors"),
     "evaluation": ("recommenders", "sids", "data", *GROUND),
+    "bundle": ("sids", "data", *GROUND),
+    "serving": ("bundle", "sids.prefixes", "sids.semantic_ids", "data", *GROUND),
     "pipeline": (
+        *("bundle",),
         *("methods", "objectives", "training", "evaluation", "recommenders", "generators", "baselines"),
         *("sids", "vectors", "data", "layers.products"),
         *("progress", *GROUND),
     ),
     "report": ("studies", "pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
     "studies": ("pipeline", "recipes", "methods", "evaluation", "data", *GROUND),
-    "cli": ("studies", "report", "pipeline", "recipes", "methods", "data.inspect", *GROUND),
-    "": ("pipeline.world",),  # sidestep/__init__.py, lazily
+    "cli": ("serving", "bundle", "studies", "report", "pipeline", "recipes", "methods", "data.inspect", *GROUND),
+    "": ("pipeline.exporting", "pipeline"),  # sidestep/__init__.py, lazily
 }
 """For every room, the rooms (or the single modules) that it may import besides itself."""
 
@@ -150,6 +153,6 @@ def test_help_uses_less_than_a_second_of_processor_time() -> None:
 
 
 def test_all_names_what_the_package_offers() -> None:
-    assert sidestep.__all__ == ["load"]
+    assert sidestep.__all__ == ["from_pretrained", "load"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sidestep.nothing

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sidestep.pipeline.world import load
+    from sidestep.pipeline.exporting import from_pretrained, load
 
-__all__ = ["load"]
+__all__ = ["from_pretrained", "load"]
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds, and `sidestep --help` passes through here.
-    if name == "load":
-        from sidestep.pipeline.world import load
+    if name in __all__:
+        from sidestep.pipeline import exporting
 
-        return load
+        return getattr(exporting, name)
     raise AttributeError(f"module 'sidestep' has no attribute {name!r}")

@@ -76,10 +76,21 @@ def save(
             save_file(contiguous, staging / TENSORS)
         for name, table in (tables or {}).items():
             table.write_parquet(staging / f"{name}.parquet")
-        files = {path.name: file_hash(path) for path in sorted(staging.iterdir())}
-        manifest = Manifest(kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files)
-        manifest = Manifest(**{**asdict(manifest), "digest": manifest.compute_digest()})
-        write_json(staging / MANIFEST, asdict(manifest))
+        return seal(staging, kind, meta, config, parents)
+
+
+def seal(
+    folder: Path,
+    kind: str,
+    meta: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    parents: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Write the manifest of the files that a folder holds."""
+    files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    manifest = Manifest(kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files)
+    manifest = Manifest(**{**asdict(manifest), "digest": manifest.compute_digest()})
+    write_json(folder / MANIFEST, asdict(manifest))
     return manifest
 
 
@@ -99,8 +110,11 @@ def load(folder: Path, kind: str) -> Artifact:
     return Artifact(folder, manifest, tensors)
 
 
-def verify(folder: Path) -> Manifest:
-    """The manifest, once every file has been found to have the bytes it names.
+AGAIN = "make it again by running its stage with --force"
+
+
+def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
+    """The manifest, once every file has been found to have the bytes it names. way_out: how to mend it.
 
     Raises:
         ArtifactError: see `load`.
@@ -109,11 +123,11 @@ def verify(folder: Path) -> Manifest:
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise ArtifactError(f"{str(path)!r} is missing; make it again by running its stage with --force")
+            raise ArtifactError(f"{str(path)!r} is missing; {way_out}")
         if file_hash(path) != expected:
             raise ArtifactError(
                 f"{str(path)!r} was changed after it was written (its SHA-256 differs from the manifest's); "
-                "restore it, or make it again by running its stage with --force"
+                f"restore it, or {way_out}"
             )
     return manifest
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import reproduce, sids
+from sidestep.cli import reproduce, serve, sids
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -64,6 +64,8 @@ app = typer.Typer(
 app.add_typer(sids.app, name="sids")
 app.command("reproduce")(reproduce.reproduce)
 app.command("record")(reproduce.record)
+app.command("export")(serve.export)
+app.command("serve")(serve.serve)
 
 
 def main() -> None:
@@ -229,7 +231,7 @@ def recommend(
 ) -> None:
     """The next items for a history, a user, a file of histories, or everybody."""
     from sidestep.pipeline import recommend as ask
-    from sidestep.pipeline.world import load
+    from sidestep.pipeline.exporting import load
     from sidestep.report.terminal import answers_text
 
     check_file(out)

@@ -15,7 +15,7 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError
-from sidestep.methods import METHODS, Materials, Method
+from sidestep.methods import METHODS, Materials, Method, Recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.run import Run, changes
 from sidestep.recommenders.facade import TrainedModel
@@ -27,11 +27,12 @@ from sidestep.sids import tokenizer
 from sidestep.sids.clusters import shuffled
 from sidestep.sids.names import cluster_names
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.trie import Trie
 from sidestep.vectors.item_vectors import ItemVectors
 
 
 def load(folder: str | Path) -> TrainedModel:
-    """The trained model of a run folder, ready to recommend from the newest version of its catalogue.
+    """The trained model of a run folder, ready to recommend from the newest version of its catalogue; or of a bundle.
 
     Raises:
         ArtifactError: no run there, a stage not done yet, or altered bytes.
@@ -117,13 +118,8 @@ class World:
 
     def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Recommender:
         """A model of the run's method, trained or still in training, as a recommender."""
-        if self.method.kind == "baseline":
-            return ItemwiseRecommender(model.score, len(self.popularity), model.max_history)
-        search = GenerativeRecommender(model, self.sids, self.popularity, model.max_history, num_beams, precision)
-        if self.method.kind == "generator":
-            return search
-        candidates = self.run.recipe.fusion.candidates
-        return FusedRecommender(search, model, model.scorer.score, float(model.balance), candidates)
+        sids = self.sids if self.method.kind != "baseline" else None
+        return recommending(self.run.recipe, model, self.popularity, sids, num_beams, precision)
 
     def trained(self) -> Recommender:
         """The trained model as a recommender; the only place where one is built from a folder."""
@@ -158,6 +154,18 @@ class World:
         if name == "item-knn":
             return ItemwiseRecommender(ItemKNN.fit(train, num_items), num_items)
         return self.trained()
+
+
+def recommending(
+    recipe: Recipe, model: Any, popularity: Ints, sids: SemanticIds | Trie | None, num_beams: int, precision: Precision
+) -> Recommender:
+    """A model of the recipe's method as a recommender. sids: None for a method that says none."""
+    if sids is None:
+        return ItemwiseRecommender(model.score, len(popularity), model.max_history)
+    search = GenerativeRecommender(model, sids, popularity, model.max_history, num_beams, precision)
+    if METHODS[recipe.method].kind == "generator":
+        return search
+    return FusedRecommender(search, model, model.scorer.score, float(model.balance), recipe.fusion.candidates)
 
 
 def _fill(model: nn.Module, saved: artifact.Artifact) -> None:

@@ -46,6 +46,15 @@ class FusedRecommender:
         self._searcher, self._paths, self._scorer = searcher, paths, scorer
         self.balance, self._candidates = balance, candidates
 
+    def with_beams(self, num_beams: int) -> "FusedRecommender":
+        """The same, with another number of beams."""
+        searcher = self._searcher.with_beams(num_beams)
+        return FusedRecommender(searcher, self._paths, self._scorer, self.balance, self._candidates)
+
+    @property
+    def num_beams(self) -> int:
+        return self._searcher.num_beams
+
     @property
     def max_history(self) -> int:
         return self._searcher.max_history

@@ -1,7 +1,7 @@
 """A generator and its catalogue as a recommender: search paths, expand them to items, tell how each was reached."""
 
 from collections.abc import Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
@@ -39,12 +39,14 @@ class GenerativeRecommender:
 
     An empty history is answered by popularity. The number of beams is raised to k where it is below, so that k items
     come back whenever k permitted ones exist.
+
+    sids: semantic IDs, or the tree that `trie_of` has made of them before.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        sids: SemanticIds,
+        sids: SemanticIds | Trie,
         popularity: Ints,
         max_history: int,
         num_beams: int,
@@ -54,9 +56,16 @@ class GenerativeRecommender:
         self.max_history, self.num_beams, self.precision = max_history, num_beams, precision
         self.device = next(model.parameters()).device
         counts = torch.from_numpy(popularity)
-        self.trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, counts).to(self.device)
+        built = sids if isinstance(sids, Trie) else trie_of(sids, popularity)
+        self.trie = built.to(self.device)
         self._counts = counts
         self._by_popularity = counts.sort(descending=True, stable=True).indices
+
+    def with_beams(self, num_beams: int) -> "GenerativeRecommender":
+        """The same model and tree, searched with another number of beams."""
+        other = copy(self)
+        other.num_beams = num_beams
+        return other
 
     @property
     def num_items(self) -> int:
@@ -167,6 +176,11 @@ class GenerativeRecommender:
             top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
             named.append((top.indices.tolist(), top.values.tolist()))
         return named
+
+
+def trie_of(sids: SemanticIds, popularity: Ints) -> Trie:
+    """The tree in which items that share an ID stand in order of popularity."""
+    return Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, torch.from_numpy(popularity))
 
 
 def _best_first(scores: Float[Tensor, "B W"], answers: Int[Tensor, "B W M"]) -> Int[Tensor, "B W"]:

@@ -11,6 +11,7 @@ from sidestep import artifact
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+Tensors = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,21 @@ class SemanticIds:
         )
 
     def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
-        tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"codes": self.codes}
-        for level in range(self.num_levels):
-            tensors[f"codebook_{level}"] = self.codebooks[level]
-            tensors[f"cluster_{level}"] = self.clusters[level]
-        return artifact.save(folder, "semantic_ids", tensors=tensors, **origin)
+        return artifact.save(folder, "semantic_ids", tensors=self.as_tensors(), **origin)
 
     @classmethod
     def load(cls, folder: Path) -> "SemanticIds":
-        tensors = artifact.load(folder, "semantic_ids").tensors
+        return cls.of_tensors(artifact.load(folder, "semantic_ids").tensors)
+
+    def as_tensors(self) -> Tensors:
+        tensors: Tensors = {"codes": self.codes}
+        for level in range(self.num_levels):
+            tensors[f"codebook_{level}"] = self.codebooks[level]
+            tensors[f"cluster_{level}"] = self.clusters[level]
+        return tensors
+
+    @classmethod
+    def of_tensors(cls, tensors: Tensors) -> "SemanticIds":
         levels = range(tensors["codes"].shape[1])
         codebooks = [tensors[f"codebook_{level}"] for level in levels]
         return cls(

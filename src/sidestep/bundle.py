@@ -1,0 +1,143 @@
+"""A trained model with its catalogue in one folder that needs nothing else: what is served, and what is published.
+
+    manifest.json                what the others are, where they come from, and the SHA-256 of each
+    config.json                  the same in few words, where the Hugging Face Hub looks for it
+    README.md                    the same for people
+    model.safetensors            the weights
+    semantic_ids.safetensors     codes, codewords and clusters
+    trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory
+    vectors.safetensors          the items' vectors, where the model itself reads them
+    items.parquet                outside id, title, category, popularity, and fields to show
+    clusters.parquet             a name for every cluster
+    check.json                   what the model answered to made-up histories, to be asked again where it is loaded
+
+Nothing here needs torch: `pipeline.exporting` makes a model of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError, safe_open
+
+from sidestep import artifact
+from sidestep.data.catalog import ITEM_ID, Catalog
+from sidestep.data.interactions import Ints
+from sidestep.errors import ArtifactError
+from sidestep.sids.semantic_ids import SemanticIds
+
+KIND = "bundle"
+WEIGHTS, SIDS, TRIE, VECTORS = (
+    f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors")
+)  # the weights' name is the Hub's
+ITEMS, CLUSTERS = "items", "clusters"
+CATEGORY, POPULARITY = "category", "popularity"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified folder; each part is read when it is asked for."""
+
+    folder: Path
+    manifest: artifact.Manifest
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """method, num_items, codebook_sizes (empty where it says no IDs), thinks, max_history, beams, version (of the
+        catalogue and its semantic IDs), vectors (their fingerprint).
+        """
+        return self.manifest.meta
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return Catalog(pl.read_parquet(self.folder / f"{ITEMS}.parquet"))
+
+    @cached_property
+    def popularity(self) -> Ints:
+        """Occurrences of every item in training, `[N]`."""
+        return self.catalog.table[POPULARITY].to_numpy().astype(np.int64)
+
+    @cached_property
+    def sids(self) -> SemanticIds | None:
+        if SIDS not in self.manifest.files:
+            return None
+        return SemanticIds.of_tensors(self.tensors(SIDS))
+
+    @cached_property
+    def cluster_names(self) -> list[list[str]]:
+        """Per level, a name per cluster."""
+        table = pl.read_parquet(self.folder / f"{CLUSTERS}.parquet").sort("level", "cluster")
+        return [part["name"].to_list() for part in table.partition_by("level", maintain_order=True)]
+
+    def tensors(self, name: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        try:
+            with safe_open(self.folder / name, framework="numpy") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
+        except SafetensorError as error:
+            raise ArtifactError(f"Cannot read {str(self.folder / name)!r}: {error}") from None
+
+
+def is_bundle(folder: Path) -> bool:
+    return (folder / artifact.MANIFEST).is_file() and (folder / WEIGHTS).is_file()
+
+
+def read(folder: Path) -> Bundle:
+    """The bundle in a folder, once every byte has been found to be what its manifest names.
+
+    Raises:
+        ArtifactError: nothing there, something else, a newer format, or parts that do not belong together.
+    """
+    if not (folder / artifact.MANIFEST).is_file():
+        raise ArtifactError(f"No bundle in {str(folder)!r}: make one with `sidestep export RUN --to {folder}`")
+    manifest = artifact.verify(folder, "export it again, or fetch it again")
+    if manifest.kind != KIND:
+        raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected a bundle; `sidestep export` makes one")
+    return Bundle(folder, manifest)
+
+
+@contextmanager
+def writing(
+    folder: Path, meta: Mapping[str, Any], config: Mapping[str, Any], parents: Mapping[str, str]
+) -> Iterator[Path]:
+    """A folder to put the parts into; sealed, and in its place, when the block ends well.
+
+    Raises:
+        ArtifactError: something is there that is no bundle.
+    """
+    if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArtifactError(f"{str(folder)!r} is there and is no bundle; name a new folder, or remove it")
+    with artifact.replacing(folder) as staging:
+        yield staging
+        artifact.seal(staging, KIND, meta, config, parents)
+
+
+def write_catalog(
+    staging: Path, catalog: Catalog, categories: Sequence[str] | None, popularity: Ints, fields: Sequence[str]
+) -> None:
+    """fields: further columns to show."""
+    title = [catalog.title(item) for item in range(len(catalog))]
+    table = catalog.table.select(ITEM_ID, *(name for name in fields if name not in RESERVED)).with_columns(
+        title=pl.Series(title, dtype=pl.String),
+        category=pl.Series([None] * len(title) if categories is None else categories, dtype=pl.String),
+        popularity=pl.Series(popularity),
+    )
+    table.with_columns(pl.col(CATEGORY).replace("", None)).write_parquet(staging / f"{ITEMS}.parquet")
+
+
+def write_cluster_names(staging: Path, names: Sequence[Sequence[str]]) -> None:
+    rows = [(level, cluster, name) for level, some in enumerate(names, 1) for cluster, name in enumerate(some)]
+    schema = {"level": pl.Int64, "cluster": pl.Int64, "name": pl.String}
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(staging / f"{CLUSTERS}.parquet")
+
+
+RESERVED = {ITEM_ID, "title", "name", CATEGORY, POPULARITY, "text", "source_row"}
+"""Columns that a bundle has or leaves out by itself; `text` is what an embedder read, which nobody is shown."""

@@ -1,0 +1,117 @@
+"""`sidestep export` and `sidestep serve`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidestep.cli.options import RunArgument, say
+from sidestep.errors import ConfigError, MissingExtraError
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def export(
+    run: RunArgument,
+    to: Annotated[Path, typer.Option("--to", help="The bundle's folder; an older bundle there is replaced.")],
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", help="A column of the catalogue to show; may be repeated [all].")
+    ] = None,
+) -> None:
+    """Write a trained run as one folder that can be served, copied and published."""
+    from sidestep.pipeline.exporting import export as write
+    from sidestep.pipeline.run import Run
+
+    manifest = write(Run.open(run), to, fields)
+    size = sum(path.stat().st_size for path in to.iterdir()) / 1e6
+    print(
+        f"{to}: {manifest.meta['method']}, {manifest.meta['num_items']:,} items, {size:.1f} MB, {manifest.digest[:12]}"
+    )
+    print(f"\nNext: sidestep serve {to}")
+
+
+def serve(
+    bundles: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]BUNDLE...", help="Bundles; the first answers where none is named.")
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+    histories: Annotated[
+        str | None, typer.Option(help="Where users' events are kept: a SQLite file, or redis://HOST.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=FILE", help="Items by a name; a file with an id a line.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of each model [all cores but one].")] = max(
+        (os.cpu_count() or 2) - 1, 1
+    ),
+    max_batch: Annotated[int, typer.Option(min=1, help="Histories searched together.")] = 32,
+    patience_ms: Annotated[float, typer.Option(min=0, help="How long a free model may wait for company.")] = 4.0,
+    deadline_ms: Annotated[int, typer.Option(min=1, help="Of a request that sets none.")] = 2_000,
+    max_queue: Annotated[int, typer.Option(min=1, help="Histories that may wait.")] = 1_024,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_000_000,
+    kept_events: Annotated[int, typer.Option(min=1, help="The latest events of a user that are kept.")] = 200,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="A file with the key that requests must carry [or SIDESTEP_API_KEY].")
+    ] = None,
+    admin_key_file: Annotated[
+        Path | None, typer.Option(help="A file with the key of /v1/admin [or SIDESTEP_ADMIN_KEY].")
+    ] = None,
+) -> None:
+    """Serve bundles over HTTP, with a page at / that shows the path of thoughts. SIGHUP reads them again."""
+    from sidestep import bundle
+    from sidestep.errors import ArtifactError
+
+    try:
+        from sidestep.serving.settings import Settings
+        from sidestep.serving.standing import run
+    except ImportError as error:
+        raise MissingExtraError(f"{error.name!r} is missing; serving needs `pip install 'sidestep[serve]'`") from None
+    from sidestep.pipeline.answering import Answering
+
+    named = _named(bundles, "a bundle's folder", lambda text: Path(text).name)
+    for folder in named.values():
+        if not bundle.is_bundle(folder):
+            raise ArtifactError(f"No bundle in {str(folder)!r}; make one with `sidestep export RUN --to {folder}`")
+    settings = Settings(
+        named,
+        histories,
+        _named(sets or [], "NAME=FILE", None),
+        threads,
+        max_batch,
+        patience_ms,
+        deadline_ms,
+        max_queue,
+        max_body,
+        kept_events=kept_events,
+        api_key=_key(api_key_file, "SIDESTEP_API_KEY"),
+        admin_key=_key(admin_key_file, "SIDESTEP_ADMIN_KEY"),
+    )
+    if host not in LOCAL and settings.api_key is None:
+        say(f"warning: {host} can be reached by others, and no key is asked for; set one with --api-key-file")
+    run(Answering, settings, host, port, lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)"))
+
+
+def _named(texts: list[str], expected: str, own_name: Callable[[str], str] | None) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or (own_name is not None and Path(text).exists()):
+            if own_name is None:
+                raise ConfigError(f"{text!r} has no name; expected {expected}")
+            name, path = own_name(text), text
+        if not name or name in found:
+            raise ConfigError(f"{text!r}: a second {name!r}; name it, as in NAME={path}")
+        found[name] = Path(path)
+    return found
+
+
+def _key(file: Path | None, variable: str) -> str | None:
+    if file is None:
+        return os.environ.get(variable) or None
+    key = file.read_text(encoding="utf-8").strip()
+    if not key:
+        raise ConfigError(f"{str(file)!r} is empty; expected a key in it")
+    return key

@@ -1,0 +1,88 @@
+"""A bundle that answers in plain numbers: what the server's model process runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sidestep import bundle
+from sidestep.data.interactions import Ints
+from sidestep.data.sequences import pad, question
+from sidestep.errors import ArtifactError
+from sidestep.pipeline.exporting import check, recommender_of
+from sidestep.recommenders.fused import FusedRecommender
+from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.recommenders.recommender import ItemFilter
+from sidestep.sids.trie import Allowed
+
+
+class Answering:
+    """Histories of item numbers in, item numbers and paths out. Filters that requests share are laid over the tree
+    once, and kept by name.
+    """
+
+    def __init__(self, folder: Path, digest: str, threads: int) -> None:
+        """Read a bundle, and ask it what it was asked when it was exported.
+
+        digest: of the bundle that is meant. threads: how many the model may use.
+
+        Raises:
+            ArtifactError: another bundle lies there by now, or it does not answer as it should.
+        """
+        torch.set_num_threads(threads)
+        found = bundle.read(folder)
+        if found.digest != digest:
+            raise ArtifactError(f"{str(folder)!r} was replaced while it was being read; load it again")
+        self.model = recommender_of(found)
+        check(found, self.model)
+        self._num_items = len(found.popularity)
+        self._allowed: dict[str, torch.Tensor | Allowed] = {}
+
+    def keep_filter(self, name: str, bits: bytes) -> None:
+        """bits: one for every item, packed as `numpy.packbits` does."""
+        flags = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=self._num_items).astype(np.bool_)
+        allowed = torch.from_numpy(flags)
+        if isinstance(self.model, GenerativeRecommender):
+            self._allowed[name] = Allowed.of(self.model.trie, allowed.to(self.model.device))
+        else:
+            self._allowed[name] = allowed
+
+    def forget_filter(self, name: str) -> None:
+        self._allowed.pop(name, None)
+
+    def answer(
+        self,
+        histories: Sequence[Sequence[int]],
+        excluded: Sequence[Sequence[int]],
+        k: int,
+        beams: int | None,
+        allowed: str | None,
+        explain: bool,
+    ) -> dict[str, Any]:
+        """k items for every history: `items`, `scores`, and `paths` (codes, log-probabilities, clusters and their
+        probabilities) where they are asked for and there are any.
+        """
+        model = self.model
+        if beams is not None and isinstance(model, GenerativeRecommender | FusedRecommender):
+            model = model.with_beams(beams)
+        barred = ItemFilter(
+            pad(_rows(excluded)) if any(excluded) else None, None if allowed is None else self._allowed[allowed]
+        )
+        k = min(k, self._num_items)
+        found = model.rank(question(_rows(histories), model.max_history), k, barred, explain)
+        real = (found.items >= 0).sum(1).tolist()
+        paths = [
+            [[path.codes, path.log_probs, path.clusters, path.cluster_probs] for path in row]
+            for row in found.paths or []
+        ]
+        return {
+            "items": [row[:count] for row, count in zip(found.items.tolist(), real, strict=True)],
+            "scores": [row[:count] for row, count in zip(found.scores.tolist(), real, strict=True)],
+            "paths": paths,
+        }
+
+
+def _rows(rows: Sequence[Sequence[int]]) -> list[Ints]:
+    return [np.array(row, dtype=np.int64) for row in rows]

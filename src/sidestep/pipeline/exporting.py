@@ -1,0 +1,240 @@
+"""Bundles out of runs, and models out of bundles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sidestep import artifact, bundle, config
+from sidestep.bundle import Bundle
+from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.sequences import question
+from sidestep.errors import ArtifactError, ConfigError, MissingExtraError, did_you_mean
+from sidestep.methods import METHODS, Materials, Recipe
+from sidestep.pipeline import versions
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.sid_evidence import Asked, labels_as_text
+from sidestep.pipeline.world import World, recommending
+from sidestep.pipeline.world import load as load_run
+from sidestep.recommenders.facade import TrainedModel
+from sidestep.recommenders.fused import FusedRecommender
+from sidestep.recommenders.generative import GenerativeRecommender, trie_of
+from sidestep.recommenders.recommender import Recommendations, Recommender
+from sidestep.sids.trie import Trie
+from sidestep.vectors.item_vectors import ItemVectors
+
+CHECK = "check.json"
+"""What the model answered to a few made-up histories when it was exported."""
+CHECKED_ITEMS = 10
+CHECKED_LENGTHS = (0, 1, 3, 12)
+TOLERANCE = 1e-3
+"""How far a score may be from the one on the machine that exported it; sums round otherwise there."""
+
+
+def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.Manifest:
+    """Write what answers for a run into one folder, of the newest version of its catalogue.
+
+    fields: columns of the catalogue to show; None means all that can be shown.
+
+    Raises:
+        ArtifactError: a stage not done, altered bytes, or a folder that holds something else. ConfigError: no such
+        column.
+    """
+    world = World(run, versions.newest(run))
+    model, recipe = world.trained(), run.recipe
+    sections = {"method", "seed", "evaluate", *world.method.sections}
+    settings = recipe.model_dump(mode="json", include=sections)
+    if "fusion" in settings:  # where the parts lay is nobody's business
+        settings["fusion"] |= {"generator": None, "scorer": None}
+    parents = {name: run.digest(name) for name in ("interactions", "model")}
+    if world.materials.vectors is not None or world.materials.sids is not None:
+        parents["vectors"] = run.digest("vectors")
+    meta = _meta(world, model)
+    shown = _shown(world, fields)
+    with bundle.writing(folder, meta, {"recipe": settings}, parents) as staging:
+        save_file(dict(artifact.load(run.path("model"), "weights").tensors), staging / bundle.WEIGHTS)
+        if world.materials.sids is not None:
+            save_file(world.materials.sids.as_tensors(), staging / bundle.SIDS)
+            save_file(_as_tensors(trie_of(world.materials.sids, world.popularity)), staging / bundle.TRIE)
+            bundle.write_cluster_names(staging, world.cluster_names)
+        if world.materials.vectors is not None:
+            save_file({"values": np.ascontiguousarray(world.materials.vectors.values)}, staging / bundle.VECTORS)
+        categories = labels_as_text(world.catalog, "category", Asked())
+        bundle.write_catalog(staging, world.catalog, categories, world.popularity, shown)
+        artifact.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
+        artifact.write_json(staging / CHECK, _answers(model, len(world.catalog), world.popularity))
+        artifact.write_text(staging / "README.md", _card(meta))
+    return artifact.read_manifest(folder)
+
+
+def recommender_of(found: Bundle) -> Recommender:
+    """The model of a bundle, its weights and its tree mapped into memory.
+
+    Raises:
+        ArtifactError: parts that do not belong together, or another release's.
+    """
+    try:
+        recipe = config.build(Recipe, found.manifest.config["recipe"])
+        vectors = None
+        if bundle.VECTORS in found.manifest.files:
+            vectors = ItemVectors(found.tensors(bundle.VECTORS)["values"])
+        model = METHODS[recipe.method].build(Materials(found.popularity, found.sids, vectors), recipe)
+        model.load_state_dict(load_file(found.folder / bundle.WEIGHTS), assign=True)
+        trie = None
+        if found.sids is not None:
+            trie = _of_tensors(found.sids.codebook_sizes, load_file(found.folder / bundle.TRIE))
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ArtifactError(
+            f"The parts of {str(found.folder)!r} do not fit this Sidestep ({str(error).splitlines()[-1].strip()}); "
+            "export it again from its run"
+        ) from None
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    evaluate = recipe.evaluate
+    return recommending(recipe, model.eval(), found.popularity, trie, evaluate.num_beams, evaluate.precision)
+
+
+def check(found: Bundle, model: Recommender) -> None:
+    """Ask what was asked when it was exported.
+
+    Raises:
+        ArtifactError: other answers than then.
+    """
+    asked = json.loads((found.folder / CHECK).read_text(encoding="utf-8"))
+    for history, items, scores in zip(asked["histories"], asked["items"], asked["scores"], strict=True):
+        answer = _ask(model, history, len(items))
+        now = answer.scores[0].numpy()
+        if not np.allclose(now, scores, rtol=TOLERANCE, atol=TOLERANCE):
+            raise ArtifactError(
+                f"{str(found.folder)!r} does not answer as it did when it was exported: scores {now[:3].tolist()}, "
+                f"expected {scores[:3]}; export it again from its run"
+            )
+        by_score = dict(zip(items, scores, strict=True))
+        for item, score in zip(answer.items[0].tolist(), now.tolist(), strict=True):
+            if abs(by_score.get(item, scores[-1]) - score) > TOLERANCE:
+                raise ArtifactError(f"{str(found.folder)!r} answers with item number {item}, which it did not before")
+
+
+def load(folder: str | Path) -> TrainedModel:
+    """A trained model from a run folder or a bundle.
+
+    Raises:
+        ArtifactError: neither is there, or altered bytes.
+    """
+    place = Path(folder)
+    return _trained(bundle.read(place)) if bundle.is_bundle(place) else load_run(place)
+
+
+def from_pretrained(name: str | Path, revision: str | None = None) -> TrainedModel:
+    """A trained model from a bundle's folder, or from a repository of the Hugging Face Hub (extra `hub`), which is
+    fetched once and then kept in the Hub's cache.
+
+    Raises:
+        ArtifactError: no bundle there, or altered bytes. MissingExtraError: a repository, without `huggingface_hub`.
+    """
+    if Path(name).is_dir():
+        return load(name)
+    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+        raise ArtifactError(f"No bundle in {str(name)!r}; expected a folder, or a repository as in 'owner/name'")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingExtraError(
+            f"{str(name)!r} is no folder, and fetching a repository needs `pip install 'sidestep[hub]'`"
+        ) from None
+    try:
+        return _trained(bundle.read(Path(snapshot_download(str(name), revision=revision))))
+    except OSError as error:
+        raise ArtifactError(f"Cannot fetch {str(name)!r}: {str(error).splitlines()[0]}") from None
+
+
+def _trained(found: Bundle) -> TrainedModel:
+    nobody = Interactions([], np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    names = lambda: found.cluster_names  # noqa: E731
+    return TrainedModel(recommender_of(found), found.catalog, nobody, found.sids, names)
+
+
+def _meta(world: World, model: Recommender) -> dict[str, Any]:
+    sids = world.materials.sids
+    searches = isinstance(model, GenerativeRecommender | FusedRecommender)
+    paths = _ask(model, [0], 1, explain=True).paths
+    return {
+        "method": world.run.recipe.method,
+        "num_items": len(world.catalog),
+        "codebook_sizes": [] if sids is None else list(sids.codebook_sizes),
+        "thinks": bool(paths and paths[0] and paths[0][0].clusters),
+        "max_history": model.max_history,
+        "beams": world.run.recipe.evaluate.num_beams if searches else None,
+        "version": world.version,
+    }
+
+
+def _ask(model: Recommender, history: list[int], k: int, explain: bool = False) -> Recommendations:
+    return model.rank(question([np.array(history, dtype=np.int64)], model.max_history), k, explain=explain)
+
+
+def _answers(model: Recommender, num_items: int, popularity: Ints) -> dict[str, Any]:
+    """Histories of the most popular items: of nobody, and the same everywhere."""
+    popular = np.argsort(-popularity, kind="stable").tolist()
+    histories = [popular[:length] for length in CHECKED_LENGTHS]
+    answers = [_ask(model, history, min(CHECKED_ITEMS, num_items)) for history in histories]
+    return {
+        "histories": histories,
+        "items": [answer.items[0].tolist() for answer in answers],
+        "scores": [answer.scores[0].tolist() for answer in answers],
+    }
+
+
+def _shown(world: World, fields: list[str] | None) -> list[str]:
+    """Columns that can be shown: text, numbers and truth values."""
+    schema = world.catalog.table.schema
+    plain = [name for name, kind in schema.items() if kind == pl.String or kind.is_numeric() or kind == pl.Boolean]
+    for name in fields or ():
+        if name not in plain:
+            raise ConfigError(
+                f"--fields {name!r} is no column of the catalogue that can be shown{did_you_mean(name, plain)}; it has "
+                f"{', '.join(plain)}"
+            )
+    return [name for name in (plain if fields is None else fields) if name not in bundle.RESERVED]
+
+
+def _as_tensors(trie: Trie) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    tensors = {"order": trie.order.numpy(), "rank": trie.rank.numpy()}
+    for name, group in (("codes", trie.codes), ("firsts", trie.firsts)):
+        tensors |= {f"{name}_{depth}": tensor.numpy() for depth, tensor in enumerate(group)}
+    return tensors
+
+
+def _of_tensors(codebook_sizes: tuple[int, ...], tensors: dict[str, Tensor]) -> Trie:
+    depths = range(len(codebook_sizes) + 1)
+    codes, firsts = (tuple(tensors[f"{name}_{depth}"] for depth in depths) for name in ("codes", "firsts"))
+    return Trie(codebook_sizes, tensors["order"], tensors["rank"], codes, firsts)
+
+
+def _card(meta: dict[str, Any]) -> str:
+    sizes = " x ".join(map(str, meta["codebook_sizes"]))
+    says = f"Its semantic IDs have {len(meta['codebook_sizes'])} levels ({sizes} codes)." if sizes else ""
+    return f"""---
+library_name: sidestep
+tags: [recommendation, {meta["method"]}]
+---
+# {meta["method"]}, {meta["num_items"]:,} items
+
+A recommender made by [Sidestep](https://pypi.org/project/sidestep/). {says}
+
+```sh
+sidestep serve FOLDER          # an HTTP server, and a page that shows the path of thoughts
+```
+
+```python
+import sidestep
+
+model = sidestep.from_pretrained("FOLDER or owner/name")
+print(model.recommend(["an item id"], k=10, explain=True))
+```
+"""

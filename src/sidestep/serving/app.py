@@ -1,0 +1,267 @@
+"""The HTTP server: routes, and how each is answered."""
+
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from sidestep.errors import SidestepError, UnknownItemError
+from sidestep.serving import schema
+from sidestep.serving.batcher import OverloadedError
+from sidestep.serving.door import Door, failure
+from sidestep.serving.editions import UnknownModelError
+from sidestep.serving.events import Event, HistoriesUnavailableError
+from sidestep.serving.server import NotKeptError, Server
+from sidestep.serving.settings import Settings
+from sidestep.serving.watch import CONTENT_TYPE
+from sidestep.serving.worker import Opener, ProcessEndedError
+
+log = logging.getLogger("sidestep.serving")
+
+PAGE_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+ItemId = Annotated[str, Path(max_length=256)]
+ModelName = Annotated[str | None, Query(max_length=512)]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorResponse, "description": text}
+    for status, text in {
+        400: "Not read.",
+        401: "No key.",
+        404: "Unknown item, model or prefix.",
+        413: "Too large.",
+        422: "Not understood.",
+        503: "Overloaded, starting or stopping; try again after Retry-After.",
+    }.items()
+}
+
+
+def make_app(opener: Opener, settings: Settings) -> FastAPI:
+    """opener: makes a model of a bundle, in a process of its own; see `serving.worker`."""
+    server = Server(opener, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await server.open()
+        yield
+        await server.close()
+
+    app = FastAPI(
+        title="Sidestep",
+        description="Recommendations by semantic IDs, one thoughtful step at a time.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=ERRORS,
+    )
+    app.state.server = server
+    _answer_errors(app)
+    _recommend_routes(app, server)
+    _catalogue_routes(app, server)
+    _user_routes(app, server)
+    _operator_routes(app, server)
+    _page_routes(app)
+    app.add_middleware(Door, settings=settings, numbers=server.numbers)
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error is one clear sentence in one shape."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        told = []
+        for each in error.errors()[:3]:
+            place = ".".join(str(part) for part in each["loc"] if part != "body") or "the body"
+            met = f", met {ascii(each['input'])[:60]}" if isinstance(each.get("input"), str | int | float) else ""
+            told.append(f"{place}: {each['msg']}{met}")
+        return failure(422, "invalid_request", "; ".join(told))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        messages = {404: f"Nothing is at {request.url.path!r}; GET /openapi.json lists what there is"}
+        message = messages.get(error.status_code, str(error.detail))
+        return failure(error.status_code, "http_error", message, dict(error.headers or {}))
+
+    @app.exception_handler(SidestepError)
+    async def wrong(request: Request, error: SidestepError) -> JSONResponse:
+        if isinstance(error, OverloadedError | ProcessEndedError | HistoriesUnavailableError):
+            seconds = error.retry_after if isinstance(error, OverloadedError) else 1.0
+            return failure(503, "overloaded", str(error), {"Retry-After": str(max(1, math.ceil(seconds)))})
+        missing = isinstance(error, UnknownItemError | UnknownModelError | NotKeptError)
+        status = 404 if missing and request.method != "POST" else 422
+        return failure(status, "unknown" if missing else "invalid_request", str(error))
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        log.error("a bug of ours", exc_info=error)
+        return failure(500, "internal", "A bug of ours; the server's log has it")
+
+
+def _recommend_routes(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/recommend", response_model=schema.RecommendResponse)
+    async def recommend(asked: schema.RecommendRequest) -> Response:
+        """The k best items after a history. Unknown items are skipped and named; an empty history is answered by
+        popularity.
+        """
+        return JSONResponse((await server.recommend([asked]))[0])
+
+    @app.post("/v1/recommend:batch", response_model=schema.BatchResponse)
+    async def recommend_batch(asked: schema.BatchRequest) -> Response:
+        """Several at once; all are answered, or none is."""
+        return JSONResponse({"responses": await server.recommend(asked.requests)})
+
+    @app.get("/v1/models", response_model=schema.ModelsResponse)
+    async def models() -> Response:
+        """The models that are served; the first is the default."""
+        told = []
+        for edition in server.editions.all:
+            meta = edition.shelf.bundle.meta
+            told.append(
+                {
+                    "name": edition.name,
+                    "bundle": edition.digest,
+                    "num_levels": len(meta["codebook_sizes"]),
+                    **{key: meta[key] for key in ("method", "num_items", "codebook_sizes", "thinks", "max_history")},
+                    **{key: meta[key] for key in ("beams", "version")},
+                }
+            )
+        return JSONResponse({"models": told, "default": server.editions.names[0]})
+
+
+def _catalogue_routes(app: FastAPI, server: Server) -> None:
+    @app.get("/v1/items", response_model=schema.ItemsResponse)
+    def items(
+        query: Annotated[str, Query(max_length=200)] = "", limit: Limit = 20, model: ModelName = None
+    ) -> Response:
+        """Items whose title or id holds every word, the most popular first."""
+        with server.editions.using(model) as edition:
+            return JSONResponse({"items": edition.shelf.search(query, limit)})
+
+    @app.get("/v1/items/{item_id:path}", response_model=schema.ItemResponse)
+    async def item(item_id: ItemId, model: ModelName = None) -> Response:
+        with server.editions.using(model) as edition:
+            return JSONResponse(edition.shelf.details(edition.shelf.item(item_id)))
+
+    @app.get("/v1/semantic-ids/{item_id:path}", response_model=schema.SemanticIdResponse)
+    async def semantic_id(item_id: ItemId, limit: Limit = 20, model: ModelName = None) -> Response:
+        """An item's codes, coarse to fine, and the items whose codes begin alike."""
+        with server.editions.using(model) as edition:
+            shelf = edition.shelf
+            number = shelf.item(item_id)
+            near = shelf.neighbours(number, limit)
+            told = {name: value for name, value in shelf.details(number).items() if name in ("item_id", "title")}
+            codes = shelf.details(number)["semantic_id"]
+            version = shelf.bundle.meta["version"]
+            return JSONResponse(
+                {**told, "semantic_id": codes, "bundle": edition.digest, "version": version, "neighbours": near}
+            )
+
+    @app.get("/v1/tree", response_model=schema.TreeResponse)
+    async def tree(
+        prefix: Annotated[str, Query(pattern=r"^(\d{1,6}(\.\d{1,6}){0,30})?$")] = "",
+        limit: Limit = 256,
+        model: ModelName = None,
+    ) -> Response:
+        """What begins with some codes, as in 3.17; the largest branches first."""
+        with server.editions.using(model) as edition:
+            return JSONResponse(edition.shelf.tree([int(code) for code in prefix.split(".") if code], limit))
+
+    @app.get("/v1/categories", response_model=schema.CategoriesResponse)
+    async def categories(model: ModelName = None) -> Response:
+        with server.editions.using(model) as edition:
+            return JSONResponse({"categories": edition.shelf.filters.category_counts()})
+
+    @app.get("/v1/sets", response_model=schema.SetsResponse)
+    async def sets() -> Response:
+        """The sets of items that requests may name, such as in-stock."""
+        told = [{"name": each.name, "num_items": len(each.item_ids)} for each in server.sets.values()]
+        return JSONResponse({"sets": told})
+
+
+def _user_routes(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/events", response_model=schema.EventsResponse)
+    async def events(sent: schema.EventsRequest) -> Response:
+        """Append to users' histories. What is acknowledged is kept; an event id that was sent before counts once."""
+        now = time.time()
+        kept = [
+            Event(each.user_id, each.item_id, now if each.time is None else each.time, each.event_id)
+            for each in sent.events
+        ]
+        accepted = await server.histories.append(kept)
+        return JSONResponse({"accepted": accepted, "duplicates": len(kept) - accepted})
+
+    @app.get("/v1/users/{user_id:path}", response_model=schema.UserResponse)
+    async def user(user_id: ItemId, model: ModelName = None) -> Response:
+        """A user's events, oldest first."""
+        found = await server.histories.history(user_id, schema.MAX_HISTORY)
+        with server.editions.using(model) as edition:
+            number_of, card = edition.shelf.number_of, edition.shelf.card
+            history = []
+            for event in found:
+                plain = {"item_id": event.item_id, "title": event.item_id, "category": None}
+                shown = card(number_of[event.item_id]) if event.item_id in number_of else plain
+                history.append({**shown, "time": event.time})
+        return JSONResponse({"user_id": user_id, "history": history})
+
+    @app.delete("/v1/users/{user_id:path}", response_model=schema.ForgottenResponse)
+    async def forget(user_id: ItemId) -> Response:
+        """Forget a user."""
+        return JSONResponse({"forgotten": await server.histories.forget(user_id)})
+
+
+def _operator_routes(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/admin/reload", response_model=schema.ReloadResponse)
+    async def reload() -> Response:
+        """Go over to what lies in the bundles' folders now; where it fails, what was served stays."""
+        return JSONResponse({"reloaded": await server.reload()})
+
+    @app.put("/v1/admin/sets/{name}", response_model=schema.SetResponse)
+    def put_set(name: schema.Name, sent: schema.SetRequest) -> Response:
+        """Set the items of a set. It lasts until the server stops; a set that is started with a file is read again
+        at every reload.
+        """
+        return JSONResponse(server.put_set(name, sent.items))
+
+    @app.get("/healthz", response_model=schema.HealthResponse)
+    async def healthz() -> Response:
+        """The process answers."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", response_model=schema.HealthResponse)
+    async def readyz() -> Response:
+        """Every model and the store of histories answer."""
+        ready = await server.ready()
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(server.numbers.page(server.editions), media_type=CONTENT_TYPE)
+
+
+def _page_routes(app: FastAPI) -> None:
+    folder = files("sidestep.serving") / "page"
+    parts = {part.name: part.read_bytes() for part in folder.iterdir() if part.name.split(".")[-1] in PAGE_TYPES}
+
+    def shown(name: str) -> Response:
+        if name not in parts:
+            raise HTTPException(404)
+        kind = PAGE_TYPES[name.split(".")[-1]]
+        return Response(parts[name], media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return shown("index.html")
+
+    @app.get("/assets/{name}", include_in_schema=False)
+    async def asset(name: str) -> Response:
+        return shown(name)

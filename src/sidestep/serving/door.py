@@ -1,0 +1,136 @@
+"""What every request passes: how much it may bring, who may come in, and what is noted of it."""
+
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from sidestep.serving.settings import Settings
+from sidestep.serving.watch import Numbers
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN = ("/", "/healthz", "/readyz")
+ASSETS, ADMIN = "/assets/", "/v1/admin/"
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+    ),
+]
+
+log = logging.getLogger("sidestep.serving")
+
+
+class TooLargeError(Exception):
+    """The body is longer than may be."""
+
+
+def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The one shape of an error."""
+    safe = message.encode("utf-8", "replace").decode()  # a message quotes what it met
+    return JSONResponse({"error": {"code": code, "message": safe}}, status, headers)
+
+
+class Door:
+    """An ASGI middleware."""
+
+    def __init__(self, app: App, settings: Settings, numbers: Numbers) -> None:
+        self._app, self._settings, self._numbers = app, settings, numbers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, path = time.perf_counter(), scope["path"]
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        try:
+            refused = self._refused(scope)
+            limit = self._settings.max_admin_body if path.startswith(ADMIN) else self._settings.max_body
+            if refused is not None:
+                await refused(scope, receive, noted)
+            elif _length(scope) > limit:
+                await _too_large(limit)(scope, receive, noted)
+            else:
+                await self._within(scope, receive, noted, limit)
+        finally:
+            seconds = time.perf_counter() - begun
+            route = getattr(scope.get("route"), "path", "none")  # not the path, which holds ids
+            self._numbers.answered(route, status, seconds)
+            told = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+            log.info("request", extra=told | scope.get("told", {}))
+
+    def _refused(self, scope: Scope) -> JSONResponse | None:
+        path = scope["path"]
+        if path in OPEN or path.startswith(ASSETS):
+            return None
+        admin = path.startswith(ADMIN)
+        wanted = self._settings.admin_key if admin else self._settings.api_key
+        if wanted is None and admin:
+            return failure(403, "admin_off", "This server has no admin key; start it with --admin-key-file FILE")
+        if wanted is not None and not hmac.compare_digest(_key(scope).encode(), wanted.encode()):
+            name = "admin key" if admin else "API key"
+            message = f"Expected the {name} in the header 'Authorization: Bearer KEY'"
+            return failure(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
+        return None
+
+    async def _within(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        """Pass on, and stop a body that is longer than it should be, whatever it says of itself."""
+        received = 0
+        answering = False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise TooLargeError
+            return message
+
+        async def begun(message: Message) -> None:
+            nonlocal answering
+            if received > limit:  # the framework has made another error of it
+                raise TooLargeError
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, begun)
+        except TooLargeError:
+            if not answering:
+                await _too_large(limit)(scope, receive, send)
+
+
+def _too_large(limit: int) -> JSONResponse:
+    message = f"The body is longer than {limit:,} bytes; send less at once"
+    return failure(413, "too_large", message, {"Connection": "close"})
+
+
+def _length(scope: Scope) -> int:
+    value = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(value) if value.isdigit() else 0
+
+
+def _key(scope: Scope) -> str:
+    headers = dict(scope["headers"])
+    given = headers.get(b"authorization", b"").decode("latin-1")
+    if given.lower().startswith("bearer "):
+        return given[7:].strip()
+    return headers.get(b"x-api-key", b"").decode("latin-1")

@@ -1,0 +1,138 @@
+"""Bundles in service: each behind a name, exchanged for another without a request noticing."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sidestep import bundle
+from sidestep.errors import ConfigError, did_you_mean
+from sidestep.serving.batcher import Batcher
+from sidestep.serving.settings import Settings
+from sidestep.serving.shelf import Shelf
+from sidestep.serving.worker import ModelProcess, Opener
+
+log = logging.getLogger("sidestep.serving")
+
+Told = Callable[[str, int, float], None]
+
+
+class UnknownModelError(ConfigError):
+    """No model of that name is served."""
+
+
+@dataclass
+class Edition:
+    """One bundle with its process. requests: how many are using it."""
+
+    name: str
+    shelf: Shelf
+    batcher: Batcher
+    requests: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def digest(self) -> str:
+        """Of the bundle, in short."""
+        return self.shelf.bundle.digest[:12]
+
+    async def retire(self) -> None:
+        """Let those who use it finish, then end its process."""
+        while self.requests:
+            self.left.clear()
+            await self.left.wait()
+        await self.batcher.drain()
+
+
+class Editions:
+    """told: of every batch, the model's name, its rows and seconds."""
+
+    def __init__(self, opener: Opener, settings: Settings, told: Told) -> None:
+        self._opener, self._settings, self._told = opener, settings, told
+        self._current: dict[str, Edition] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._settings.bundles)
+
+    @property
+    def all(self) -> list[Edition]:
+        return list(self._current.values())
+
+    @property
+    def ready(self) -> bool:
+        return len(self._current) == len(self.names) and all(edition.batcher.alive for edition in self.all)
+
+    async def open(self) -> None:
+        """Start every model.
+
+        Raises:
+            ArtifactError: a bundle that does not load, or does not answer as it should.
+        """
+        for name in self.names:
+            self._current[name] = await self._made(name)
+
+    @contextmanager
+    def using(self, name: str | None) -> Iterator[Edition]:
+        """The model's edition of this moment, which stays open while it is used.
+
+        Raises:
+            UnknownModelError.
+        """
+        name = self.names[0] if name is None else name
+        if name not in self._current:
+            known = ", ".join(self.names)
+            raise UnknownModelError(f"Unknown model {name!r}{did_you_mean(name, self.names)}; served are {known}")
+        edition = self._current[name]
+        edition.requests += 1
+        try:
+            yield edition
+        finally:
+            edition.requests -= 1
+            edition.left.set()
+
+    async def reload(self) -> dict[str, str]:
+        """Open what lies in the bundles' folders now, and go over to it; where it does not load or fails its
+        check, the old one stays. The short digests that are served now.
+
+        Raises:
+            ArtifactError: see `open`; models before it may have been exchanged.
+        """
+        async with self._one_at_a_time:
+            for name in self.names:
+                new = await self._made(name)
+                old, self._current[name] = self._current[name], new
+                log.info("reloaded", extra={"model": name, "old": old.digest, "new": new.digest})
+                task = asyncio.create_task(old.retire())
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+        return {edition.name: edition.digest for edition in self.all}
+
+    async def close(self) -> None:
+        await asyncio.gather(*(edition.retire() for edition in self.all), *self._retiring)
+
+    async def _made(self, name: str) -> Edition:
+        loop = asyncio.get_running_loop()
+        folder, settings = self._settings.bundles[name], self._settings
+        found = await loop.run_in_executor(None, bundle.read, folder)
+        shelf = await loop.run_in_executor(None, Shelf, found)
+        start = partial(self._start, folder, found.digest)
+        batcher = Batcher(
+            start,
+            await start(),
+            settings.max_batch,
+            settings.patience_ms / 1000,
+            settings.max_queue,
+            partial(self._told, name),
+        )
+        return Edition(name, shelf, batcher)
+
+    async def _start(self, folder: Path, digest: str) -> ModelProcess:
+        loop = asyncio.get_running_loop()
+        start = partial(ModelProcess.start, self._opener, folder, digest, self._settings.threads)
+        return await loop.run_in_executor(None, start)

@@ -1,0 +1,135 @@
+"""Which items a request may be answered with: categories, sets that the server knows by name, and lists."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sidestep.data.interactions import Ints
+from sidestep.errors import DataError, did_you_mean
+from sidestep.serving.batcher import Filter
+
+SEPARATOR = " > "
+"""Between the steps of a category's path."""
+KEPT = 256
+"""How many filters, and how many sets, are kept as bits; an eighth of a byte an item each."""
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Bits = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """Items that the server knows by one name, such as those in stock. version: another for other items."""
+
+    name: str
+    version: str
+    item_ids: frozenset[str]
+
+    @classmethod
+    def of(cls, name: str, item_ids: Iterable[str]) -> "NamedSet":
+        ids = frozenset(item_ids)
+        digest = hashlib.sha256()
+        for item_id in sorted(ids):
+            digest.update(item_id.encode(errors="surrogatepass") + b"\0")
+        return cls(name, f"{name}:{digest.hexdigest()[:24]}", ids)
+
+
+class Filters:
+    """One catalogue's filters. Each is made once, and kept as bits while it is asked for.
+
+    number_of: item number by outside id. categories: of every item, as a path; None where it has none.
+    """
+
+    def __init__(self, number_of: Mapping[str, int], categories: Sequence[str | None]) -> None:
+        self._number_of, self._num_items = number_of, len(categories)
+        self._of_category = _by_category(categories)
+        self._sets: OrderedDict[str, Bits] = OrderedDict()
+        self._made: OrderedDict[str, Filter] = OrderedDict()
+
+    def known(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
+        """The numbers of known items, and the ids of the others, each once."""
+        number_of = self._number_of
+        numbers: list[int] = []
+        unknown: dict[str, None] = {}
+        for item_id in item_ids:
+            number = number_of.get(item_id)
+            if number is None:
+                unknown[item_id] = None
+            else:
+                numbers.append(number)
+        return numbers, list(unknown)
+
+    def category_counts(self) -> list[dict[str, Any]]:
+        """Every category and every beginning of a path, in the order of their names."""
+        return [{"name": name, "num_items": len(self._of_category[name])} for name in sorted(self._of_category)]
+
+    def keep(self, named: NamedSet) -> None:
+        """Look a set up before anybody asks for it."""
+        if named.version not in self._sets:
+            flags = self._flags(np.array(self.known(named.item_ids)[0], dtype=np.int64))
+            self._sets[named.version] = np.packbits(flags)
+        self._sets.move_to_end(named.version)
+        while len(self._sets) > KEPT:
+            self._sets.popitem(last=False)
+
+    def allowed(
+        self, categories: Sequence[str] | None, sets: Sequence[NamedSet], allow: Sequence[str] | None
+    ) -> tuple[Filter | None, list[str]]:
+        """The items of any of the categories that are in every set and on the list; None where that is all there are.
+        And the unknown ids of the list.
+
+        Raises:
+            DataError: an unknown category.
+        """
+        if categories is None and not sets and allow is None:
+            return None, []
+        wanted = None if categories is None else sorted(set(categories))
+        listed, unknown = (None, []) if allow is None else self.known(allow)
+        key = repr((wanted, [each.version for each in sets], None if listed is None else sorted(set(listed))))
+        name = hashlib.sha256(key.encode()).hexdigest()[:24]
+        if name not in self._made:
+            self._made[name] = Filter(name, self._bits(wanted, sets, listed).tobytes())
+            if len(self._made) > KEPT:
+                self._made.popitem(last=False)
+        self._made.move_to_end(name)
+        return self._made[name], unknown
+
+    def _bits(self, categories: Sequence[str] | None, sets: Sequence[NamedSet], listed: Sequence[int] | None) -> Bits:
+        bits = np.packbits(np.ones(self._num_items, dtype=np.bool_))
+        if categories is not None:
+            items = [self._items_of(name) for name in categories]
+            bits &= np.packbits(self._flags(np.concatenate([np.empty(0, dtype=np.int64), *items])))
+        for each in sets:
+            self.keep(each)
+            bits &= self._sets[each.version]
+        if listed is not None:
+            bits &= np.packbits(self._flags(np.array(listed, dtype=np.int64)))
+        return bits
+
+    def _flags(self, items: Ints) -> Flags:
+        flags = np.zeros(self._num_items, dtype=np.bool_)
+        flags[items] = True
+        return flags
+
+    def _items_of(self, name: str) -> Ints:
+        if name not in self._of_category:
+            hint = did_you_mean(name, self._of_category) if len(self._of_category) < 10_000 else ""
+            raise DataError(f"Unknown category {name!r}{hint}; GET /v1/categories lists them")
+        return self._of_category[name]
+
+
+def _by_category(categories: Sequence[str | None]) -> dict[str, Ints]:
+    """The items of every category and of every beginning of a category's path."""
+    names = pl.Series("name", list(categories), dtype=pl.String)
+    table = pl.DataFrame({"name": names, "item": np.arange(len(names))}).drop_nulls()
+    found: dict[str, list[Ints]] = {}
+    for (name,), part in table.group_by("name", maintain_order=True):
+        steps = str(name).split(SEPARATOR)
+        for depth in range(1, len(steps) + 1):
+            found.setdefault(SEPARATOR.join(steps[:depth]), []).append(part["item"].to_numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -1,0 +1,214 @@
+"""Histories in one SQLite file."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from sidestep.errors import DataError
+from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_text
+
+VERSION = 1
+BUSY_SECONDS = 10.0
+READERS = 2
+T = TypeVar("T")
+
+TABLES = """
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    time REAL NOT NULL,
+    event_id TEXT
+);
+CREATE INDEX events_of_users ON events (user_id, time, number);
+CREATE TABLE seen (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    UNIQUE (user_id, event_id)
+);
+"""
+
+Work = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
+
+
+class SqliteHistories:
+    """A write-ahead log that is synced at every commit. One thread writes: whatever waits is one transaction, so that
+    many clients share a sync. Readers are never blocked. Several processes may share the file.
+    """
+
+    def __init__(self, path: Path, max_length: int) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            DataError: it is something else, or of a newer Sidestep.
+        """
+        self._path, self._max_length = path, max_length
+        self._waiting: SimpleQueue[Work | None] = SimpleQueue()
+        self._closed = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _connect(path)
+            _prepare(self._connection, path)
+        except sqlite3.Error as error:
+            raise DataError(f"Cannot keep histories in {str(path)!r}: {error}; name another file") from None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="histories")
+        self._own = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._writer = threading.Thread(target=self._write_on, name="histories-writer", daemon=True)
+        self._writer.start()
+
+    async def append(self, events: Sequence[Event]) -> int:
+        """See `Histories.append`."""
+        check_text(events)
+        return await self._written(lambda connection: _append(connection, events, self._max_length))
+
+    async def history(self, user_id: str, limit: int) -> list[Event]:
+        """See `Histories.history`."""
+        limit = min(limit, self._max_length)
+        rows = await self._read(
+            "SELECT item_id, time, event_id FROM events WHERE user_id = ? ORDER BY time DESC, number DESC LIMIT ?",
+            (user_id, limit),
+        )
+        return [Event(user_id, *row) for row in reversed(rows)]
+
+    async def forget(self, user_id: str) -> int:
+        """See `Histories.forget`. The bytes are overwritten (secure_delete)."""
+
+        def forgotten(connection: sqlite3.Connection) -> int:
+            connection.execute("DELETE FROM seen WHERE user_id = ?", (user_id,))
+            return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
+
+        return await self._written(forgotten)
+
+    async def ready(self) -> bool:
+        """See `Histories.ready`."""
+        try:
+            await self._read("SELECT 1", ())
+        except HistoriesUnavailableError:
+            return False
+        return self._writer.is_alive()
+
+    async def close(self) -> None:
+        """What waits is still written."""
+        if not self._closed:
+            self._closed = True
+            self._waiting.put(None)
+            await asyncio.to_thread(self._writer.join)
+            self._readers.shutdown()
+            for connection in self._opened:
+                connection.close()
+
+    async def _written(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed:
+            raise HistoriesUnavailableError("The histories are closed")
+        done: Future[T] = Future()
+        self._waiting.put((work, done))
+        try:
+            return await asyncio.wrap_future(done)
+        except sqlite3.Error as error:
+            raise HistoriesUnavailableError(f"The histories in {str(self._path)!r} do not answer: {error}") from None
+
+    async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        def rows() -> list[Any]:
+            if not hasattr(self._own, "connection"):
+                self._own.connection = _connect(self._path)
+                self._opened.append(self._own.connection)
+            return self._own.connection.execute(query, values).fetchall()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, rows)
+        except (sqlite3.Error, RuntimeError) as error:
+            raise HistoriesUnavailableError(f"The histories in {str(self._path)!r} do not answer: {error}") from None
+
+    def _write_on(self) -> None:
+        stopping = False
+        while not stopping:
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get())
+            stopping = None in batch  # the last that comes, for nothing is put behind it
+            work = [each for each in batch if each is not None]
+            if work:
+                self._commit(work)
+        self._connection.close()
+
+    def _commit(self, batch: Sequence[Work]) -> None:
+        """All work in one transaction, each piece all or none; nobody is told before it is on the disk."""
+        results: list[tuple[Future[Any], Any]] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for work, done in batch:
+                self._connection.execute("SAVEPOINT piece")
+                try:
+                    results.append((done, work(self._connection)))
+                except Exception as error:
+                    self._connection.execute("ROLLBACK TO piece")
+                    results.append((done, error))
+                self._connection.execute("RELEASE piece")
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            results = [(done, error) for _, done in batch]
+        for done, result in results:
+            if not done.set_running_or_notify_cancel():
+                continue  # whoever asked is gone
+            if isinstance(result, BaseException):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    if found > VERSION:
+        raise DataError(f"{str(path)!r} has format {found}, this Sidestep reads up to {VERSION}; upgrade Sidestep")
+    if found == 0 and tables:
+        raise DataError(
+            f"{str(path)!r} is another program's database (tables {', '.join(tables[:3])}); name a new file"
+        )
+    if found == 0:
+        for statement in filter(str.strip, TABLES.split(";")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _append(connection: sqlite3.Connection, events: Sequence[Event], max_length: int) -> int:
+    new = 0
+    for event in events:
+        if event.event_id is not None:
+            once = "INSERT OR IGNORE INTO seen (user_id, event_id) VALUES (?, ?)"
+            if not connection.execute(once, (event.user_id, event.event_id)).rowcount:
+                continue
+        values = (event.user_id, event.item_id, event.time, event.event_id)
+        connection.execute("INSERT INTO events (user_id, item_id, time, event_id) VALUES (?, ?, ?, ?)", values)
+        new += 1
+    for user_id in {event.user_id for event in events}:
+        connection.execute(
+            "DELETE FROM events WHERE number IN (SELECT number FROM events WHERE user_id = ? "
+            "ORDER BY time DESC, number DESC LIMIT -1 OFFSET ?)",
+            (user_id, max_length),
+        )
+        connection.execute(
+            "DELETE FROM seen WHERE number IN (SELECT number FROM seen WHERE user_id = ? "
+            "ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            (user_id, REMEMBERED * max_length),
+        )
+    return new

@@ -1,0 +1,231 @@
+"""What goes over the wire."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+
+MAX_HISTORY, MAX_LISTED, MAX_NAMES = 1_000, 10_000, 100
+"""The longest history, list of items and list of categories or sets that a request may carry."""
+MAX_REQUESTS, MAX_EVENTS = 64, 1_000
+MAX_K, MAX_BEAMS = 100, 200
+
+
+class Strict(BaseModel):
+    """A key that is not known is a mistake, and is told."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class HistoryItem(Strict):
+    item_id: Id
+    time: float | None = Field(None, description="Seconds since the epoch; items with times are put into their order.")
+
+
+class Filters(Strict):
+    """What may be answered. Lists of one kind widen, kinds narrow: one of the categories, and in every set."""
+
+    exclude_seen: bool = Field(True, description="Nothing that the history holds.")
+    allow: list[Id] | None = Field(None, max_length=MAX_LISTED, description="Nothing but these items.")
+    deny: list[Id] = Field([], max_length=MAX_LISTED, description="None of these items.")
+    categories: list[Name] | None = Field(
+        None, max_length=MAX_NAMES, description="Categories, or the beginnings of their paths: 'Beauty > Makeup'."
+    )
+    sets: list[Name] = Field([], max_length=MAX_NAMES, description="Sets the server knows by name, such as in-stock.")
+
+
+class RecommendRequest(Strict):
+    model: Name | None = None
+    history: list[Id | HistoryItem] | None = Field(None, max_length=MAX_HISTORY, description="Oldest first.")
+    user_id: Id | None = Field(None, description="A user whose events the server keeps, instead of a history.")
+    k: int = Field(10, ge=1, le=MAX_K, strict=True)
+    beams: int | None = Field(None, ge=1, le=MAX_BEAMS, strict=True, description="At least k are searched.")
+    filters: Filters = Filters()
+    explain: bool = Field(False, description="The path of thoughts of every answer.")
+    deadline_ms: int | None = Field(None, ge=1, le=60_000, strict=True)
+
+    @model_validator(mode="after")
+    def _one_history(self) -> "RecommendRequest":
+        if self.history is not None and self.user_id is not None:
+            raise ValueError("history and user_id are given; expected one of them, or neither")
+        return self
+
+
+class BatchRequest(Strict):
+    requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_REQUESTS)
+
+
+class Card(BaseModel):
+    item_id: str
+    title: str
+    category: str | None
+
+
+class NamedCluster(BaseModel):
+    cluster: int
+    name: str
+    probability: float
+
+
+class Step(BaseModel):
+    """One level of a path. thought: the clusters that it names, nearest first; empty where the model does not think.
+
+    probability: of the code, given those before it. name, num_items: of what is left under the codes so far.
+    """
+
+    level: int
+    code: int
+    probability: float
+    name: str
+    num_items: int
+    thought: list[NamedCluster]
+
+
+class Recommendation(Card):
+    score: float = Field(description="Comparable within one answer only.")
+    path: list[Step] | None = None
+
+
+class RecommendResponse(BaseModel):
+    """by: what answered; popularity where there was no known item to go by. unknown: ids that were skipped."""
+
+    model: str
+    bundle: str
+    by: Literal["model", "popularity"]
+    history: list[Card]
+    unknown: list[str]
+    recommendations: list[Recommendation]
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorBody
+
+
+class BatchResponse(BaseModel):
+    responses: list[RecommendResponse | ErrorResponse]
+
+
+class ModelInfo(BaseModel):
+    name: str
+    method: str
+    bundle: str
+    num_items: int
+    num_levels: int
+    codebook_sizes: list[int]
+    thinks: bool
+    max_history: int
+    beams: int | None
+    version: int = Field(description="Of the catalogue and its semantic IDs.")
+
+
+class ModelsResponse(BaseModel):
+    models: list[ModelInfo]
+    default: str
+
+
+class ItemsResponse(BaseModel):
+    items: list[Card]
+
+
+class ItemResponse(Card):
+    popularity: int = Field(description="Occurrences in training.")
+    semantic_id: list[int] | None
+    fields: dict[str, Any]
+
+
+class Neighbour(Card):
+    shared: int = Field(description="How many codes the two begin with.")
+
+
+class SemanticIdResponse(BaseModel):
+    item_id: str
+    title: str
+    semantic_id: list[int]
+    bundle: str
+    version: int
+    neighbours: list[Neighbour]
+
+
+class Branch(BaseModel):
+    code: int
+    name: str
+    num_items: int
+    examples: list[str]
+
+
+class TreeResponse(BaseModel):
+    """children: the largest first; empty at the last level, where there are items instead."""
+
+    prefix: list[int]
+    name: str
+    num_items: int
+    children: list[Branch]
+    items: list[Card]
+
+
+class Counted(BaseModel):
+    name: str
+    num_items: int
+
+
+class CategoriesResponse(BaseModel):
+    categories: list[Counted]
+
+
+class SetsResponse(BaseModel):
+    sets: list[Counted]
+
+
+class SetRequest(Strict):
+    items: list[Id] = Field(max_length=10_000_000)
+
+
+class SetResponse(BaseModel):
+    name: str
+    num_items: int
+    unknown: int = Field(description="How many ids the catalogue does not hold; they wait for one that does.")
+
+
+class EventBody(Strict):
+    user_id: Id
+    item_id: Id
+    time: float | None = Field(None, ge=0, le=1e11, description="Seconds since the epoch; now, where it is not given.")
+    event_id: Id | None = Field(None, description="The same event sent twice counts once.")
+
+
+class EventsRequest(Strict):
+    events: list[EventBody] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class EventsResponse(BaseModel):
+    accepted: int
+    duplicates: int
+
+
+class StoredItem(Card):
+    time: float
+
+
+class UserResponse(BaseModel):
+    user_id: str
+    history: list[StoredItem]
+
+
+class ForgottenResponse(BaseModel):
+    forgotten: int
+
+
+class ReloadResponse(BaseModel):
+    reloaded: dict[str, str] = Field(description="The models' bundles now, by their short digests.")
+
+
+class HealthResponse(BaseModel):
+    status: str

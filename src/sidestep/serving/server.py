@@ -1,0 +1,178 @@
+"""What a running server holds, and how it answers a request to recommend."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sidestep.errors import DataError, SidestepError, UnknownItemError
+from sidestep.serving import schema
+from sidestep.serving.batcher import Found, Row
+from sidestep.serving.editions import Edition, Editions
+from sidestep.serving.events import Histories
+from sidestep.serving.filters import NamedSet
+from sidestep.serving.histories import open_histories
+from sidestep.serving.settings import Settings
+from sidestep.serving.watch import Numbers
+from sidestep.serving.worker import Opener
+
+MANY = 10
+"""A batch of requests may take so many times as long as one."""
+
+
+class NotKeptError(SidestepError):
+    """The server keeps no histories."""
+
+
+class Server:
+    """What the routes share. Made once for each app; opened when it starts."""
+
+    def __init__(self, opener: Opener, settings: Settings) -> None:
+        self.settings, self.numbers = settings, Numbers()
+        self.editions = Editions(opener, settings, self.numbers.searched)
+        self.sets: dict[str, NamedSet] = {}
+        self._histories: Histories | None = None
+        self.stopping = False
+
+    async def open(self) -> None:
+        if self.settings.histories is not None:
+            self._histories = open_histories(self.settings.histories, self.settings.kept_events)
+        self.read_sets()
+        await self.editions.open()
+
+    async def close(self) -> None:
+        self.stopping = True
+        await self.editions.close()
+        if self._histories is not None:
+            await self._histories.close()
+
+    async def reload(self) -> dict[str, str]:
+        self.read_sets()
+        return await self.editions.reload()
+
+    def read_sets(self) -> None:
+        """Raises: DataError: a file that is not there, or no text."""
+        for name, path in self.settings.sets.items():
+            try:
+                lines = path.read_text(encoding="utf-8").split("\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"Cannot read the set {name!r} from {str(path)!r}: {error}") from None
+            self.sets[name] = NamedSet.of(name, (line.strip() for line in lines if line.strip()))
+
+    def put_set(self, name: str, item_ids: Sequence[str]) -> dict[str, Any]:
+        """Set the items of a set, and look them up before anybody asks."""
+        named = NamedSet.of(name, item_ids)
+        unknown = 0
+        for edition in self.editions.all:
+            edition.shelf.filters.keep(named)
+        for edition in self.editions.all[:1]:
+            unknown = len(edition.shelf.known(named.item_ids)[1])
+        self.sets[name] = named
+        return {"name": name, "num_items": len(named.item_ids), "unknown": unknown}
+
+    @property
+    def histories(self) -> Histories:
+        """Raises: NotKeptError."""
+        if self._histories is None:
+            raise NotKeptError("This server keeps no histories; start it with --histories FILE, or send the history")
+        return self._histories
+
+    async def ready(self) -> bool:
+        kept = self._histories is None or await self._histories.ready()
+        return kept and self.editions.ready and not self.stopping
+
+    # Recommending
+
+    async def recommend(self, asked: Sequence[schema.RecommendRequest]) -> list[dict[str, Any]]:
+        """Answers in the order asked; those of one model are searched together."""
+        many = MANY if len(asked) > 1 else 1
+        answers: list[dict[str, Any]] = [{} for _ in asked]
+        by_model: dict[str | None, list[int]] = {}
+        for number, each in enumerate(asked):
+            by_model.setdefault(each.model, []).append(number)
+        for model, numbers in by_model.items():
+            with self.editions.using(model) as edition:
+                some = [asked[number] for number in numbers]
+                allowed_ms = min(each.deadline_ms or many * self.settings.deadline_ms for each in some)
+                deadline = time.monotonic() + allowed_ms / 1000
+                prepared = [await self._row(edition, each) for each in some]
+                answered = await edition.batcher.ask_all([row for row, _, _ in prepared], deadline)
+                for number, (row, history, unknown), found in zip(numbers, prepared, answered, strict=True):
+                    answers[number] = _answer(edition, row, history, unknown, found)
+        return answers
+
+    async def _row(self, edition: Edition, asked: schema.RecommendRequest) -> tuple[Row, list[int], list[str]]:
+        """What is searched for, the known items of the history, and all ids that are not known."""
+        shelf, filters = edition.shelf, asked.filters
+        known, unknown = shelf.known(await self._history(asked))
+        denied, more = shelf.known(filters.deny)
+        allowed, most = shelf.filters.allowed(
+            filters.categories, [self._set(name) for name in filters.sets], filters.allow
+        )
+        seen = known if filters.exclude_seen else []
+        row = Row(
+            known[-shelf.bundle.meta["max_history"] :],
+            list(dict.fromkeys([*seen, *denied])),
+            min(asked.k, shelf.num_items),
+            asked.beams,
+            allowed,
+            asked.explain,
+        )
+        return row, known, list(dict.fromkeys([*unknown, *more, *most]))
+
+    async def _history(self, asked: schema.RecommendRequest) -> list[str]:
+        """Item ids, oldest first."""
+        if asked.user_id is not None:
+            events = await self.histories.history(asked.user_id, schema.MAX_HISTORY)
+            return [event.item_id for event in events]
+        items = [
+            schema.HistoryItem(item_id=item, time=None) if isinstance(item, str) else item
+            for item in asked.history or ()
+        ]
+        if items and all(item.time is not None for item in items):
+            items.sort(key=lambda item: item.time or 0.0)
+        return [item.item_id for item in items]
+
+    def _set(self, name: str) -> NamedSet:
+        if name not in self.sets:
+            raise UnknownItemError(f"Unknown set {name!r}; this server knows {', '.join(sorted(self.sets)) or 'none'}")
+        return self.sets[name]
+
+
+def _answer(edition: Edition, row: Row, history: list[int], unknown: list[str], found: Found) -> dict[str, Any]:
+    shelf = edition.shelf
+    answers = []
+    for rank, item in enumerate(found.items):
+        path = _path(edition, found.paths[rank]) if row.explain and found.paths else None
+        answers.append({**shelf.card(item), "score": found.scores[rank], "path": path})
+    return {
+        "model": edition.name,
+        "bundle": edition.digest,
+        "by": "model" if history else "popularity",
+        "history": shelf.cards(history),
+        "unknown": unknown,
+        "recommendations": answers,
+    }
+
+
+def _path(edition: Edition, path: Sequence[Any]) -> list[dict[str, Any]]:
+    codes, log_probs, clusters, probs = path
+    names = edition.shelf.bundle.cluster_names
+    steps = []
+    for level, (code, log_prob) in enumerate(zip(codes, log_probs, strict=True)):
+        name, num_items = edition.shelf.step(codes[: level + 1])
+        thought = [
+            {"cluster": cluster, "name": names[level][cluster], "probability": prob}
+            for cluster, prob in (zip(clusters[level], probs[level], strict=True) if clusters else ())
+        ]
+        steps.append(
+            {
+                "level": level + 1,
+                "code": code,
+                "probability": math.exp(log_prob),
+                "name": name,
+                "num_items": num_items,
+                "thought": thought,
+            }
+        )
+    return steps

@@ -1,0 +1,219 @@
+"""A bundle's catalogue as clients see it: cards, search, filters, and the tree of semantic IDs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sidestep.bundle import CATEGORY, POPULARITY, Bundle
+from sidestep.data.catalog import ITEM_ID
+from sidestep.data.interactions import Ints
+from sidestep.errors import ConfigError, UnknownItemError
+from sidestep.serving.filters import SEPARATOR, Filters
+from sidestep.sids.prefixes import by_popularity
+
+EXAMPLES = 3
+CLEARLY = 0.5
+"""What is under a prefix has the name of the deepest category that holds more than this share of it."""
+
+
+@dataclass(frozen=True)
+class Under:
+    """What begins with a prefix: the items at the places begin .. end - 1 of the order of paths."""
+
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+
+class Shelf:
+    """Everything here is read from memory; nothing waits for the model."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        table = bundle.catalog.table
+        self.num_items = len(table)
+        self.titles: list[str] = table["title"].to_list()
+        self.categories: list[str | None] = table[CATEGORY].to_list()
+        self.item_ids, self.number_of = bundle.catalog.item_ids, bundle.catalog.number_of
+        self._popular = by_popularity(self.num_items, bundle.popularity)
+        searched = (table["title"].fill_null("") + " " + table[ITEM_ID]).str.to_lowercase()
+        self._searched = pl.DataFrame({"text": searched[self._popular], "item": self._popular})
+        self.filters = Filters(self.number_of, self.categories)
+        self._paths = self._in_path_order()
+        self._category_numbers = self._numbered_categories()
+        self._name_under = lru_cache(100_000)(self._named_under)
+
+    def _in_path_order(self) -> tuple[Ints, Ints] | None:
+        """Items by path, then popularity, and their codes in this order."""
+        sids = self.bundle.sids
+        if sids is None:
+            return None
+        order = np.lexsort((-self.bundle.popularity, *sids.codes.T[::-1]))
+        return order, sids.codes[order]
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.bundle.meta["codebook_sizes"])
+
+    def card(self, item: int) -> dict[str, Any]:
+        return {"item_id": self.item_ids[item], "title": self.titles[item], "category": self.categories[item]}
+
+    def cards(self, items: Iterable[int]) -> list[dict[str, Any]]:
+        return [self.card(item) for item in items]
+
+    def item(self, item_id: str) -> int:
+        """The number of an item.
+
+        Raises:
+            UnknownItemError: there is none.
+        """
+        if item_id not in self.number_of:
+            raise UnknownItemError(
+                f"Unknown item {item_id!r}: the catalogue of {self.num_items:,} items has no such id; "
+                "GET /v1/items?query=WORDS finds items by title"
+            )
+        return self.number_of[item_id]
+
+    def known(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
+        """The numbers of known items, and the ids of the others, each once."""
+        return self.filters.known(item_ids)
+
+    def details(self, item: int) -> dict[str, Any]:
+        sids = self.bundle.sids
+        row = self.bundle.catalog.table.row(item, named=True)
+        shown = (ITEM_ID, "title", CATEGORY, POPULARITY)
+        return {
+            **self.card(item),
+            "popularity": int(self.bundle.popularity[item]),
+            "semantic_id": None if sids is None else sids.codes[item].tolist(),
+            "fields": {name: _plain(value) for name, value in row.items() if name not in shown},
+        }
+
+    def search(self, query: str, limit: int) -> list[dict[str, Any]]:
+        """Items whose title or id holds every word, the most popular first."""
+        found = self._searched.lazy()
+        for word in query.lower().split():
+            found = found.filter(pl.col("text").str.contains(word, literal=True))
+        return self.cards(found.select("item").head(limit).collect()["item"].to_list())
+
+    def under(self, prefix: Sequence[int]) -> Under:
+        """What begins with these codes.
+
+        Raises:
+            ConfigError: the model says no semantic IDs, or no item's begins so.
+        """
+        if self._paths is None:
+            raise ConfigError(f"A {self.bundle.meta['method']} says no semantic IDs; it has no tree")
+        begin, end = 0, self.num_items
+        if len(prefix) > self.num_levels:
+            raise ConfigError(f"The prefix has {len(prefix)} codes; semantic IDs here have {self.num_levels}")
+        for level, code in enumerate(prefix):
+            column = self._paths[1][begin:end, level]
+            begin, end = (begin + int(np.searchsorted(column, code, side)) for side in ("left", "right"))
+        if begin == end:
+            raise UnknownItemError(f"No item's semantic ID begins with {'.'.join(map(str, prefix))}")
+        return Under(begin, end)
+
+    def step(self, codes: Sequence[int]) -> tuple[str, int]:
+        """What stands under the codes: its name, and how many items."""
+        found = self.under(codes)
+        return self._name_under(found.begin, found.end), len(found)
+
+    def tree(self, prefix: Sequence[int], limit: int) -> dict[str, Any]:
+        """A node of the tree with its largest children, or the items at its end."""
+        found = self.under(prefix)
+        assert self._paths is not None
+        order, codes = self._paths
+        children, items = [], []
+        if len(prefix) < self.num_levels:
+            column = codes[found.begin : found.end, len(prefix)]
+            heads = np.flatnonzero(np.diff(column, prepend=-1))
+            ends = [*heads[1:], len(column)]
+            largest = sorted(zip(heads, ends, strict=True), key=lambda span: span[0] - span[1])[:limit]
+            for head, end in largest:
+                begin, until = found.begin + int(head), found.begin + int(end)
+                children.append(
+                    {
+                        "code": int(column[head]),
+                        "name": self._name_under(begin, until),
+                        "num_items": until - begin,
+                        "examples": [self.titles[item] for item in self._first_under(begin, until)],
+                    }
+                )
+        else:
+            items = self.cards(order[found.begin : found.end][:limit].tolist())
+        name = self._name_under(found.begin, found.end)
+        return {"prefix": list(prefix), "name": name, "num_items": len(found), "children": children, "items": items}
+
+    def neighbours(self, item: int, limit: int) -> list[dict[str, Any]]:
+        """Items whose semantic IDs begin as this one's does, the longest common beginning first, then popularity.
+
+        Raises:
+            ConfigError: the model says no semantic IDs.
+        """
+        if self._paths is None or self.bundle.sids is None:
+            raise ConfigError(f"A {self.bundle.meta['method']} says no semantic IDs")
+        codes = self.bundle.sids.codes[item].tolist()
+        found: dict[int, int] = {}
+        for shared in range(len(codes), 0, -1):
+            span = self.under(codes[:shared])
+            for other in self._first_under(span.begin, span.end, limit + 1 + len(found)):
+                if other != item:
+                    found.setdefault(other, shared)
+            if len(found) >= limit:
+                break
+        return [{**self.card(other), "shared": shared} for other, shared in list(found.items())[:limit]]
+
+    def _first_under(self, begin: int, end: int, count: int = EXAMPLES) -> list[int]:
+        """The most popular items at some places."""
+        assert self._paths is not None
+        items = self._paths[0][begin:end]
+        popularity = self.bundle.popularity[items]
+        if len(items) > count:
+            nearest = np.argpartition(-popularity, count - 1)[:count]
+            items, popularity = items[nearest], popularity[nearest]
+        return items[np.lexsort((items, -popularity))].tolist()
+
+    def _numbered_categories(self) -> tuple[Ints, list[str]]:
+        """The number of every item's category in a list of names, the first of which is none."""
+        names = sorted({name for name in self.categories if name})
+        number = {name: number for number, name in enumerate(names, 1)}
+        return np.array([number.get(name or "", 0) for name in self.categories], dtype=np.int64), ["", *names]
+
+    def _named_under(self, begin: int, end: int) -> str:
+        """The deepest category that holds most of the items; else the commonest; else the most popular title."""
+        assert self._paths is not None
+        if end - begin == self.num_items > 1:
+            return "All items"
+        items = self._paths[0][begin:end]
+        if len(items) == 1:
+            return self.titles[int(items[0])]
+        numbers, names = self._category_numbers
+        values, counts = np.unique(numbers[items], return_counts=True)
+        if not values.any():
+            return self.titles[self._first_under(begin, end, 1)[0]]
+        sums: dict[str, int] = {}
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            steps = names[value].split(SEPARATOR) if value else []
+            for depth in range(1, len(steps) + 1):
+                path = SEPARATOR.join(steps[:depth])
+                sums[path] = sums.get(path, 0) + count
+        clear = [path for path, count in sums.items() if count > CLEARLY * len(items)]
+        if clear:
+            deepest = max(clear, key=lambda path: path.count(SEPARATOR))
+            if SEPARATOR in deepest or len(clear) == len(sums):
+                return deepest
+        known = values > 0
+        common = names[int(values[known][counts[known].argmax()])]
+        return f"{common} and others"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,247 @@
+"""What clients are answered: the library's answers, the catalogue's cards, and one sentence for every mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import sidestep
+from sidestep.pipeline.answering import Answering
+from sidestep.recommenders.facade import TrainedModel
+from sidestep.serving.app import make_app
+from sidestep.serving.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def model(exported: Path) -> TrainedModel:
+    return sidestep.load(exported)
+
+
+def ask(client: TestClient, **asked: Any) -> dict[str, Any]:
+    answer = client.post("/v1/recommend", json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(client: TestClient, status: int, **asked: Any) -> str:
+    answer = client.post("/v1/recommend", json=asked)
+    assert answer.status_code == status, answer.text
+    return answer.json()["error"]["message"]
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [each["item_id"] for each in answer["recommendations"]]
+
+
+def test_an_answer_is_the_librarys(shop: TestClient, model: TrainedModel) -> None:
+    item_ids = model.catalog.item_ids
+    for history in (item_ids[:1], item_ids[5:12], item_ids[::3]):
+        told, found = ask(shop, history=history, k=6, explain=True), model.recommend(history, 6, explain=True)
+        assert ids(told) == found.item_ids
+        for mine, yours in zip(told["recommendations"], found.recommendations, strict=True):
+            assert mine["score"] == pytest.approx(yours.score, abs=1e-5)
+            assert mine["title"] == yours.title
+            assert [step["code"] for step in mine["path"]] == [thought.code for thought in yours.thoughts or []]
+            for step, thought in zip(mine["path"], yours.thoughts or [], strict=True):
+                assert [(each["name"], pytest.approx(each["probability"], abs=1e-5)) for each in step["thought"]] == [
+                    (name, prob) for name, prob in thought.clusters
+                ]
+
+
+def test_a_path_narrows_to_its_item(shop: TestClient) -> None:
+    for each in ask(shop, history=["P01"], explain=True)["recommendations"]:
+        counts = [step["num_items"] for step in each["path"]]
+        assert counts == sorted(counts, reverse=True)
+        assert counts[-1] >= 1
+        assert all(0 < step["probability"] <= 1 for step in each["path"])
+        codes = shop.get(f"/v1/items/{each['item_id']}").json()["semantic_id"]
+        assert codes == [step["code"] for step in each["path"]]
+
+
+def test_an_empty_history_is_answered_by_popularity_and_says_so(shop: TestClient) -> None:
+    for asked in ({}, {"history": []}, {"history": ["nobody knows"]}, {"user_id": "a stranger"}):
+        told = ask(shop, **asked)
+        assert told["by"] == "popularity"
+        popular = [card["item_id"] for card in shop.get("/v1/items?limit=10").json()["items"]]
+        assert ids(told) == popular
+
+
+def test_unknown_items_are_skipped_and_named(shop: TestClient) -> None:
+    told = ask(shop, history=["P01", "x", "P02", "x"], filters={"deny": ["y"], "allow": ["P07", "z"]})
+    assert told["unknown"] == ["x", "y", "z"]
+    assert [card["item_id"] for card in told["history"]] == ["P01", "P02"]
+    assert ids(told) == ["P07"]
+
+
+def test_times_put_a_history_into_its_order(shop: TestClient) -> None:
+    later = [{"item_id": "P09", "time": 20}, {"item_id": "P03", "time": 10}]
+    assert ask(shop, history=later)["recommendations"] == ask(shop, history=["P03", "P09"])["recommendations"]
+
+
+def test_seen_items_come_back_only_where_they_are_wanted(shop: TestClient, model: TrainedModel) -> None:
+    history = model.catalog.item_ids[:20]
+    assert not set(ids(ask(shop, history=history, k=28))) & set(history)
+    kept = ask(shop, history=history, k=48, filters={"exclude_seen": False})
+    assert sorted(ids(kept)) == sorted(model.catalog.item_ids)
+
+
+def test_categories_hold_their_branches_and_widen_each_other(shop: TestClient, model: TrainedModel) -> None:
+    told = {each["name"]: each["num_items"] for each in shop.get("/v1/categories").json()["categories"]}
+    tops = [name for name in told if " > " not in name]
+    assert sum(told[name] for name in tops) == len(model.catalog)
+    for some in ([tops[0]], tops, [name for name in told if " > " in name][:1]):
+        answer = ask(shop, history=["P01"], k=48, filters={"categories": some, "exclude_seen": False})
+        assert len(answer["recommendations"]) == sum(told[name] for name in some)
+        assert all(any(each["category"].startswith(name) for name in some) for each in answer["recommendations"])
+    assert ask(shop, history=["P01"], filters={"categories": []})["recommendations"] == []
+    assert "GET /v1/categories" in refused(shop, 422, filters={"categories": ["Fish"]})
+
+
+def test_requests_of_a_batch_are_answered_as_each_alone(shop: TestClient) -> None:
+    asked = [
+        {"history": ["P01"], "k": 3},
+        {"history": ["P02", "P03"], "k": 5, "explain": True, "model": "twin"},
+        {},
+        {"history": ["P02"], "filters": {"allow": ["P05", "P06"]}},
+        {"history": ["P04"], "beams": 3, "k": 2},
+    ]
+    told = shop.post("/v1/recommend:batch", json={"requests": asked}).json()["responses"]
+    for together, each in zip(told, asked, strict=True):
+        alone = ask(shop, **each)
+        assert ids(together) == ids(alone)
+        for one, other in zip(together["recommendations"], alone["recommendations"], strict=True):
+            assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+def test_models_are_named_and_the_first_answers_where_none_is(shop: TestClient, exported: Path) -> None:
+    told = shop.get("/v1/models").json()
+    assert [each["name"] for each in told["models"]] == ["shop", "twin"]
+    assert told["default"] == "shop"
+    assert told["models"][0]["thinks"]
+    assert told["models"][0]["num_items"] == 48
+    assert ask(shop, model="twin")["model"] == "twin"
+    assert "did you mean 'twin'" in refused(shop, 422, model="twim")
+
+
+def test_the_tree_holds_every_item_once_at_its_path(shop: TestClient, model: TrainedModel) -> None:
+    found: dict[str, list[int]] = {}
+
+    def walk(prefix: list[int]) -> int:
+        node = shop.get("/v1/tree", params={"prefix": ".".join(map(str, prefix))}).json()
+        assert node["prefix"] == prefix
+        for card in node["items"]:
+            found[card["item_id"]] = prefix
+        below = [walk([*prefix, child["code"]]) for child in node["children"]]
+        assert below == [child["num_items"] for child in node["children"]] == sorted(below, reverse=True)
+        assert node["num_items"] == (sum(below) if below else len(node["items"]))
+        return node["num_items"]
+
+    assert walk([]) == 48
+    assert model.sids is not None
+    codes = model.sids.codes.tolist()
+    assert found == {item_id: codes[item] for item, item_id in enumerate(model.catalog.item_ids)}
+
+
+def test_neighbours_share_the_longest_prefix_first(shop: TestClient, model: TrainedModel) -> None:
+    assert model.sids is not None
+    codes = dict(zip(model.catalog.item_ids, model.sids.codes.tolist(), strict=True))
+
+    def shared(one: str, other: str) -> int:
+        same = [a == b for a, b in zip(codes[one], codes[other], strict=True)]
+        return (*same, False).index(False)
+
+    for item_id in model.catalog.item_ids[:8]:
+        told = shop.get(f"/v1/semantic-ids/{item_id}?limit=1000").json()
+        assert told["semantic_id"] == codes[item_id]
+        lengths = [each["shared"] for each in told["neighbours"]]
+        assert lengths == sorted(lengths, reverse=True)
+        others = {other: shared(item_id, other) for other in codes if other != item_id and shared(item_id, other)}
+        assert {each["item_id"]: each["shared"] for each in told["neighbours"]} == others
+
+
+def test_search_finds_every_word_the_most_popular_first(shop: TestClient, model: TrainedModel) -> None:
+    title = model.catalog.title(7)
+    words = title.split()
+    told = shop.get("/v1/items", params={"query": f"{words[-1].upper()} {words[0][:4]}", "limit": 100}).json()["items"]
+    assert model.catalog.item_ids[7] in [card["item_id"] for card in told]
+    assert all(words[-1].lower() in card["title"].lower() for card in told)
+    popularity = [shop.get(f"/v1/items/{card['item_id']}").json()["popularity"] for card in told]
+    assert popularity == sorted(popularity, reverse=True)
+    assert shop.get("/v1/items?query=.*").json()["items"] == []
+
+
+def test_events_are_a_history(shop: TestClient) -> None:
+    events = [{"user_id": "ann/1", "item_id": f"P0{n}", "time": 10 - n, "event_id": f"e{n}"} for n in (1, 2, 3)]
+    assert shop.post("/v1/events", json={"events": events}).json() == {"accepted": 3, "duplicates": 0}
+    assert shop.post("/v1/events", json={"events": events[:2]}).json() == {"accepted": 0, "duplicates": 2}
+    kept = shop.get("/v1/users/ann/1").json()["history"]
+    assert [event["item_id"] for event in kept] == ["P03", "P02", "P01"]
+    by_user, by_history = ask(shop, user_id="ann/1"), ask(shop, history=["P03", "P02", "P01"])
+    assert by_user["recommendations"] == by_history["recommendations"]
+    assert shop.delete("/v1/users/ann/1").json() == {"forgotten": 3}
+    assert ask(shop, user_id="ann/1")["by"] == "popularity"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"k": 0}, "k: Input should be greater than or equal to 1, met 0"),
+        ({"k": 10_000}, "less than or equal to 100"),
+        ({"beams": 100_000}, "less than or equal to 200"),
+        ({"histroy": []}, "histroy: Extra inputs are not permitted"),
+        ({"history": "P01"}, "history"),
+        ({"history": ["P01"] * 1_001}, "at most 1000"),
+        ({"history": ["P01"], "user_id": "u"}, "expected one of them"),
+        ({"filters": {"sets": ["moon"]}}, "Unknown set 'moon'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(shop: TestClient, asked: dict[str, Any], said: str) -> None:
+    assert said in refused(shop, 422, **asked)
+
+
+def test_what_is_not_there_is_told(shop: TestClient) -> None:
+    for path in ("/v1/items/nothing", "/v1/semantic-ids/nothing", "/v1/tree?prefix=7.7.7", "/v1/nothing", "/assets/x"):
+        answer = shop.get(path)
+        assert answer.status_code == 404, path
+        assert answer.json()["error"]["message"]
+    assert shop.get("/v1/tree?prefix=x").status_code == 422
+    assert shop.get("/v1/items?model=none").status_code == 404
+
+
+def test_health_and_numbers(shop: TestClient) -> None:
+    assert shop.get("/healthz").json() == {"status": "ok"}
+    assert shop.get("/readyz").json() == {"status": "ready"}
+    ask(shop)
+    text = shop.get("/metrics").text
+    assert 'sidestep_requests_total{route="/v1/recommend",status="200"}' in text
+    assert 'sidestep_batch_rows_bucket{le="1.0",model="shop"}' in text
+
+
+def test_a_body_that_is_too_long_is_refused_whatever_it_says_of_itself(exported: Path) -> None:
+    app = make_app(Answering, Settings({"shop": exported}, max_body=1_000))
+    client = TestClient(app)  # not started: nothing of this reaches a model
+    long = b'{"history": ["' + b"x" * 5_000 + b'"]}'
+    headers = {"content-type": "application/json"}
+    assert client.post("/v1/recommend", content=long, headers=headers).status_code == 413
+
+    def in_pieces() -> Any:
+        yield from (long[place : place + 100] for place in range(0, len(long), 100))
+
+    answer = client.post("/v1/recommend", content=in_pieces(), headers=headers)
+    assert answer.status_code == 413
+    assert "1,000 bytes" in answer.json()["error"]["message"]
+
+
+def test_keys_open_what_they_should(exported: Path) -> None:
+    settings = Settings({"shop": exported}, api_key="sesame", admin_key="simsim")
+    client = TestClient(make_app(Answering, settings))
+    assert client.get("/healthz").status_code == 200
+    for key in (None, "sesam", "sesame ", "simsim"):
+        headers = {} if key is None else {"Authorization": f"Bearer {key}x" if key == "sesame " else f"Bearer {key}"}
+        assert client.get("/v1/sets", headers=headers).status_code == 401
+    assert client.get("/v1/sets", headers={"Authorization": "Bearer sesame"}).status_code == 200
+    assert client.get("/v1/sets", headers={"X-API-Key": "sesame"}).status_code == 200
+    assert client.post("/v1/admin/reload", headers={"X-API-Key": "sesame"}).status_code == 401
+    nobody = TestClient(make_app(Answering, Settings({"shop": exported})))
+    assert nobody.post("/v1/admin/reload").status_code == 403

@@ -1,0 +1,183 @@
+"""Every store of histories keeps the same laws."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis_server import RedisServer
+
+from sidestep.errors import ConfigError, DataError
+from sidestep.serving.events import Event, Histories, HistoriesUnavailableError
+from sidestep.serving.histories import open_histories
+
+KEPT = 5
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'kept.sqlite'}"
+    url = request.getfixturevalue("redis").url
+
+    async def empty() -> None:
+        from redis.asyncio import Redis
+
+        async with Redis.from_url(url) as connection:
+            await connection.flushall()
+
+    asyncio.run(empty())
+    return url
+
+
+def on(place: str, *steps: Callable[[Histories], Awaitable[Any]], kept: int = KEPT) -> list[Any]:
+    """What each step finds; the store is closed and opened again after each."""
+
+    async def one(step: Callable[[Histories], Awaitable[Any]]) -> Any:
+        histories = open_histories(place, kept)
+        try:
+            return await step(histories)
+        finally:
+            await histories.close()
+
+    return [asyncio.run(one(step)) for step in steps]
+
+
+def event(n: int, user: str = "u", time: float | None = None, event_id: str | None = None) -> Event:
+    return Event(user, f"item {n}", float(n) if time is None else time, event_id)
+
+
+def items(events: list[Event]) -> list[str]:
+    return [each.item_id for each in events]
+
+
+def test_what_is_appended_is_read_by_time_then_by_arrival(place: str) -> None:
+    some = [event(3), event(1), event(2, time=3.0), event(4, time=-1.5)]
+    appended, read = on(place, lambda h: h.append(some), lambda h: h.history("u", 10))
+    assert appended == 4
+    assert read == [some[3], some[1], some[0], some[2]]
+
+
+def test_a_limit_gives_the_latest(place: str) -> None:
+    _, read, nobody = on(
+        place,
+        lambda h: h.append([event(n) for n in range(4)]),
+        lambda h: h.history("u", 2),
+        lambda h: h.history("stranger", 2),
+    )
+    assert items(read) == ["item 2", "item 3"]
+    assert nobody == []
+
+
+def test_an_event_id_counts_once_for_each_user_and_across_calls(place: str) -> None:
+    twice = [event(1, event_id="a"), event(2, event_id="a"), event(1, user="v", event_id="a"), event(5)]
+    counts = on(place, lambda h: h.append(twice), lambda h: h.append(twice), lambda h: h.history("u", 10))
+    assert counts[:2] == [3, 1]
+    assert items(counts[2]) == ["item 1", "item 5", "item 5"]
+
+
+def test_only_the_latest_are_kept_and_what_was_pushed_out_does_not_come_back(place: str) -> None:
+    many = [event(n, event_id=f"e{n}") for n in range(12)]
+    _, again, read = on(place, lambda h: h.append(many), lambda h: h.append(many), lambda h: h.history("u", 100))
+    assert again == 0
+    assert items(read) == [f"item {n}" for n in range(12 - KEPT, 12)]
+
+
+def test_to_forget_is_to_forget_ids_too_and_nobody_else(place: str) -> None:
+    some = [event(1, event_id="a"), event(2), event(3, user="v")]
+    forgotten, again, left, other = on(
+        place,
+        lambda h: h.append(some),
+        lambda h: h.forget("u"),
+        lambda h: h.append(some[:1]),
+        lambda h: h.history("u", 9),
+        lambda h: h.history("v", 9),
+    )[1:]
+    assert (forgotten, again) == (2, 1)
+    assert items(left) == ["item 1"]
+    assert items(other) == ["item 3"]
+
+
+def test_appends_at_once_are_all_kept(place: str) -> None:
+    async def many(histories: Histories) -> None:
+        counts = await asyncio.gather(*(histories.append([event(n, event_id=str(n % 50))]) for n in range(200)))
+        assert sum(counts) == 50
+
+    _, read = on(place, many, lambda h: h.history("u", 1_000), kept=1_000)
+    assert len(read) == len({each.event_id for each in read}) == 50
+
+
+def test_a_call_is_kept_whole_or_not_at_all(place: str) -> None:
+    for bad in ("\0", "half \ud800"):
+        with pytest.raises(DataError, match="Cannot keep"):
+            on(place, lambda h, bad=bad: h.append([event(1), Event("u", bad, 2.0)]))  # type: ignore[misc]
+    assert on(place, lambda h: h.history("u", 9)) == [[]]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), time=st.floats(0, 1e11)
+)
+def test_any_text_comes_back_as_it_was(place: str, text: str, time: float) -> None:
+    one = Event(text, text, time, text)
+    _, read, _ = on(place, lambda h: h.append([one]), lambda h: h.history(text, 1), lambda h: h.forget(text))
+    assert read == [one]
+
+
+def test_it_is_ready_until_it_is_closed(place: str) -> None:
+    async def closing(histories: Histories) -> None:
+        assert await histories.ready()
+        await histories.close()
+
+    on(place, closing)
+
+
+def test_two_servers_see_one_history(place: str) -> None:
+    async def both(first: Histories) -> None:
+        second = open_histories(place, KEPT)
+        counts = await asyncio.gather(*(h.append([event(1, event_id="same")]) for h in (first, second) * 10))
+        assert sum(counts) == 1
+        assert len(await first.history("u", 9)) == len(await second.history("u", 9)) == 1
+        await second.close()
+
+    on(place, both)
+
+
+def test_a_redis_that_is_gone_is_unavailable_and_no_bug(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.kill()
+
+    async def fails(histories: Histories) -> None:
+        assert not await histories.ready()
+        with pytest.raises(HistoriesUnavailableError, match="do not answer"):
+            await histories.append([event(1)])
+        with pytest.raises(HistoriesUnavailableError, match="do not answer"):
+            await histories.history("u", 1)
+
+    on(server.url, fails)
+
+
+def test_a_file_of_somebody_else_or_of_the_future_is_refused(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "theirs").execute("CREATE TABLE novels (title)").connection.close()
+    with pytest.raises(DataError, match=r"another program's database \(tables novels\)"):
+        open_histories(str(tmp_path / "theirs"), KEPT)
+    sqlite3.connect(tmp_path / "newer").execute("PRAGMA user_version = 99").connection.close()
+    with pytest.raises(DataError, match="format 99"):
+        open_histories(str(tmp_path / "newer"), KEPT)
+    (tmp_path / "text").write_text("no database at all, but longer than a header of one " * 40)
+    with pytest.raises(DataError, match="Cannot keep histories"):
+        open_histories(str(tmp_path / "text"), KEPT)
+    with pytest.raises(ConfigError, match="expected a path"):
+        open_histories("mysql://somewhere", KEPT)
