@@ -1,5 +1,6 @@
 """The HTTP server: routes, and how each is answered."""
 
+import asyncio
 import logging
 import math
 import time
@@ -140,12 +141,12 @@ def _recommend_routes(app: FastAPI, server: Server) -> None:
 
 def _catalogue_routes(app: FastAPI, server: Server) -> None:
     @app.get("/v1/items", response_model=schema.ItemsResponse)
-    def items(
+    async def items(
         query: Annotated[str, Query(max_length=200)] = "", limit: Limit = 20, model: ModelName = None
     ) -> Response:
         """Items whose title or id holds every word, the most popular first."""
         with server.editions.using(model) as edition:
-            return JSONResponse({"items": edition.shelf.search(query, limit)})
+            return JSONResponse({"items": await asyncio.to_thread(edition.shelf.search, query, limit)})
 
     @app.get("/v1/items/{item_id:path}", response_model=schema.ItemResponse)
     async def item(item_id: ItemId, model: ModelName = None) -> Response:

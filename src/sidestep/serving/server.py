@@ -1,5 +1,6 @@
 """What a running server holds, and how it answers a request to recommend."""
 
+import asyncio
 import math
 import time
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ class Server:
                 some = [asked[number] for number in numbers]
                 allowed_ms = min(each.deadline_ms or many * self.settings.deadline_ms for each in some)
                 deadline = time.monotonic() + allowed_ms / 1000
-                prepared = [await self._row(edition, each) for each in some]
+                prepared = await asyncio.gather(*(self._row(edition, each) for each in some))
                 answered = await edition.batcher.ask_all([row for row, _, _ in prepared], deadline)
                 for number, (row, history, unknown), found in zip(numbers, prepared, answered, strict=True):
                     answers[number] = _answer(edition, row, history, unknown, found)

@@ -29,7 +29,7 @@ def run(opener: Opener, settings: Settings, host: str, port: int, told: Callable
         ConfigError: the address is taken. ArtifactError, DataError: a bundle, a set or a store that does not open.
     """
     log_as_json()
-    faster = uvicorn.Config("").get_loop_factory()  # uvloop where it is installed
+    faster = uvicorn.Config("", log_config=None).get_loop_factory()  # uvloop where it is installed
     with _listening(host, port) as listening, asyncio.Runner(loop_factory=faster) as runner:
         runner.run(_stand(opener, settings, listening, told))
 
