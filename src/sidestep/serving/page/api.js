@@ -1,0 +1,71 @@
+// The server's API. A failed request becomes an error whose message is the sentence that the server wrote.
+
+import { byId } from "./element.js";
+
+const ROOT = new URL("../v1/", import.meta.url); // beside the assets, wherever a proxy has put them
+const KEPT = "sidestep-key";
+
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const ask = (body, signal) => request("recommend", { body, signal });
+
+export function get(path, query = {}, signal = undefined) {
+  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return request(`${path}?${new URLSearchParams(given)}`, { signal });
+}
+
+async function request(path, { body, signal }) {
+  for (;;) {
+    const key = sessionStorage.getItem(KEPT);
+    const headers = { Accept: "application/json" };
+    if (key) headers.Authorization = `Bearer ${key}`;
+    if (body) headers["Content-Type"] = "application/json";
+    const sent = { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) };
+    let answer;
+    try {
+      answer = await fetch(new URL(path, ROOT), sent);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Refused(0, "The server does not answer; is it still running?");
+    }
+    if (answer.ok) return answer.json();
+    const message = await sentence(answer);
+    if (answer.status !== 401) throw new Refused(answer.status, message);
+    // Somebody else may have been given the key while this request was under way.
+    if (sessionStorage.getItem(KEPT) === key) await askForKey(message);
+  }
+}
+
+async function sentence(answer) {
+  try {
+    return (await answer.json()).error.message;
+  } catch {
+    return `The server answered ${answer.status} without saying why.`;
+  }
+}
+
+let asking = null; // several requests may be refused at once; one question is enough
+
+function askForKey(message) {
+  asking ??= new Promise((resolve) => {
+    const door = byId("door");
+    const input = byId("key");
+    byId("door-message").textContent = message;
+    input.value = "";
+    const answered = () => {
+      if (!input.value) return door.showModal(); // Escape leaves nothing to go on with
+      sessionStorage.setItem(KEPT, input.value);
+      door.removeEventListener("close", answered);
+      asking = null;
+      return resolve();
+    };
+    door.addEventListener("close", answered);
+    door.showModal();
+  });
+  return asking;
+}

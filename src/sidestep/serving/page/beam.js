@@ -1,0 +1,65 @@
+// The answers' paths as one tree, which narrows from the whole catalogue to single items.
+
+import { bar, count, element, items, lastStep, percent } from "./element.js";
+
+const WIDE = 4; // levels that fit side by side; deeper trees are indented
+
+// Answers that begin with the same codes share a branch; branches stand in the order of their best answer.
+export function grow(recommendations) {
+  const root = { children: new Map(), found: [] };
+  recommendations.forEach((found, place) => {
+    let node = root;
+    for (const step of found.path ?? []) {
+      if (!node.children.has(step.code)) node.children.set(step.code, { step, children: new Map(), found: [] });
+      node = node.children.get(step.code);
+    }
+    if (node !== root) node.found.push({ ...found, rank: place + 1 });
+  });
+  return root;
+}
+
+export function treeOf(answer, model) {
+  const root = grow(answer.recommendations);
+  if (!root.children.size) {
+    return element("p", { class: "quiet" }, "No paths: these answers were not said code by code.");
+  }
+  const first = element("div", { class: "node root" }, element("b", {}, "Everything"), left(model.num_items));
+  const wide = model.num_levels <= WIDE;
+  return element(
+    "div",
+    { class: wide ? "beam wide" : "beam" },
+    element("ul", { "aria-label": "The answers' paths" }, element("li", {}, first, branches(root))),
+  );
+}
+
+const left = (number) => element("span", { class: "quiet" }, items(number));
+
+function branches(node) {
+  if (!node.children.size) return null;
+  const children = [...node.children.values()];
+  return element("ul", {}, children.map((child) => element("li", {}, shown(child), branches(child))));
+}
+
+function shown({ step, found }) {
+  // A prefix that holds one item is named by it; its title stands at the end of the path anyway.
+  const name = step.num_items > 1 && !found.length ? element("span", { class: "name" }, lastStep(step.name)) : null;
+  return element(
+    "div",
+    { class: "node" },
+    element("span", { class: "code" }, `code ${step.code}`),
+    element("span", { class: "value" }, percent(step.probability)),
+    bar(step.probability),
+    name,
+    found.length ? ends(found) : left(step.num_items),
+  );
+}
+
+const ends = (found) =>
+  found.map((each) =>
+    element(
+      "span",
+      { class: "end" },
+      element("b", { title: "Place among the answers" }, count(each.rank)),
+      element("span", { class: "item", title: each.item_id }, each.title || each.item_id),
+    ),
+  );

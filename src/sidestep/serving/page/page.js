@@ -1,0 +1,259 @@
+// The page: from the address to a question, from the answer to what is shown.
+
+import { agreement, answersOf, ranksIn, showFailure } from "./answers.js";
+import { ask, get } from "./api.js";
+import { treeOf } from "./beam.js";
+import { openAt, showCatalogue } from "./catalogue.js";
+import { byId, count, element, items, say } from "./element.js";
+import { makeFinder } from "./finder.js";
+import { exampleHistories, focusHistory, showExamples, showHistory } from "./history.js";
+import { begin, isNew, read, write } from "./state.js";
+
+const POPULAR = 120; // items that the examples are chosen from
+const CATEGORIES = 400; // more would not be read in a list
+
+const cards = new Map(); // every card that was met, by id: an answer brings its history's titles
+let models = [];
+let standard = "";
+let asked = ""; // the question whose answer is shown, so that it is not asked again
+let under = null; // the question under way
+let shownModel = ""; // whose examples, categories and catalogue are shown
+let shownHistory = [];
+
+const named = (name) => models.find((model) => model.name === name);
+const chosen = (state) => named(state.model) ?? named(standard);
+const beside = (state) => (state.other && state.other !== chosen(state).name ? named(state.other) : undefined);
+
+function add(card) {
+  cards.set(card.item_id, card);
+  write({ history: [...shownHistory, card.item_id], user: "", at: "" });
+  say(`Added ${card.title || card.item_id}`);
+}
+
+function remove(place) {
+  write({ history: shownHistory.filter((_, at) => at !== place), user: "" });
+  showIds(read().history, new Set());
+  focusHistory(place);
+}
+
+function showIds(ids, unknown) {
+  shownHistory = ids;
+  const card = (id) => (unknown.has(id) ? null : (cards.get(id) ?? { item_id: id, title: id }));
+  showHistory(ids.map((id) => ({ id, card: card(id) })), remove);
+}
+
+function find(codes) {
+  at = ""; // asked for again, it is gone to again
+  if (read().at === codes.join(".")) update();
+  else write({ at: codes.join(".") });
+}
+
+function questions(state) {
+  const filters = { exclude_seen: state.unseen, sets: state.sets };
+  if (state.category) filters.categories = [state.category];
+  const given = state.user ? { user_id: state.user } : { history: state.history };
+  const models = [chosen(state), beside(state)].filter(Boolean);
+  return models.map((model) => ({ model: model.name, ...given, k: state.k, filters, explain: true }));
+}
+
+async function answer(state) {
+  const wanted = questions(state);
+  const question = JSON.stringify(wanted);
+  if (question === asked) return;
+  asked = question;
+  if (!state.user && state.history.every((id) => cards.has(id))) showIds(state.history, new Set());
+  under?.abort();
+  const mine = new AbortController();
+  under = mine;
+  byId("told").setAttribute("aria-busy", "true");
+  const told = await Promise.allSettled(wanted.map((body) => ask(body, mine.signal)));
+  if (mine.signal.aborted) return;
+  byId("told").removeAttribute("aria-busy");
+  show(state, told);
+}
+
+// told: one settled promise per model; a model that refused does not hide what the other one said.
+function show(state, told) {
+  const answers = told.map((each) => each.value ?? null);
+  const whose = [chosen(state), beside(state)].filter(Boolean);
+  const first = answers.find(Boolean);
+  if (first) {
+    for (const card of first.history) cards.set(card.item_id, card);
+    showIds(state.user ? first.history.map((card) => card.item_id) : state.history, new Set(first.unknown));
+  } else {
+    showIds(state.user ? [] : state.history, new Set());
+  }
+  if (!answers.every(Boolean)) asked = ""; // the same question may be answered the next time
+  byId("history-note").textContent = noteOn(state, first);
+
+  const both = answers.length === 2 && answers.every(Boolean);
+  const columns = whose.map((model, place) => {
+    const column = element("section", { class: "column", "aria-label": `Answers of ${model.name}` });
+    const method = model.method === model.name ? null : element("span", { class: "quiet" }, ` ${model.method}`);
+    const heading = whose.length > 1 ? element("h3", {}, model.name, method) : null;
+    if (!answers[place]) showFailure(column, told[place].reason.message, update);
+    else {
+      const ranks = both ? ranksIn(answers[1 - place]) : null;
+      column.append(...answersOf({ answer: answers[place], model, ranks, add, find: place ? null : find }));
+    }
+    if (heading) column.prepend(heading);
+    return column;
+  });
+  const summary = both ? [element("p", { class: "agreement" }, agreement(...answers))] : [];
+  const place = byId("told");
+  if (place.contains(document.activeElement)) byId("answers").focus({ preventScroll: true });
+  place.replaceChildren(...summary, ...columns);
+  place.classList.toggle("two", whose.length > 1);
+  showTrees(whose, answers);
+  say(first ? `${items(first.recommendations.length)} answered` : told[0].reason.message);
+}
+
+function showTrees(whose, answers) {
+  const paths = answers.map((each) => each?.recommendations.some((found) => found.path));
+  byId("beams").hidden = !paths.some(Boolean);
+  byId("trees").replaceChildren(
+    ...whose.filter((_, place) => answers[place]).map((model) => {
+      const heading = whose.length > 1 ? element("h3", {}, model.name) : null;
+      return element("div", { class: "column" }, heading, treeOf(answers[whose.indexOf(model)], model));
+    }),
+  );
+  byId("trees").classList.toggle("two", whose.length > 1);
+}
+
+function noteOn(state, first) {
+  if (state.user && first) {
+    if (!first.history.length) return `Nothing is kept of the user ${state.user}.`;
+    return `The history kept of the user ${state.user}; adding or removing an item makes it yours.`;
+  }
+  return shownHistory.length > 1 ? "The oldest first." : "";
+}
+
+function showSettings(state) {
+  byId("model").value = chosen(state).name;
+  byId("other").value = beside(state)?.name ?? "";
+  if (document.activeElement !== byId("k")) byId("k").value = state.k;
+  byId("unseen").checked = state.unseen;
+  if (document.activeElement !== byId("user")) byId("user").value = state.user;
+  const category = byId("category");
+  if (state.category && ![...category.options].some((option) => option.value === state.category)) {
+    category.append(element("option", { value: state.category }, state.category));
+  }
+  category.value = state.category;
+  for (const box of byId("sets").querySelectorAll("input")) box.checked = state.sets.includes(box.value);
+  for (const option of byId("other").options) option.disabled = option.value === chosen(state).name;
+}
+
+// What hangs on the catalogue, and so on the model, and not on the history.
+async function showWorld(model) {
+  if (shownModel === model.name) return;
+  shownModel = model.name;
+  const sizes = `${items(model.num_items)} · ${model.method}`;
+  byId("about").textContent = `Sidestep · ${model.name === model.method ? sizes : `${model.name} · ${sizes}`}`;
+  byId("shelves").hidden = !model.num_levels;
+  if (model.num_levels) await showCatalogue(model.name, add);
+  const [popular, counted] = await Promise.all([
+    get("items", { limit: POPULAR, model: model.name }),
+    get("categories", { model: model.name }),
+  ]);
+  if (shownModel !== model.name) return;
+  showExamples(exampleHistories(popular.items), (example) => {
+    for (const card of example.cards) cards.set(card.item_id, card);
+    write({ history: example.cards.map((card) => card.item_id), user: "", at: "" });
+  });
+  showCategories(counted.categories);
+}
+
+function showCategories(counted) {
+  const largest = [...counted].sort((one, other) => other.num_items - one.num_items).slice(0, CATEGORIES);
+  const kept = counted.filter((category) => largest.includes(category)); // in the order of their paths
+  const options = kept.map(({ name, num_items }) => {
+    const steps = name.split(" > ");
+    const indent = "\u2003".repeat(steps.length - 1);
+    return element("option", { value: name }, `${indent}${steps.at(-1)} (${count(num_items)})`);
+  });
+  byId("category").replaceChildren(element("option", { value: "" }, "all categories"), ...options);
+  byId("category").closest("label").hidden = !options.length;
+}
+
+function showSets(sets) {
+  const place = byId("sets");
+  place.hidden = !sets.length;
+  place.replaceChildren(
+    ...sets.map(({ name, num_items }) => {
+      const box = element("input", { type: "checkbox", value: name });
+      return element("label", { class: "check" }, box, ` Only ${name} (${count(num_items)})`);
+    }),
+  );
+}
+
+function listen() {
+  byId("more").open = window.matchMedia("(min-width: 861px)").matches; // on a phone the answers come first
+  byId("settings").addEventListener("submit", (event) => event.preventDefault());
+  byId("model").addEventListener("change", (event) => write({ model: event.target.value, category: "", at: "" }));
+  byId("other").addEventListener("change", (event) => write({ other: event.target.value }));
+  byId("category").addEventListener("change", (event) => write({ category: event.target.value }));
+  byId("unseen").addEventListener("change", (event) => write({ unseen: event.target.checked }));
+  byId("user").addEventListener("change", (event) => write({ user: event.target.value.trim(), history: [] }));
+  byId("k").addEventListener("change", (event) => {
+    if (event.target.checkValidity() && event.target.value) write({ k: Number(event.target.value) });
+    else event.target.reportValidity();
+  });
+  byId("sets").addEventListener("change", () => {
+    write({ sets: [...byId("sets").querySelectorAll("input:checked")].map((box) => box.value) });
+  });
+  byId("clear").addEventListener("click", () => {
+    write({ history: [], user: "" });
+    byId("find").focus();
+  });
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the fragment is the page's state
+    byId("answers").focus();
+  });
+  window.addEventListener("hashchange", update);
+}
+
+let at = "";
+
+async function update() {
+  const state = read();
+  const world = showWorld(chosen(state));
+  showSettings(state);
+  try {
+    await Promise.all([answer(state), world]);
+  } catch (error) {
+    shownModel = "";
+    showFailure(byId("told"), error.message, update);
+    return;
+  }
+  showSettings(read()); // the categories may only now be there
+  if (state.at && state.at !== at) await openAt(state.at.split(".").map(Number));
+  at = state.at;
+}
+
+async function start() {
+  try {
+    const [told, sets] = await Promise.all([get("models"), get("sets")]);
+    models = told.models;
+    standard = told.default;
+    showSets(sets.sets);
+  } catch (error) {
+    showFailure(byId("told"), error.message, start);
+    return;
+  }
+  byId("model").replaceChildren(...models.map(({ name }) => element("option", { value: name }, name)));
+  const others = models.map(({ name }) => element("option", { value: name }, name));
+  byId("other").replaceChildren(element("option", { value: "" }, "no other"), ...others);
+  byId("beside").hidden = models.length < 2;
+  listen();
+  makeFinder(add, () => chosen(read()).name);
+  if (isNew()) {
+    // A first visitor should see thoughts at once, not an empty page.
+    const popular = await get("items", { limit: POPULAR });
+    const example = exampleHistories(popular.items)[0];
+    for (const card of example?.cards ?? []) cards.set(card.item_id, card);
+    begin({ history: example?.cards.map((card) => card.item_id) ?? [] });
+  }
+  await update();
+}
+
+start();
