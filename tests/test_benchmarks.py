@@ -17,6 +17,7 @@ PEERS = {
     "graph": ("torch_geometric",),
     "trie": ("marisa_trie",),
     "scale": (),
+    "serve": ("fastapi", "prometheus_client", "psutil"),
 }
 
 

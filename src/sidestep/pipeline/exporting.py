@@ -61,14 +61,14 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
         save_file(dict(artifact.load(run.path("model"), "weights").tensors), staging / bundle.WEIGHTS)
         if world.materials.sids is not None:
             save_file(world.materials.sids.as_tensors(), staging / bundle.SIDS)
-            save_file(_as_tensors(trie_of(world.materials.sids, world.popularity)), staging / bundle.TRIE)
+            save_file(trie_tensors(trie_of(world.materials.sids, world.popularity)), staging / bundle.TRIE)
             bundle.write_cluster_names(staging, world.cluster_names)
         if world.materials.vectors is not None:
             save_file({"values": np.ascontiguousarray(world.materials.vectors.values)}, staging / bundle.VECTORS)
         categories = labels_as_text(world.catalog, "category", Asked())
         bundle.write_catalog(staging, world.catalog, categories, world.popularity, shown)
         artifact.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
-        artifact.write_json(staging / CHECK, _answers(model, len(world.catalog), world.popularity))
+        artifact.write_json(staging / CHECK, answers_to_check(model, len(world.catalog), world.popularity))
         artifact.write_text(staging / "README.md", _card(meta))
     return artifact.read_manifest(folder)
 
@@ -178,7 +178,7 @@ def _ask(model: Recommender, history: list[int], k: int, explain: bool = False) 
     return model.rank(question([np.array(history, dtype=np.int64)], model.max_history), k, explain=explain)
 
 
-def _answers(model: Recommender, num_items: int, popularity: Ints) -> dict[str, Any]:
+def answers_to_check(model: Recommender, num_items: int, popularity: Ints) -> dict[str, Any]:
     """Histories of the most popular items: of nobody, and the same everywhere."""
     popular = np.argsort(-popularity, kind="stable").tolist()
     histories = [popular[:length] for length in CHECKED_LENGTHS]
@@ -203,7 +203,8 @@ def _shown(world: World, fields: list[str] | None) -> list[str]:
     return [name for name in (plain if fields is None else fields) if name not in bundle.RESERVED]
 
 
-def _as_tensors(trie: Trie) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def trie_tensors(trie: Trie) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """The tree, as a bundle keeps it."""
     tensors = {"order": trie.order.numpy(), "rank": trie.rank.numpy()}
     for name, group in (("codes", trie.codes), ("firsts", trie.firsts)):
         tensors |= {f"{name}_{depth}": tensor.numpy() for depth, tensor in enumerate(group)}
