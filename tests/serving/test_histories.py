@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer
 
-from sidestep.errors import ConfigError, DataError
+from sidestep.errors import ConfigError, DataError, MissingExtraError
 from sidestep.serving.events import Event, Histories, HistoriesUnavailableError
 from sidestep.serving.histories import open_histories
 
 KEPT = 5
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +124,20 @@ def test_a_call_is_kept_whole_or_not_at_all(place: str) -> None:
     for bad in ("\0", "half \ud800"):
         with pytest.raises(DataError, match="Cannot keep"):
             on(place, lambda h, bad=bad: h.append([event(1), Event("u", bad, 2.0)]))  # type: ignore[misc]
+    for never in (float("nan"), float("inf")):
+        with pytest.raises(DataError, match="expected seconds"):
+            on(place, lambda h, never=never: h.append([event(1), event(2, time=never)]))  # type: ignore[misc]
     assert on(place, lambda h: h.history("u", 9)) == [[]]
 
 
+def test_a_name_that_cannot_be_kept_cannot_be_asked_for(place: str) -> None:
+    for ask in (lambda h: h.history("half \ud800", 9), lambda h: h.forget("\0")):
+        with pytest.raises(DataError, match="Cannot keep"):
+            on(place, ask)
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), time=st.floats(0, 1e11)
-)
+@given(text=TEXTS, time=st.floats(-1e11, 1e11))
 def test_any_text_comes_back_as_it_was(place: str, text: str, time: float) -> None:
     one = Event(text, text, time, text)
     _, read, _ = on(place, lambda h: h.append([one]), lambda h: h.history(text, 1), lambda h: h.forget(text))
@@ -153,6 +161,21 @@ def test_two_servers_see_one_history(place: str) -> None:
         await second.close()
 
     on(place, both)
+
+
+def test_what_is_forgotten_is_gone_from_the_disk_while_the_server_runs(tmp_path: Path) -> None:
+    def on_disk() -> bytes:
+        return b"".join(path.read_bytes() for path in tmp_path.iterdir() if not path.name.endswith("-shm"))
+
+    async def appear_and_go(histories: Histories) -> None:
+        await histories.append([Event("Ada Lovelace", "a private thing", 1.0, "private-id"), event(1, "other")])
+        assert b"Lovelace" in on_disk()
+        assert await histories.forget("Ada Lovelace") == 1
+        left = on_disk()
+        assert b"item 1" in left
+        assert not [word for word in (b"Lovelace", b"a private thing", b"private-id") if word in left]
+
+    on(str(tmp_path / "kept.sqlite"), appear_and_go)
 
 
 def test_a_redis_that_is_gone_is_unavailable_and_no_bug(tmp_path: Path) -> None:
@@ -179,5 +202,17 @@ def test_a_file_of_somebody_else_or_of_the_future_is_refused(tmp_path: Path) -> 
     (tmp_path / "text").write_text("no database at all, but longer than a header of one " * 40)
     with pytest.raises(DataError, match="Cannot keep histories"):
         open_histories(str(tmp_path / "text"), KEPT)
+    with pytest.raises(DataError, match="Cannot keep histories"):
+        open_histories(str(tmp_path / "text" / "below a file"), KEPT)
+
+
+def test_a_place_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("redis://somewhere:1/2", "rediss://somewhere", "unix:///somewhere.sock"):
+        assert type(open_histories(place, KEPT)).__name__ == "RedisHistories"
     with pytest.raises(ConfigError, match="expected a path"):
         open_histories("mysql://somewhere", KEPT)
+    with pytest.raises(ConfigError, match="Cannot read --histories"):
+        open_histories("redis://somewhere:port", KEPT)
+    monkeypatch.setitem(sys.modules, "sidestep.serving.histories_redis", None)
+    with pytest.raises(MissingExtraError, match=r"sidestep\[redis\]"):
+        open_histories("redis://somewhere", KEPT)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,12 @@ def test_a_killed_server_has_lost_nothing_in_redis(tmp_path: Path, rounds: int, 
         check(server.url, told[-8_000:])
     finally:
         server.kill()
+
+
+def test_two_servers_on_one_file_lose_nothing_when_both_are_killed(tmp_path: Path) -> None:
+    place = str(tmp_path / "kept.sqlite")  # which both make, at once
+    with ThreadPoolExecutor(2) as threads:
+        for both in ((0, 1), (2, 3)):
+            told = list(threads.map(lambda number: acknowledged(place, number, random.Random(number)), both))
+            assert all(told)
+            check(place, told[0] + told[1])

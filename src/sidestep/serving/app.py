@@ -96,8 +96,11 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(SidestepError)
     async def wrong(request: Request, error: SidestepError) -> JSONResponse:
         if isinstance(error, OverloadedError | ProcessEndedError | HistoriesUnavailableError):
-            seconds = error.retry_after if isinstance(error, OverloadedError) else 1.0
-            return failure(503, "overloaded", str(error), {"Retry-After": str(max(1, math.ceil(seconds)))})
+            seconds, message = error.retry_after if isinstance(error, OverloadedError) else 1.0, str(error)
+            if isinstance(error, HistoriesUnavailableError):  # where they lie is for the log alone
+                log.error(message)
+                message = "The histories do not answer; try again"
+            return failure(503, "overloaded", message, {"Retry-After": str(max(1, math.ceil(seconds)))})
         missing = isinstance(error, UnknownItemError | UnknownModelError | NotKeptError)
         status = 404 if missing and request.method != "POST" else 422
         return failure(status, "unknown" if missing else "invalid_request", str(error))

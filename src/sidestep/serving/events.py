@@ -1,5 +1,6 @@
 """Users' events, kept between requests."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -37,12 +38,12 @@ class Histories(Protocol):
         """Keep events, all of them or none; how many of them were new. What has returned is on the disk.
 
         Raises:
-            DataError: text that cannot be kept.
+            DataError: text that cannot be kept, or a time that is no number of seconds.
         """
         ...
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
-        """A user's latest events, oldest first: by time, and by arrival among equal times."""
+        """A user's latest events, oldest first: by time, and by arrival among equal times. Nothing for a stranger."""
         ...
 
     async def forget(self, user_id: str) -> int:
@@ -56,13 +57,20 @@ class Histories(Protocol):
     async def close(self) -> None: ...
 
 
-def check_text(events: Sequence[Event]) -> None:
+def check_text(*texts: str) -> None:
+    """Raises: DataError: text that no store can keep."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"Cannot keep {ascii(text)[:60]}: it holds half a character; send valid Unicode") from None
+        if "\0" in text:
+            raise DataError(f"Cannot keep {ascii(text)[:60]}: it holds a NUL; leave it out")
+
+
+def check_events(events: Sequence[Event]) -> None:
     """Raises: DataError: what no store can keep."""
     for event in events:
-        for text in (event.user_id, event.item_id, event.event_id or ""):
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise DataError(f"Cannot keep {ascii(text)[:60]}: it holds half a character") from None
-            if "\0" in text:
-                raise DataError(f"Cannot keep {ascii(text)[:60]}: it holds a NUL")
+        check_text(event.user_id, event.item_id, event.event_id or "")
+        if not math.isfinite(event.time):
+            raise DataError(f"Cannot keep an event of time {event.time}; expected seconds since the epoch")

@@ -8,7 +8,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from sidestep.errors import ConfigError
-from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_text
+from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_events, check_text
 
 PREFIX = "sidestep:"
 CONNECTIONS, WAIT_SECONDS = 32, 5.0
@@ -21,7 +21,7 @@ for place, text in ipairs(ARGV) do
     local event = cjson.decode(text)
     local events, ids = KEYS[1] .. 'events:' .. event.user, KEYS[1] .. 'ids:' .. event.user
     local number = redis.call('INCR', KEYS[1] .. 'number')
-    if event.id == '' or redis.call('ZADD', ids, 'NX', number, event.id) == 1 then
+    if event.id == cjson.null or redis.call('ZADD', ids, 'NX', number, event.id) == 1 then
       redis.call('ZADD', events, event.time, string.format('%016d', number) .. text)
       redis.call('ZREMRANGEBYRANK', events, 0, -kept - 1)
       redis.call('ZREMRANGEBYRANK', ids, 0, -remembered - 1)
@@ -63,22 +63,26 @@ class RedisHistories:
 
     async def append(self, events: Sequence[Event]) -> int:
         """See `Histories.append`."""
-        check_text(events)
+        check_events(events)
         texts = [_text(event) for event in events]
         arguments: list[str | int] = [self._max_length, REMEMBERED * self._max_length, *texts]
         return await _answered(self._append(keys=[PREFIX], args=arguments))
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
         """See `Histories.history`."""
+        check_text(user_id)
         limit = min(limit, self._max_length)
         found = await _answered(self._redis.zrange(f"{PREFIX}events:{user_id}", -limit, -1, withscores=True))
         return [_event(text, time) for text, time in found]
 
     async def forget(self, user_id: str) -> int:
         """See `Histories.forget`."""
-        count = await _answered(self._redis.zcard(f"{PREFIX}events:{user_id}"))
-        await _answered(self._redis.delete(f"{PREFIX}events:{user_id}", f"{PREFIX}ids:{user_id}"))
-        return count
+        check_text(user_id)
+        events, ids = f"{PREFIX}events:{user_id}", f"{PREFIX}ids:{user_id}"
+        together = self._redis.pipeline(transaction=True)
+        together.zcard(events)
+        together.delete(events, ids)
+        return (await _answered(together.execute()))[0]
 
     async def ready(self) -> bool:
         """See `Histories.ready`."""
@@ -99,9 +103,9 @@ async def _answered(asked: Awaitable[Any]) -> Any:
 
 
 def _text(event: Event) -> str:
-    return json.dumps({"user": event.user_id, "item": event.item_id, "time": event.time, "id": event.event_id or ""})
+    return json.dumps({"user": event.user_id, "item": event.item_id, "time": event.time, "id": event.event_id})
 
 
 def _event(text: str, time: float) -> Event:
     content = json.loads(text[16:])
-    return Event(content["user"], content["item"], time, content["id"] or None)
+    return Event(content["user"], content["item"], time, content["id"])

@@ -5,12 +5,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sidestep.errors import DataError
-from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_text
+from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_events, check_text
 
 VERSION = 1
 BUSY_SECONDS = 10.0
@@ -32,6 +33,7 @@ CREATE TABLE seen (
     event_id TEXT NOT NULL,
     UNIQUE (user_id, event_id)
 );
+CREATE INDEX seen_of_users ON seen (user_id, number);
 """
 
 Work = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
@@ -48,14 +50,14 @@ class SqliteHistories:
         Raises:
             DataError: it is something else, or of a newer Sidestep.
         """
+        path = path.absolute()  # every connection means the same file, also ":memory:"
         self._path, self._max_length = path, max_length
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
         self._closed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path)
-            _prepare(self._connection, path)
-        except sqlite3.Error as error:
+            self._connection = _prepared(path)
+        except (sqlite3.Error, OSError) as error:
             raise DataError(f"Cannot keep histories in {str(path)!r}: {error}; name another file") from None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="histories")
         self._own = threading.local()
@@ -65,11 +67,12 @@ class SqliteHistories:
 
     async def append(self, events: Sequence[Event]) -> int:
         """See `Histories.append`."""
-        check_text(events)
+        check_events(events)
         return await self._written(lambda connection: _append(connection, events, self._max_length))
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
         """See `Histories.history`."""
+        check_text(user_id)
         limit = min(limit, self._max_length)
         rows = await self._read(
             "SELECT item_id, time, event_id FROM events WHERE user_id = ? ORDER BY time DESC, number DESC LIMIT ?",
@@ -78,13 +81,16 @@ class SqliteHistories:
         return [Event(user_id, *row) for row in reversed(rows)]
 
     async def forget(self, user_id: str) -> int:
-        """See `Histories.forget`. The bytes are overwritten (secure_delete)."""
+        """See `Histories.forget`. The bytes are overwritten in the file, and cut from the write-ahead log."""
+        check_text(user_id)
 
         def forgotten(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM seen WHERE user_id = ?", (user_id,))
             return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
-        return await self._written(forgotten)
+        count = await self._written(forgotten)
+        await self._read("PRAGMA wal_checkpoint(TRUNCATE)", ())
+        return count
 
     async def ready(self) -> bool:
         """See `Histories.ready`."""
@@ -153,7 +159,7 @@ class SqliteHistories:
                 self._connection.execute("RELEASE piece")
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # whatever happens here, the writer lives on and everybody is told
                 self._connection.execute("ROLLBACK")
             results = [(done, error) for _, done in batch]
         for done, result in results:
@@ -167,14 +173,29 @@ class SqliteHistories:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+def _prepared(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+        _make_tables(connection, path)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     if found > VERSION:
@@ -187,7 +208,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         for statement in filter(str.strip, TABLES.split(";")):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
 
 
 def _append(connection: sqlite3.Connection, events: Sequence[Event], max_length: int) -> int:
