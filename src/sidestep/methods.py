@@ -22,7 +22,7 @@ from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.data.sources import DataConfig
 from sidestep.data.splits import SplitConfig
-from sidestep.errors import did_you_mean
+from sidestep.errors import ConfigError, did_you_mean
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
@@ -196,6 +196,12 @@ def _towers(materials: Materials, recipe: Recipe) -> TwoTowers:
 
 
 def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
+    reads, shown = recipe.baseline.max_history, recipe.generator.max_history
+    if reads < shown:
+        raise ConfigError(
+            f"baseline.max_history = {reads} is less than generator.max_history = {shown}; a fused model's scorer "
+            "reads at least as much"
+        )
     scorer = _towers(materials, recipe)
     return Fused(materials.ids, recipe.generator, recipe.thinking, scorer, recipe.fusion.lead)
 

@@ -158,3 +158,13 @@ def test_padding_loses_nothing(rows: list[list[int]]) -> None:
     padded = pad([np.array(row, dtype=np.int64) for row in rows])
     assert padded.shape == (len(rows), max([1, *map(len, rows)]))
     assert [[item for item in row if item != NO_ITEM] for row in padded.tolist()] == rows
+
+
+@given(rows=st.lists(st.lists(st.integers(0, 9), max_size=8), min_size=1, max_size=5), count=st.integers(1, 9))
+def test_the_latest_items_of_a_question_are_the_question_of_the_latest_items(rows: list[list[int]], count: int) -> None:
+    histories = [np.array(row, dtype=np.int64) for row in rows]
+    cut, short = question(histories, 20).latest(count), question(histories, count)
+    width = short.history.shape[1]
+    assert torch.equal(cut.history[:, :width], short.history)
+    assert (cut.history[:, width:] == NO_ITEM).all()
+    assert torch.equal(cut.lengths, short.lengths)

@@ -71,7 +71,7 @@ def test_both_at_once_when_no_parts_are_named(tmp_path: Path) -> None:
         (("fusion.generator={scorer}", "fusion.scorer={scorer}"), "holds a sasrec-towers; expected a generator"),
         (("fusion.generator={finished}", "fusion.scorer={finished}"), "holds a s2gr; expected sasrec-towers"),
         (("fusion.generator={finished}", "fusion.scorer={scorer}", "fusion.lead=true"), "leave fusion.generator out"),
-        (("fusion.generator={finished}", "fusion.scorer={scorer}", "generator.inner=32"), "do not fit"),
+        (("fusion.generator={finished}", "fusion.scorer={scorer}", "generator.inner=32"), "has other settings"),
         (("fusion.generator={finished}", "fusion.scorer={scorer}", "tokenizer.epochs=1"), "other semantic IDs"),
         (("fusion.generator={finished}", "fusion.scorer={scorer}", "seed=1"), "another log"),
         (("fusion.generator=nowhere", "fusion.scorer={scorer}"), "No run in 'nowhere'"),
@@ -84,3 +84,41 @@ def test_a_part_that_does_not_fit_is_refused(
     said_back = refuse("run", "s2gr-planted", "method=s2gr-fused", *WORLD, *said, "--out", tmp_path / "fused")
     assert message in said_back
     assert not (tmp_path / "fused" / "model").exists()
+
+
+def test_a_fused_run_needs_its_parts_no_more(
+    finished: Path, scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = shutil.copytree(scorer, tmp_path / "part")
+    succeed(*fused(finished, part), "--out", tmp_path / "fused")
+    shutil.rmtree(part)
+    monkeypatch.chdir(tmp_path.parent)
+    assert succeed("recommend", tmp_path / "fused", "--user", "u01").out
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("generator.max_history=7", "generator.max_history: 20 there, 7 here"),
+        ("thinking.placement=front", "thinking.placement: 'each' there, 'front' here"),
+        ("baseline.num_heads=2", "baseline.num_heads: 1 there, 2 here"),
+        ("embed.width=8", "other"),
+        ("baseline.max_history=3", "baseline.max_history = 3 is less than generator.max_history = 20"),
+    ],
+)
+def test_parts_of_other_settings_are_refused_though_their_weights_may_fit(
+    finished: Path, scorer: Path, tmp_path: Path, key: str, said: str
+) -> None:
+    assert said in refuse(*fused(finished, scorer), key, "--out", tmp_path / "fused")
+
+
+def test_nothing_is_appended_to_a_fused_run(finished: Path, scorer: Path, tmp_path: Path) -> None:
+    succeed(*fused(finished, scorer), "--out", tmp_path / "fused")
+    (tmp_path / "new.csv").write_text("item_id,title\nnew,A new thing\n")
+    told = refuse("sids", "append", tmp_path / "fused", "--items", tmp_path / "new.csv")
+    assert "append to the run of its generator" in told
+
+
+def test_training_of_what_reads_vectors_can_be_watched(tmp_path: Path) -> None:
+    words = ("train", "s2gr-planted", "method=sasrec-towers", *WORLD, "train.epochs=1", "--profile")
+    assert succeed(*words, "--out", tmp_path / "run").out

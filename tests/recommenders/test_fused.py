@@ -37,7 +37,7 @@ def searcher(model: Fused, num_beams: int = NUM_ITEMS) -> GenerativeRecommender:
 
 
 def recommender(model: Fused, balance: float, candidates: int = NUM_ITEMS) -> FusedRecommender:
-    return FusedRecommender(searcher(model, candidates), model, model.scorer.score, balance, candidates)
+    return FusedRecommender(searcher(model, candidates), model, model.scorer.score, balance, candidates, 6)
 
 
 def test_at_the_ends_of_the_scale_one_half_speaks_alone() -> None:
@@ -131,3 +131,26 @@ def test_the_balance_is_the_best_on_validation_and_its_candidates_are_thought_of
     assert asked == 2 * len(BALANCES)
     assert found == pytest.approx(anew)
     assert found[BALANCES.index(best)] == max(found)
+
+
+def test_each_half_is_shown_as_much_as_it_reads() -> None:
+    model = make_model()
+    model.config = model.config.model_copy(update={"max_history": 3})
+    search = GenerativeRecommender(model, make_sids(), POPULARITY, 3, NUM_ITEMS)
+    histories = [np.arange(length, dtype=np.int64) for length in (1, 3, 5, 6)]
+    for balance, alone in ((0.0, search), (1.0, ItemwiseRecommender(model.scorer.score, NUM_ITEMS))):
+        both = FusedRecommender(search, model, model.scorer.score, balance, NUM_ITEMS, 6)
+        assert both.max_history == 6
+        expected = alone.rank(question(histories, 3 if balance == 0 else 6), 10)
+        found = both.rank(question(histories, 6), 10)
+        if balance == 0:  # items of one ID stand in another order
+            torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
+        else:
+            assert torch.equal(found.items, expected.items)
+
+
+def test_scores_are_the_same_with_and_without_an_explanation() -> None:
+    both, batch = recommender(make_model(), 1.0), make_batch()
+    plain, explained = both.rank(batch, 8), both.rank(batch, 8, explain=True)
+    assert torch.equal(plain.items, explained.items)
+    torch.testing.assert_close(plain.scores, explained.scores)

@@ -44,6 +44,15 @@ class SequenceBatch:
         width = max(int(lengths.max()), 1) if len(lengths) else 1
         return SequenceBatch(history[:, :width], lengths, targets, visible)
 
+    def latest(self, count: int) -> "SequenceBatch":
+        """The same questions, of the last `count` items of every history."""
+        if self.history.shape[1] <= count:
+            return self
+        begins = (self.lengths - count).clamp(min=0)[:, None]
+        places = begins + torch.arange(count, device=self.history.device)
+        history = self.history.gather(1, places)
+        return SequenceBatch(history, self.lengths.clamp(max=count), self.targets, (self.visible - begins).clamp(min=0))
+
     @property
     def _tensors(self) -> tuple[Tensor, ...]:
         return self.history, self.lengths, self.targets, self.visible

@@ -55,9 +55,12 @@ class Fused(Thinking):
     S2GR trains a vector of the whole interest (eq. 19) and drops it at inference; here such a vector is the scorer's.
 
     balance: chosen on validation once both are trained; it travels with the weights.
+    scored_history: how many of a history's last items the scorer has learnt to read: as many as the generator where
+        they are trained at once.
     """
 
     balance: Float[Tensor, "1"]
+    scored_history: Int[Tensor, "1"]
 
     def __init__(
         self, sids: SemanticIds, config: GeneratorConfig, thinking: ThinkingConfig, scorer: TwoTowers, lead: bool
@@ -65,6 +68,7 @@ class Fused(Thinking):
         super().__init__(sids, config, thinking)
         self.scorer = scorer
         self.register_buffer("balance", torch.tensor([0.5]))
+        self.register_buffer("scored_history", torch.tensor([config.max_history]))
         self.lead = nn.Linear(2 * scorer.config.width, config.width, bias=False) if lead else None
         if self.lead is not None:
             nn.init.normal_(self.lead.weight, std=self.lead.in_features**-0.5)

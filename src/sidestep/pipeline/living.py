@@ -12,7 +12,7 @@ from sidestep import artifact
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.further import extended, read_further
 from sidestep.errors import ConfigError, DataError
-from sidestep.methods import Recipe
+from sidestep.methods import METHODS, Recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World
@@ -65,6 +65,11 @@ def append(
         DataError, ConfigError: bad files, or vectors that cannot be made for new items; nothing is written then.
         ArtifactError: the run has no semantic IDs yet.
     """
+    if METHODS[run.recipe.method].kind == "fused":
+        raise ConfigError(
+            f"{str(run.folder)!r} is fused with a scorer of items, which knows nothing of new ones; append to the run "
+            "of its generator"
+        )
     version = versions.newest(run)
     parent = versions.manifest(run, version)
     first, world = World(run), World(run, version)

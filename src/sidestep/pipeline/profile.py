@@ -21,7 +21,7 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
     """
     method = METHODS[run.recipe.method]
     if method.kind == "baseline":
-        run_until(run, "prepare", say)
+        run_until(run, method.stages[-2], say)
     elif not (artifact.exists(run.path("sids")) and run.done("sids", *tokenize_origin(run))):
         run_until(run, "tokenize", say)
     world, recipe = World(run), run.recipe

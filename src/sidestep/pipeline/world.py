@@ -1,5 +1,6 @@
 """What the stages read of a run folder, and the only place where a model is built from one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,8 +125,8 @@ class World:
     def trained(self) -> Recommender:
         """The trained model as a recommender; the only place where one is built from a folder."""
         recipe = self.run.recipe
-        settings, parents = training_origin(self.run)
         saved = artifact.load(self.run.path("model"), "weights")
+        settings, parents = training_origin(self.run, saved.manifest.parents)
         if changes(saved.manifest.config, settings) or saved.manifest.parents != parents:
             raise ArtifactError(
                 f"{str(self.run.path('model'))!r} was trained on other semantic IDs or with other settings than "
@@ -165,15 +166,20 @@ def recommending(
     search = GenerativeRecommender(model, sids, popularity, model.max_history, num_beams, precision)
     if METHODS[recipe.method].kind == "generator":
         return search
-    return FusedRecommender(search, model, model.scorer.score, float(model.balance), recipe.fusion.candidates)
+    scored_history, candidates = int(model.scored_history), recipe.fusion.candidates
+    return FusedRecommender(search, model, model.scorer.score, float(model.balance), candidates, scored_history)
 
 
 def _fill(model: nn.Module, saved: artifact.Artifact) -> None:
     model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
 
 
-def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a trained model hangs on: its settings, and the digests of the artifacts it was trained on."""
+def training_origin(run: Run, made: Mapping[str, str] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a trained model hangs on: its settings, and the digests of the artifacts it was trained on.
+
+    made: the digests that a finished model names, among them those of the parts that it was fused from, which it holds
+        whole and need not be there any more.
+    """
     recipe, method = run.recipe, METHODS[run.recipe.method]
     settings = recipe.model_dump(mode="json", include={"method", "seed", *method.sections})
     settings["train"].pop("checkpoint_seconds")
@@ -182,7 +188,11 @@ def training_origin(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
     parents = ["interactions", *["sids"] * ("tokenize" in method.stages), *["vectors"] * method.uses_vectors]
     if "fusion" in settings:  # what was fused counts, not where it lay
         settings["fusion"] |= {"generator": None, "scorer": None}
-    return settings, {name: run.digest(name) for name in parents} | _fused_parts(run)
+    fused = _fused_parts(run) if made is None else {name: made[name] for name in _PARTS if name in made}
+    return settings, {name: run.digest(name) for name in parents} | fused
+
+
+_PARTS = ("generator", "scorer")
 
 
 def _fused_parts(run: Run) -> dict[str, str]:

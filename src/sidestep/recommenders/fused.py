@@ -32,7 +32,10 @@ class FusedRecommender:
     """Ranks by `(1 - balance) log p(codes) + balance log softmax(item-level score)`.
 
     The beam search and the scorer propose `candidates` items each (at least k), and every one of them is scored by
-    both, exactly. An empty history is answered by popularity.
+    both, exactly. An empty history is answered by popularity. Each half is shown as many of a history's last items as
+    it learnt to read.
+
+    scored_history: how many the scorer reads.
     """
 
     def __init__(
@@ -42,14 +45,16 @@ class FusedRecommender:
         scorer: ItemScorer,
         balance: float,
         candidates: int,
+        scored_history: int,
     ) -> None:
         self._searcher, self._paths, self._scorer = searcher, paths, scorer
-        self.balance, self._candidates = balance, candidates
+        self.balance, self._candidates, self._scored_history = balance, candidates, scored_history
 
     def with_beams(self, num_beams: int) -> "FusedRecommender":
         """The same, with another number of beams."""
         searcher = self._searcher.with_beams(num_beams)
-        return FusedRecommender(searcher, self._paths, self._scorer, self.balance, self._candidates)
+        scored_history = self._scored_history
+        return FusedRecommender(searcher, self._paths, self._scorer, self.balance, self._candidates, scored_history)
 
     @property
     def num_beams(self) -> int:
@@ -57,7 +62,7 @@ class FusedRecommender:
 
     @property
     def max_history(self) -> int:
-        return self._searcher.max_history
+        return max(self._searcher.max_history, self._scored_history)
 
     @torch.no_grad()
     def rank(
@@ -65,14 +70,14 @@ class FusedRecommender:
     ) -> Recommendations:
         """See `Recommender.rank`. Where the path has no weight, it is not searched."""
         if self.balance == 1 and not explain:
-            return ItemwiseRecommender(self._scorer, self._searcher.num_items).rank(batch, k, barred)
+            return ItemwiseRecommender(self._scores, self._searcher.num_items).rank(batch, k, barred)
         return self.answer(batch, self.opinions(batch, k, barred), k, explain)
 
     @torch.no_grad()
     def opinions(self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None) -> Opinions:
         """What both halves propose for every history, and what each thinks of it."""
         count = max(k, self._candidates)
-        found = self._searcher.rank(batch, count, barred)
+        found = self._searcher.rank(self._read(batch), count, barred)
         rows = max(min(SCORES_AT_ONCE // max(self._searcher.num_items, 1), ROWS_AT_ONCE), 1)
         parts = []
         with fast_products():
@@ -107,7 +112,7 @@ class FusedRecommender:
         count: int,
     ) -> Opinions:
         """The union of two proposals under both opinions. Rows without a history keep the order of popularity."""
-        by_item = self._scorer(batch.to(self._searcher.device)).float().log_softmax(-1).cpu()
+        by_item = self._scores(batch)
         permitted = by_item.masked_fill(~barred.mask(len(batch), by_item.shape[1]), -torch.inf)
         best = permitted.topk(min(count, by_item.shape[1]), dim=1)
         nearest = best.indices.masked_fill(best.values.isinf(), NO_ITEM)
@@ -120,17 +125,27 @@ class FusedRecommender:
         empty = (batch.lengths == 0)[:, None]
         own = items[:, proposed.shape[1] :]  # the search has told the probability of what it proposes
         own_by_path = torch.full(own.shape, -torch.inf)
-        said = self._paths.answer(batch.to(self._searcher.device), own.to(self._searcher.device))
+        said = self._paths.answer(self._read(batch).to(self._searcher.device), own.to(self._searcher.device))
         own_by_path[own >= 0] = self._paths.path_log_probs(said).sum(1).cpu()
         by_path = torch.cat([scored, own_by_path], dim=1)
         return items, by_path, torch.where(empty, by_path, by_item.gather(1, items.clamp(min=0)))
+
+    def _read(self, batch: SequenceBatch) -> SequenceBatch:
+        """What the generator reads of the questions."""
+        return batch.latest(self._searcher.max_history)
+
+    def _scores(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
+        """The scorer's log-probabilities; popularity for an empty history, which is answered by it."""
+        asked = batch.latest(self._scored_history).to(self._searcher.device)
+        scores = self._scorer(asked).float().cpu()
+        return torch.where((batch.lengths > 0)[:, None], scores.log_softmax(-1), scores)
 
     def _explained(self, batch: SequenceBatch, items: Int[Tensor, "B k"]) -> list[list[Path]]:
         """The path of every answer, with what its thoughts named."""
         asked = items.masked_fill((batch.lengths == 0)[:, None], NO_ITEM)
         device = self._searcher.device
         with fast_products():
-            said = self._paths.answer(batch.to(device), asked.to(device))
+            said = self._paths.answer(self._read(batch).to(device), asked.to(device))
             log_probs = self._paths.path_log_probs(said).tolist()
             named = []
             if isinstance(self._paths, Thinker) and said.thoughts is not None:

@@ -51,7 +51,8 @@ class ItemwiseRecommender:
             found.append(best(scores, k))
         if not found:
             return Recommendations(torch.empty(0, k, dtype=torch.int64), torch.empty(0, k))
-        return Recommendations(torch.cat([items for items, _ in found]), torch.cat([scores for _, scores in found]))
+        items, scores = (torch.cat(column).cpu() for column in zip(*found, strict=True))
+        return Recommendations(items, scores)
 
 
 def best(scores: Float[Tensor, "B N"], k: int) -> tuple[Int[Tensor, "B k"], Float[Tensor, "B k"]]:
