@@ -245,3 +245,20 @@ def test_keys_open_what_they_should(exported: Path) -> None:
     assert client.post("/v1/admin/reload", headers={"X-API-Key": "sesame"}).status_code == 401
     nobody = TestClient(make_app(Answering, Settings({"shop": exported})))
     assert nobody.post("/v1/admin/reload").status_code == 403
+
+
+def test_under_overload_a_request_is_refused_before_anything_is_made_of_it(
+    shop: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = shop.app.state.server  # type: ignore[attr-defined]
+    for edition in server.editions.all:
+        monkeypatch.setattr(edition.batcher, "_per_row", 3_600.0)
+    answer = shop.post("/v1/recommend", json={"history": ["P01"]})
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 3_600
+    assert "too near its deadline" in answer.json()["error"]["message"]
+    named = shop.post("/v1/recommend", json={"history": ["P01"], "deadline_ms": 60_000})
+    assert "its deadline is in" in named.json()["error"]["message"]
+    assert shop.get("/v1/models").status_code == 200
+    monkeypatch.undo()
+    assert ids(ask(shop, history=["P01"]))

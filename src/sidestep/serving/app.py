@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from starlette.exceptions import HTTPException
 from sidestep.errors import SidestepError, UnknownItemError
 from sidestep.serving import schema
 from sidestep.serving.batcher import OverloadedError
-from sidestep.serving.door import Door, failure
+from sidestep.serving.door import Door, failure, overloaded
 from sidestep.serving.editions import UnknownModelError
 from sidestep.serving.events import Event, HistoriesUnavailableError
 from sidestep.serving.server import NotKeptError, Server
@@ -71,7 +70,7 @@ def make_app(opener: Opener, settings: Settings) -> FastAPI:
     _user_routes(app, server)
     _operator_routes(app, server)
     _page_routes(app)
-    app.add_middleware(Door, settings=settings, numbers=server.numbers)
+    app.add_middleware(Door, settings=settings, numbers=server.numbers, overload=server.overload)
     return app
 
 
@@ -100,7 +99,7 @@ def _answer_errors(app: FastAPI) -> None:
             if isinstance(error, HistoriesUnavailableError):  # where they lie is for the log alone
                 log.error(message)
                 message = "The histories do not answer; try again"
-            return failure(503, "overloaded", message, {"Retry-After": str(max(1, math.ceil(seconds)))})
+            return overloaded(message, seconds)
         missing = isinstance(error, UnknownItemError | UnknownModelError | NotKeptError)
         status = 404 if missing and request.method != "POST" else 422
         return failure(status, "unknown" if missing else "invalid_request", str(error))

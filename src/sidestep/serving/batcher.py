@@ -14,7 +14,7 @@ KEPT_FILTERS = 64
 """How many filters the model's process keeps laid over its tree; 6 bytes an item each."""
 LEARNING = 0.2
 """How fast the expected time of a row follows what is measured."""
-SAFETY = 0.8
+SAFETY = 0.6
 """A request is let in if it is expected to be answered within this share of its deadline."""
 
 
@@ -114,12 +114,13 @@ class Batcher:
         """Rows that wait or are being searched."""
         return len(self._waiting) + self._in_flight
 
-    def expected(self) -> float:
-        """Seconds until a row that came now would be answered."""
-        ahead = self.depth * self._per_row
+    def expected(self, ahead: int | None = None) -> float:
+        """Seconds until a row that came now would be answered. ahead: rows before it [`depth`]."""
+        ahead = self.depth if ahead is None else ahead
+        seconds = ahead * self._per_row
         if self._in_flight:
-            ahead -= min(time.monotonic() - self._busy_since, self._in_flight * self._per_row)
-        return ahead + min(len(self._waiting) + 1, self._most) * self._per_row
+            seconds -= min(time.monotonic() - self._busy_since, self._in_flight * self._per_row)
+        return seconds + min(max(ahead - self._in_flight, 0) + 1, self._most) * self._per_row
 
     async def ask(self, row: Row, deadline: float) -> Found:
         """deadline: on the clock of `time.monotonic`.

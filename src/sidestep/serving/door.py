@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -18,7 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/healthz", "/readyz")
-ASSETS, ADMIN = "/assets/", "/v1/admin/"
+ASSETS, ADMIN, RECOMMEND = "/assets/", "/v1/admin/", "/v1/recommend"
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -31,6 +32,12 @@ HEADERS = [
 log = logging.getLogger("sidestep.serving")
 
 
+class Shed:
+    """Stands for the route of a request that was refused before it came to one."""
+
+    path = RECOMMEND
+
+
 class TooLargeError(Exception):
     """The body is longer than may be."""
 
@@ -41,11 +48,23 @@ def failure(status: int, code: str, message: str, headers: dict[str, str] | None
     return JSONResponse({"error": {"code": code, "message": safe}}, status, headers)
 
 
-class Door:
-    """An ASGI middleware."""
+def overloaded(message: str, seconds: float) -> JSONResponse:
+    return failure(503, "overloaded", message, {"Retry-After": str(max(1, math.ceil(seconds)))})
 
-    def __init__(self, app: App, settings: Settings, numbers: Numbers) -> None:
-        self._app, self._settings, self._numbers = app, settings, numbers
+
+class Door:
+    """An ASGI middleware.
+
+    overload: seconds until a request could be answered that sets no deadline, where that is too late; else None; told
+        how many requests are inside. Such a request is refused here, before anything is made of it: under overload it
+        is refusing that must be cheap.
+    """
+
+    def __init__(
+        self, app: App, settings: Settings, numbers: Numbers, overload: Callable[[int], float | None] = lambda _: None
+    ) -> None:
+        self._app, self._settings, self._numbers, self._overload = app, settings, numbers, overload
+        self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,6 +87,8 @@ class Door:
                 await refused(scope, receive, noted)
             elif _length(scope) > limit:
                 await _too_large(limit)(scope, receive, noted)
+            elif path == RECOMMEND:
+                await self._admit(scope, receive, noted, limit)
             else:
                 await self._within(scope, receive, noted, limit)
         finally:
@@ -76,6 +97,27 @@ class Door:
             self._numbers.answered(route, status, seconds)
             told = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
             log.info("request", extra=told | scope.get("told", {}))
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        """Pass on, unless it would take too long; the app judges requests that name a deadline of their own."""
+        heard: list[Message] = []
+
+        async def again() -> Message:
+            return heard.pop() if heard else await receive()
+
+        seconds = self._overload(self._inside)
+        if seconds is not None:
+            heard.append(await receive())
+            if not heard[0].get("more_body", False) and b'"deadline_ms"' not in heard[0].get("body", b""):
+                scope["route"] = Shed
+                told = f"Overloaded: this would be answered in about {1000 * seconds:.0f} ms, too near its deadline"
+                await overloaded(told, seconds)(scope, receive, send)
+                return
+        self._inside += 1
+        try:
+            await self._within(scope, again, send, limit)
+        finally:
+            self._inside -= 1
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         path = scope["path"]

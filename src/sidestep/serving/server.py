@@ -8,7 +8,7 @@ from typing import Any
 
 from sidestep.errors import DataError, SidestepError, UnknownItemError
 from sidestep.serving import schema
-from sidestep.serving.batcher import Found, Row
+from sidestep.serving.batcher import SAFETY, Found, Row
 from sidestep.serving.editions import Edition, Editions
 from sidestep.serving.events import Histories
 from sidestep.serving.filters import NamedSet
@@ -77,6 +77,14 @@ class Server:
         if self._histories is None:
             raise NotKeptError("This server keeps no histories; start it with --histories FILE, or send the history")
         return self._histories
+
+    def overload(self, inside: int) -> float | None:
+        """Seconds until any model could answer, where that is later than a request which sets no deadline may wait.
+
+        inside: requests that were let in and are not answered, whether or not a batcher knows of them yet.
+        """
+        expected = min((edition.batcher.expected(inside) for edition in self.editions.all), default=0.0)
+        return expected if expected > SAFETY * self.settings.deadline_ms / 1000 else None
 
     async def ready(self) -> bool:
         kept = self._histories is None or await self._histories.ready()

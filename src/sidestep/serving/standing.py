@@ -16,8 +16,10 @@ from sidestep.serving.settings import Settings
 from sidestep.serving.watch import log_as_json
 from sidestep.serving.worker import Opener
 
-GRACE = 30
-"""Seconds that answers under way have when the server is told to stop."""
+GRACE, KEEP_ALIVE = 30, 75
+"""Seconds that answers under way have when the server is told to stop; and that an idle connection is kept, longer than
+load balancers keep theirs, so that it is they who close it.
+"""
 
 log = logging.getLogger("sidestep.serving")
 
@@ -58,7 +60,15 @@ async def _stand(opener: Opener, settings: Settings, listening: socket.socket, t
     app = make_app(opener, settings)
     server: Server = app.state.server
     await server.open()  # before listening, so that what does not open is told in one line
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, lifespan="off")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
     standing = _Standing(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
