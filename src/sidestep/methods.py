@@ -22,7 +22,7 @@ from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.data.sources import DataConfig
 from sidestep.data.splits import SplitConfig
-from sidestep.errors import ConfigError, did_you_mean
+from sidestep.errors import did_you_mean
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
@@ -93,6 +93,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _as_much_to_score_by(self) -> "Recipe":
+        reads, shown = self.baseline.max_history, self.generator.max_history
+        if METHODS[self.method].kind == "fused" and reads < shown:
+            raise ValueError(
+                f"baseline.max_history = {reads} is less than generator.max_history = {shown}; a fused model's scorer "
+                "reads at least as much"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _states_to_tell_apart(self) -> "Recipe":
         if METHODS[self.method].objective in (_rearec_erl, _rearec_prl) and self.baseline.loss != "ce":
             raise ValueError(
@@ -142,6 +152,11 @@ class Method:
     parts: Mapping[str, Mapping[str, Any]]
     kind: Kind = "generator"
     uses_vectors: bool = False
+
+    @property
+    def thinks(self) -> bool:
+        """Whether its model is one that can think, so that [thinking] counts."""
+        return self.build in (_thinking, _fused)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -196,12 +211,6 @@ def _towers(materials: Materials, recipe: Recipe) -> TwoTowers:
 
 
 def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
-    reads, shown = recipe.baseline.max_history, recipe.generator.max_history
-    if reads < shown:
-        raise ConfigError(
-            f"baseline.max_history = {reads} is less than generator.max_history = {shown}; a fused model's scorer "
-            "reads at least as much"
-        )
     scorer = _towers(materials, recipe)
     return Fused(materials.ids, recipe.generator, recipe.thinking, scorer, recipe.fusion.lead)
 

@@ -134,6 +134,9 @@ def fused(
 def rearec_erl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
     """ReaRec with ensemble learning: every state recommends, and they are kept apart,
     L = sum_i L_CE(r_i) - diversity * sum_{i<j} KL(p_i || p_j).
+
+    This is the paper's equation, with the settings of the authors' code; the code itself takes the cross-entropy of the
+    mean state alone, and averages the divergence over all ordered pairs with detached log-probabilities.
     """
     found: ReasonedPrediction = model(batch)
     steps = found.steps / baseline.tau

@@ -1,5 +1,6 @@
 """The contract of the sequential baselines: whatever stands in `methods.py` as one is held to it."""
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -85,6 +86,12 @@ def test_contract_an_empty_history_is_answered_by_popularity(name: str) -> None:
     recommender = ItemwiseRecommender(model.score, NUM_ITEMS, model.max_history)
     batch = question([np.array([], dtype=np.int64), np.array([1, 2])], model.max_history)
     assert recommender.rank(batch, 5).items[0].tolist() == [39, 38, 37, 36, 35]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "bert4rec"])  # it looks at the values of its batch
+def test_contract_a_question_from_elsewhere_is_answered_on_the_models_device(name: str) -> None:
+    model = deepcopy(make(name)).to("meta")  # refuses to be mixed with the CPU, as a GPU does
+    assert model.score(make_batch()).device.type == "meta"
 
 
 @pytest.mark.parametrize("name", NAMES)

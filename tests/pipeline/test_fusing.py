@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import sidestep
 from command import WORLD, refuse, succeed
 from sidestep import artifact
 from sidestep.pipeline.run import Run
@@ -94,6 +95,52 @@ def test_a_fused_run_needs_its_parts_no_more(
     shutil.rmtree(part)
     monkeypatch.chdir(tmp_path.parent)
     assert succeed("recommend", tmp_path / "fused", "--user", "u01").out
+    succeed("run", tmp_path / "fused")
+
+
+def test_weights_of_before_the_scorers_history_was_kept_answer_as_they_did(
+    finished: Path, scorer: Path, tmp_path: Path
+) -> None:
+    succeed(*fused(finished, scorer), "generator.max_history=20", "--out", tmp_path / "fused")
+    assert sidestep.load(tmp_path / "fused").recommender.max_history == 50
+    saved = artifact.load(tmp_path / "fused" / "model", "weights")
+    tensors = {name: value for name, value in saved.tensors.items() if name != "scored_history"}
+    origin = {"config": saved.manifest.config, "parents": saved.manifest.parents}
+    artifact.save(tmp_path / "fused" / "model", "weights", tensors=tensors, **origin)
+    assert sidestep.load(tmp_path / "fused").recommender.max_history == 20
+
+
+def test_a_generator_that_does_not_think_is_a_part_of_a_model_that_does_not(scorer: Path, tmp_path: Path) -> None:
+    succeed("run", "s2gr-planted", "method=s2gr-no-reason", *WORLD, "--out", tmp_path / "part")
+    words = fused(tmp_path / "part", scorer)
+    told = refuse(*words, "--out", tmp_path / "thinking")
+    assert "(thinking.thoughts: False there, True here)" in told
+    succeed(*words, "thinking.thoughts=false", "--out", tmp_path / "fused")
+
+
+def test_a_part_whose_folder_has_moved_on_without_its_model_is_refused(
+    finished: Path, scorer: Path, tmp_path: Path
+) -> None:
+    part = shutil.copytree(scorer, tmp_path / "part")
+    words = ("s2gr-planted", "method=sasrec-towers", *WORLD, "baseline.num_heads=2", "--force")
+    succeed("prepare", *words, "--out", part)
+    told = refuse(*fused(finished, part), "baseline.num_heads=2", "--out", tmp_path / "fused")
+    assert "was trained on other semantic IDs or with other settings" in told
+
+
+def test_vectors_count_by_what_they_are_and_not_by_their_file(finished: Path, scorer: Path, tmp_path: Path) -> None:
+    part = shutil.copytree(scorer, tmp_path / "part")
+    for name, change in (("vectors", {"meta": {"inputs": {"/elsewhere": "?"}}}), ("model", {})):
+        saved = artifact.load(part / name, artifact.read_manifest(part / name).kind)
+        parents = saved.manifest.parents | ({"vectors": Run.open(part).digest("vectors")} if name == "model" else {})
+        kept = {"config": saved.manifest.config, "parents": parents, "tensors": saved.tensors, **change}
+        artifact.save(part / name, saved.manifest.kind, **kept)
+    succeed(*fused(finished, part), "--out", tmp_path / "fused")
+
+
+def test_clusters_of_another_size_are_other_semantic_ids(finished: Path, scorer: Path, tmp_path: Path) -> None:
+    told = refuse(*fused(finished, scorer), "tokenizer.num_clusters=3", "--out", tmp_path / "fused")
+    assert "says other semantic IDs" in told
 
 
 @pytest.mark.parametrize(
@@ -103,7 +150,6 @@ def test_a_fused_run_needs_its_parts_no_more(
         ("thinking.placement=front", "thinking.placement: 'each' there, 'front' here"),
         ("baseline.num_heads=2", "baseline.num_heads: 1 there, 2 here"),
         ("embed.width=8", "other"),
-        ("baseline.max_history=3", "baseline.max_history = 3 is less than generator.max_history = 20"),
     ],
 )
 def test_parts_of_other_settings_are_refused_though_their_weights_may_fit(
@@ -112,11 +158,27 @@ def test_parts_of_other_settings_are_refused_though_their_weights_may_fit(
     assert said in refuse(*fused(finished, scorer), key, "--out", tmp_path / "fused")
 
 
+def test_a_scorer_that_reads_less_than_the_generator_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    words = ("run", "s2gr-planted", "method=s2gr-fused", *WORLD, "generator.max_history=25", "baseline.max_history=10")
+    told = refuse(*words, "--out", tmp_path / "fused")
+    assert "baseline.max_history = 10 is less than generator.max_history = 25" in told
+    assert not (tmp_path / "fused").exists()
+
+
 def test_nothing_is_appended_to_a_fused_run(finished: Path, scorer: Path, tmp_path: Path) -> None:
     succeed(*fused(finished, scorer), "--out", tmp_path / "fused")
     (tmp_path / "new.csv").write_text("item_id,title\nnew,A new thing\n")
     told = refuse("sids", "append", tmp_path / "fused", "--items", tmp_path / "new.csv")
-    assert "append to the run of its generator" in told
+    assert "append to the run of a generator" in told
+
+
+def test_nothing_is_appended_to_a_run_of_items_by_number(scorer: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(scorer, tmp_path / "run")
+    succeed("tokenize", "s2gr-planted", "method=sasrec-towers", *WORLD, "--out", run)
+    (tmp_path / "new.csv").write_text("item_id,title\nnew,A new thing\n")
+    told = refuse("sids", "append", run, "--items", tmp_path / "new.csv")
+    assert "is a run of 'sasrec-towers', which scores items by their numbers" in told
+    assert sidestep.load(run).recommend([], k=3).item_ids
 
 
 def test_training_of_what_reads_vectors_can_be_watched(tmp_path: Path) -> None:

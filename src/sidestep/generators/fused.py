@@ -1,6 +1,7 @@
 """A generator of semantic IDs with a scorer of items beside it: the path says what kind of item, the scorer which."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -56,7 +57,7 @@ class Fused(Thinking):
 
     balance: chosen on validation once both are trained; it travels with the weights.
     scored_history: how many of a history's last items the scorer has learnt to read: as many as the generator where
-        they are trained at once.
+        they are trained at once, or were saved by a release that did not tell.
     """
 
     balance: Float[Tensor, "1"]
@@ -72,6 +73,7 @@ class Fused(Thinking):
         self.lead = nn.Linear(2 * scorer.config.width, config.width, bias=False) if lead else None
         if self.lead is not None:
             nn.init.normal_(self.lead.weight, std=self.lead.in_features**-0.5)
+        self.register_load_state_dict_pre_hook(_as_long_as_the_generator)  # type: ignore[no-untyped-call]
 
     def encode(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], int]:
         encoded, per_item = super().encode(batch)
@@ -94,3 +96,8 @@ class Fused(Thinking):
         """The log-probability of every code of an answer, over the full codebook."""
         levels = zip(said.logits, said.codes.unbind(1), strict=True)
         return torch.stack([logits.log_softmax(-1).gather(1, codes[:, None])[:, 0] for logits, codes in levels], 1)
+
+
+def _as_long_as_the_generator(model: nn.Module, tensors: dict[str, Any], prefix: str, *_: Any) -> None:
+    """What older weights leave out: both halves were shown the generator's history when their balance was chosen."""
+    tensors.setdefault(f"{prefix}scored_history", model.scored_history)

@@ -1,6 +1,7 @@
 """A fused model from two finished runs on the same data: a generator's weights, and a scorer's."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 from sidestep import artifact
 from sidestep.errors import ConfigError
 from sidestep.generators.fused import Fused
-from sidestep.methods import Recipe
+from sidestep.methods import METHODS, Recipe
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.world import World
+from sidestep.sids.semantic_ids import SemanticIds
 
 SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
     "generator": {
@@ -31,7 +33,8 @@ def assemble(world: World, model: Fused) -> None:
 
     Raises:
         ConfigError: a part is of another method, was made on other data, other semantic IDs or other vectors, or its
-        settings are others than this recipe's.
+            settings are others than this recipe's. What only its training read may differ.
+        ArtifactError: a part is not trained, or not on what its folder now holds.
     """
     recipe = world.run.recipe
     assert recipe.fusion.generator is not None
@@ -62,31 +65,41 @@ def _weights(world: World, folder: Path, part: str) -> dict[str, Tensor]:
         raise ConfigError(f"fusion.{part} = {str(folder)!r} was trained on another log than this run's")
     if other.run.recipe.split != world.run.recipe.split:
         raise ConfigError(f"fusion.{part} = {str(folder)!r} was trained on another split than this run's")
-    if part == "generator" and not np.array_equal(other.sids.codes, world.sids.codes):
+    if part == "generator" and not _same_ids(other.sids, world.sids):
         raise ConfigError(
             f"fusion.generator = {str(folder)!r} says other semantic IDs than this run's; take its [tokenizer], "
             "[embed], [graph] and its seed"
         )
-    if part == "scorer" and other.run.digest("vectors") != world.run.digest("vectors"):
+    vectors = [artifact.read_manifest(each.run.path("vectors")).files for each in (other, world)]
+    if part == "scorer" and vectors[0] != vectors[1]:  # by content, whatever file it was read from
         raise ConfigError(
             f"fusion.scorer = {str(folder)!r} reads other vectors than this run's; take its [embed] and its seed"
         )
-    differing = _differing(world.run.recipe, other.run.recipe, SHAPES[part])
+    theirs, ours = _read(other.run.recipe, part), _read(world.run.recipe, part)
+    differing = [key for key in theirs if key in ours and theirs[key] != ours[key]]
     if differing:
+        told = "; ".join(f"{key}: {theirs[key]!r} there, {ours[key]!r} here" for key in differing[:3])
         raise ConfigError(
-            f"fusion.{part} = {str(folder)!r} has other settings than this recipe ({'; '.join(differing[:3])}); set "
-            "them as the part has them"
+            f"fusion.{part} = {str(folder)!r} has other settings than this recipe ({told}); set them as the "
+            "part has them"
         )
-    saved = artifact.load(other.run.path("model"), "weights")
-    return {name: torch.from_numpy(value) for name, value in saved.tensors.items()}
+    return {name: torch.from_numpy(value) for name, value in other.weights().tensors.items()}
 
 
-def _differing(recipe: Recipe, other: Recipe, keys: dict[str, tuple[str, ...]]) -> list[str]:
-    """Where two recipes differ."""
-    found = []
-    for section, names in keys.items():
-        for name in names:
-            ours, theirs = (getattr(getattr(each, section), name) for each in (recipe, other))
-            if ours != theirs:
-                found.append(f"{section}.{name}: {theirs!r} there, {ours!r} here")
-    return found
+def _read(recipe: Recipe, part: str) -> dict[str, Any]:
+    """The settings that a part of a recipe's model computes with."""
+    values = {
+        f"{section}.{name}": getattr(getattr(recipe, section), name)
+        for section, names in SHAPES[part].items()
+        for name in names
+    }
+    if part == "scorer" or (METHODS[recipe.method].thinks and recipe.thinking.thoughts):
+        return values
+    spoken = {key: value for key, value in values.items() if not key.startswith("thinking.")}
+    return {**spoken, "thinking.thoughts": False}
+
+
+def _same_ids(one: SemanticIds, other: SemanticIds) -> bool:
+    """Whether the codes are the same, and the clusters that thoughts are taught to name."""
+    tables = zip((one.codes, *one.clusters), (other.codes, *other.clusters), strict=False)
+    return one.num_levels == other.num_levels and all(np.array_equal(ours, theirs) for ours, theirs in tables)

@@ -62,13 +62,15 @@ def append(
     came from a file. existing: refuse items that the catalogue holds, or skip them.
 
     Raises:
-        DataError, ConfigError: bad files, or vectors that cannot be made for new items; nothing is written then.
+        DataError, ConfigError: bad files, vectors that cannot be made for new items, or a run whose model cannot answer
+            with new items; nothing is written then.
         ArtifactError: the run has no semantic IDs yet.
     """
-    if METHODS[run.recipe.method].kind == "fused":
+    method = run.recipe.method
+    if METHODS[method].kind != "generator":
         raise ConfigError(
-            f"{str(run.folder)!r} is fused with a scorer of items, which knows nothing of new ones; append to the run "
-            "of its generator"
+            f"{str(run.folder)!r} is a run of {method!r}, which scores items by their numbers and knows nothing of new "
+            "ones; append to the run of a generator"
         )
     version = versions.newest(run)
     parent = versions.manifest(run, version)

@@ -18,7 +18,7 @@ from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError
 from sidestep.methods import METHODS, Materials, Method, Recipe
 from sidestep.pipeline import versions
-from sidestep.pipeline.run import Run, changes
+from sidestep.pipeline.run import RECIPE, Run, changes
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
@@ -124,14 +124,7 @@ class World:
 
     def trained(self) -> Recommender:
         """The trained model as a recommender; the only place where one is built from a folder."""
-        recipe = self.run.recipe
-        saved = artifact.load(self.run.path("model"), "weights")
-        settings, parents = training_origin(self.run, saved.manifest.parents)
-        if changes(saved.manifest.config, settings) or saved.manifest.parents != parents:
-            raise ArtifactError(
-                f"{str(self.run.path('model'))!r} was trained on other semantic IDs or with other settings than "
-                "the run folder now holds; train it again with --force"
-            )
+        recipe, saved = self.run.recipe, self.weights()
         if self.version > 1 and not self.sids.continues(SemanticIds.load(self.run.path("sids"))):
             raise ArtifactError(
                 f"Version {self.version} of the semantic IDs in {str(self.run.folder)!r} moves IDs that the generator "
@@ -141,6 +134,21 @@ class World:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         _fill(model, saved)
         return self.recommending(model.eval(), recipe.evaluate.num_beams, recipe.evaluate.precision)
+
+    def weights(self) -> artifact.Artifact:
+        """What was trained.
+
+        Raises:
+            ArtifactError: nothing was, or it does not belong to what the folder now holds.
+        """
+        saved = artifact.load(self.run.path("model"), "weights")
+        settings, parents = training_origin(self.run, saved.manifest.parents)
+        if changes(saved.manifest.config, settings) or saved.manifest.parents != parents:
+            raise ArtifactError(
+                f"{str(self.run.path('model'))!r} was trained on other semantic IDs or with other settings than "
+                "the run folder now holds; train it again with --force"
+            )
+        return saved
 
     def model(self) -> TrainedModel:
         """The trained model as users hold it."""
@@ -196,8 +204,15 @@ _PARTS = ("generator", "scorer")
 
 
 def _fused_parts(run: Run) -> dict[str, str]:
-    """The digests of the two trained models that a fused run is made from; nothing where it trains its own."""
+    """The digests of the two trained models that a fused run is made from; nothing where it trains its own. A part that
+    is gone is missed by nobody once the model is made.
+    """
     if METHODS[run.recipe.method].kind != "fused":
         return {}
-    named = {"generator": run.recipe.fusion.generator, "scorer": run.recipe.fusion.scorer}
-    return {name: Run.open(folder).digest("model") for name, folder in named.items() if folder is not None}
+    made = artifact.read_manifest(run.path("model")).parents if artifact.exists(run.path("model")) else {}
+    named = {name: getattr(run.recipe.fusion, name) for name in _PARTS}
+    return {
+        name: made[name] if name in made and not (folder / RECIPE).is_file() else Run.open(folder).digest("model")
+        for name, folder in named.items()
+        if folder is not None
+    }
