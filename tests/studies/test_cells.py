@@ -1,15 +1,16 @@
 """What is one cell and what is another, and that a cell's file gives back what the ranks said."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from command import WORLD
+from command import WORLD, succeed
 from sidestep import recipes
-from sidestep.errors import ArtifactError, ConfigError
+from sidestep.errors import ArtifactError, ConfigError, DataError
 from sidestep.evaluation.ranking import RankTable
 from sidestep.methods import METHODS
 from sidestep.pipeline.run import Run
@@ -158,6 +159,43 @@ def test_files_that_are_no_cells_are_refused(result: CellResult, tmp_path: Path)
     path.write_text("{}")
     with pytest.raises(ArtifactError, match="no cell of format 1"):
         CellResult.load(path)
+
+
+def test_a_cell_that_lost_a_part_is_refused(result: CellResult, tmp_path: Path) -> None:
+    path = result.save(tmp_path)
+    held = json.loads(path.read_text())
+    packed = {"type": "|u1", "zlib": "bm8gemxpYg=="}
+    for damage in ({"cases": None}, {"data": {}}, {"ranks": {"masked": packed, "kept": packed}}):
+        path.write_text(json.dumps({**held, **damage}))
+        with pytest.raises(ArtifactError):
+            CellResult.load(path)
+    path.write_text('{"format": 1}')
+    with pytest.raises(ArtifactError, match="is damaged"):
+        CellResult.load(path)
+
+
+def test_cells_of_other_files_of_the_same_name_are_not_taken_for_these(tmp_path: Path) -> None:
+    def log(seed: int) -> Path:
+        rng = random.Random(seed)
+        rows = [f"u{user},i{rng.randrange(12)},{step}" for user in range(40) for step in range(6)]
+        folder = tmp_path / str(seed) / "shop"
+        folder.mkdir(parents=True)
+        (folder / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+        (folder / "recipe.toml").write_text(
+            'method = "sasrec-ce"\n[data]\ninteractions = "log.csv"\nuser = "user"\nitem = "item"\norder = "time"\n'
+        )
+        return folder
+
+    one, other = log(1), log(2)
+    sets = (f"data.path={one}", "train.epochs=1", "evaluate.k=100")
+    succeed("run", one / "recipe.toml", *sets, "--out", tmp_path / "run")
+    recipe = str(one / "recipe.toml")
+    record(tmp_path / "run", method="popularity").save(tmp_path / "cells")
+    assert len(found(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={one}",), recipe)])) == 1
+    with pytest.raises(DataError, match="was made of another"):
+        found(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={other}",), recipe)])
+    (other / "log.csv").unlink()
+    assert len(found(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={other}",), recipe)])) == 1
 
 
 def test_cells_are_small(result: CellResult, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
-from sidestep.methods import METHODS, NON_NEURAL
+from sidestep.methods import METHODS, NON_NEURAL, Recipe
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.world import World
 from sidestep.progress import meter
@@ -126,13 +126,19 @@ def _repeats(cases: Cases) -> bool:
     return any(target in cases.history(case) for case, target in enumerate(cases.targets))
 
 
+def searched(recipe: Recipe) -> int:
+    """The beams that are searched at test: never fewer than items are asked for, or proposed to a scorer."""
+    proposed = recipe.fusion.candidates if METHODS[recipe.method].kind == "fused" else 0
+    return max(recipe.evaluate.num_beams, recipe.evaluate.k, proposed)
+
+
 def protocol(run: Run) -> str:
     """What a reader must know to compare a figure with another."""
     recipe = run.recipe
     said = f"{recipe.split.kind}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
     if METHODS[recipe.method].kind == "baseline":
         return said
-    beams = f"{recipe.evaluate.num_beams} beams, {recipe.evaluate.precision}"
+    beams = f"{searched(recipe)} beams, {recipe.evaluate.precision}"
     return f"{said}, {beams}, log-probabilities over the full codebook"
 
 

@@ -91,7 +91,7 @@ def _line(entry: Entry, best: Mapping[str, float | None], names: list[str]) -> T
     test = entry.test
     difference = DASH if test is None else f"{entry.against} {signed(test.difference)}"
     return TextLine(
-        entry.row.name,
+        entry.row.name if entry.codes_count else f"{entry.row.name} (balance 1: its codes have no weight)",
         ", ".join(map(str, entry.seeds)),
         tuple(_cell(entry, metric, best[metric]) for metric in METRICS),
         difference,

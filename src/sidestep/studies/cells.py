@@ -17,10 +17,11 @@ import numpy as np
 
 from sidestep import artifact, recipes
 from sidestep.data.interactions import Ints
-from sidestep.errors import ArtifactError, ConfigError, did_you_mean
+from sidestep.errors import ArtifactError, ConfigError, DataError, did_you_mean
 from sidestep.evaluation.metrics import METRICS, Values, named
 from sidestep.evaluation.ranking import LONG_USERS, Seen
 from sidestep.methods import METHODS, NON_NEURAL, Recipe
+from sidestep.pipeline.evaluate import searched
 from sidestep.pipeline.run import RECIPE, Run
 
 FORMAT = 1
@@ -83,13 +84,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class DataPrint:
-    """Which data: their name, and what they hold. digest: of the log as it was numbered and ordered."""
+    """Which data: their name, and what they hold. digest: of the log as it was numbered and ordered.
+
+    inputs: the SHA-256 of the user's files that it was made from, by their names; none of older cells, and of planted
+    data.
+    """
 
     name: str
     users: int
     items: int
     interactions: int
     digest: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,7 @@ class CellResult:
     users, lengths: user number of every case and interactions up to and including the target, `[C]`.
     targets: digest of users, lengths and target items: cells that share it can be paired case by case.
     analysis: what `sidestep analyse` found of a generator.
+    balance: how much items count beside codes in a fused model, from 0 to 1.
     """
 
     method: str
@@ -151,6 +158,7 @@ class CellResult:
     lengths: Ints = field(repr=False)
     targets: str
     analysis: Mapping[str, Any] | None = None
+    balance: float | None = None
 
     def values(self, seen: Seen, users: Users, metric: str) -> Values:
         """One value per case of a metric such as `"NDCG@10"`.
@@ -216,6 +224,15 @@ class CellResult:
         held = _read(path)
         if held.get("format") != FORMAT:
             raise ArtifactError(f"{str(path)!r} is no cell of format {FORMAT} (its format: {held.get('format')!r})")
+        try:
+            return cls._of_json(path, held)
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(f"{str(path)!r} is damaged ({error!r}); restore it, or remove it") from None
+
+    @classmethod
+    def _of_json(cls, path: Path, held: Mapping[str, Any]) -> "CellResult":
         cases_path = _cases_file(path.parent, held["cases"])
         cases = _read(cases_path)
         users, lengths = np.cumsum(_unpack(cases["user_steps"])), _unpack(cases["lengths"])
@@ -233,6 +250,7 @@ class CellResult:
             lengths=lengths,
             targets=held["targets"],
             analysis=held["analysis"],
+            balance=held.get("balance"),
         )
 
 
@@ -245,9 +263,27 @@ def run_folder(path: Path, runs: Path = RUNS) -> Path:
 
 
 def found(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:
-    """Those of the cells whose files are there."""
+    """Those of the cells whose files are there.
+
+    Raises:
+        ArtifactError: as `CellResult.load`. DataError: one was made of other files than the recipe names now.
+    """
     paths = {cell: cell.path(folder) for cell in cells}
-    return {cell: CellResult.load(path) for cell, path in paths.items() if path.is_file()}
+    there = {cell: CellResult.load(path) for cell, path in paths.items() if path.is_file()}
+    hashes: dict[Path, str] = {}
+    for cell, result in there.items():
+        data = cell.read().data.path
+        for name, wanted in result.data.inputs.items():
+            path = data / name
+            if not path.is_file():
+                continue  # a study can be read where its data are not
+            hashes[path] = hashes.get(path) or artifact.file_hash(path)
+            if hashes[path] != wanted:
+                raise DataError(
+                    f"{str(paths[cell])!r} was made of another {str(path)!r} than lies there now; keep the cells of "
+                    "other data in a folder of their own, with --cells"
+                )
+    return there
 
 
 def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
@@ -264,11 +300,13 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
     else:
         row = METHODS[method]
         sections |= row.sections | {section for stage, section in _MADE_BY.items() if stage in row.stages}
+        if "embed" in row.stages and recipe.embed.path is None:
+            sections.add("graph")  # vectors from behaviour are made with its window
         if row.kind == "baseline":
             idle["evaluate"] |= _BEAMS
     values, defaults = (each.model_dump(mode="json", include=sections) for each in (recipe, Recipe()))
     values["method"] = method
-    values["evaluate"]["num_beams"] = beams(recipe)
+    values["evaluate"]["num_beams"] = searched(recipe)
     if (path := values.get("embed", {}).get("path")) is not None:
         values["embed"]["path"] = Path(path).name  # its folder is this machine's
     for part, folder in values.get("fusion", {}).items():
@@ -282,11 +320,6 @@ def _part(folder: Path) -> str:
     if not (folder / RECIPE).is_file():
         return folder.name
     return Path(file_name(identity(Run.open(folder).recipe))).stem
-
-
-def beams(recipe: Recipe) -> int:
-    """The beams that are searched at test: never fewer than items are asked for."""
-    return max(recipe.evaluate.num_beams, recipe.evaluate.k)
 
 
 def data_name(recipe: Recipe) -> str:

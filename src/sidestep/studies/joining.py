@@ -101,6 +101,7 @@ def _entry(
         test,
         _beyond(group, seen) if users == "all" else {},
         _epochs(group),
+        tuple(cell.balance for cell in group if cell.balance is not None),
     )
 
 

@@ -16,7 +16,8 @@ class Entry:
 
     seeds: of the cells that are there. figures: by metric; empty where no cell is there. interval: of the main metric,
     95 % over users. published: figures of others that may stand beside, at most one. against, test: the row compared
-    with, and the second minus the first (this row minus that one). epochs: trained, and asked for.
+    with, and the second minus the first (this row minus that one). epochs: trained, and asked for. balances: of fused
+    models, how much items count beside codes.
     """
 
     row: Row
@@ -28,6 +29,12 @@ class Entry:
     test: Comparison | None = None
     beyond: Mapping[str, float] = field(default_factory=dict)
     epochs: str = ""
+    balances: tuple[float, ...] = ()
+
+    @property
+    def codes_count(self) -> bool:
+        """Whether the row is more than the scorer of items that it is fused with."""
+        return not self.balances or any(balance < 1 for balance in self.balances)
 
     def as_json(self) -> dict[str, Any]:
         """The figures as plain values."""
@@ -43,6 +50,7 @@ class Entry:
             "test": None if self.test is None else {**asdict(self.test), "difference": self.test.difference},
             "beyond": dict(self.beyond),
             "epochs": self.epochs,
+            "balances": list(self.balances),
         }
 
     def beside(self, metric: str) -> tuple[float, float] | None:
@@ -82,7 +90,9 @@ class Block:
         return {**ways, "rows": [entry.as_json() for entry in self.entries]}
 
     def best(self, metric: str) -> float | None:
-        known = [entry.figures[metric].mean for entry in self.entries if metric in entry.figures]
+        """The highest figure of a row that is a model of its own."""
+        entries = [entry for entry in self.entries if entry.codes_count]
+        known = [entry.figures[metric].mean for entry in entries if metric in entry.figures]
         return max(known, default=None)
 
 

@@ -159,8 +159,8 @@ _TABLE2 = (
     Row("sasrec-towers", "sasrec-towers", against="sasrec-ce"),
     Row("tiger-4", "tiger-4", against="tiger"),
     *_VARIANTS,
-    Row("s2gr-fused, trained at once", "s2gr-fused", against="sasrec-ce"),
-    Row("s2gr-fused", "s2gr-fused", ("evaluate.valid_users=5000",), against="sasrec-ce", shuffled=True,
+    Row("s2gr-fused, trained at once", "s2gr-fused", against="sasrec-towers"),
+    Row("s2gr-fused", "s2gr-fused", ("evaluate.valid_users=5000",), against="sasrec-towers", shuffled=True,
         parts=("s2gr", "sasrec-towers")),
 )  # fmt: skip
 

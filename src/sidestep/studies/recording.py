@@ -16,8 +16,8 @@ from sidestep.evaluation.beyond import beyond_accuracy
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import LONG_USERS, RankTable
 from sidestep.methods import METHODS, NON_NEURAL
-from sidestep.pipeline.evaluate import ranked
-from sidestep.pipeline.run import Run
+from sidestep.pipeline.evaluate import ranked, searched
+from sidestep.pipeline.run import INPUTS, Run
 from sidestep.pipeline.stages import HistoryBatches
 from sidestep.pipeline.world import World
 from sidestep.studies.cells import (
@@ -29,7 +29,6 @@ from sidestep.studies.cells import (
     Machine,
     Training,
     Users,
-    beams,
     data_name,
     identity,
     targets_digest,
@@ -70,7 +69,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         ties=settings.data.ties,
         split=settings.split.kind,
         k=settings.evaluate.k,
-        beams=beams(settings) if codes else None,
+        beams=searched(settings) if codes else None,
         data=_data(world),
         training=_training(world) if trained else None,
         machine=_machine(),
@@ -79,8 +78,13 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         users=cases.users,
         lengths=cases.lengths,
         targets=targets_digest(cases.users, cases.lengths, cases.targets),
+        balance=_balance(run) if trained and METHODS[name].kind == "fused" else None,
         analysis=analyse(run) if analyse is not None and trained and METHODS[name].kind == "generator" else None,
     )
+
+
+def _balance(run: Run) -> float:
+    return float(artifact.load(run.path("model"), "weights").tensors["balance"][0])
 
 
 def training_log(folder: Path) -> list[dict[str, Any]]:
@@ -108,7 +112,13 @@ def _data(world: World) -> DataPrint:
     """The digest is of the numbered log alone: where the files lay does not change it."""
     run, log = world.run, world.interactions
     digest = artifact.read_manifest(run.path("interactions")).files[artifact.TENSORS][:16]
-    return DataPrint(data_name(run.recipe), log.num_users, len(world.catalog), len(log), digest)
+    stages = ["interactions", *["vectors"] * artifact.exists(run.path("vectors"))]
+    inputs = {
+        Path(path).name: digest
+        for stage in stages
+        for path, digest in artifact.read_manifest(run.path(stage)).meta.get(INPUTS, {}).items()
+    }
+    return DataPrint(data_name(run.recipe), log.num_users, len(world.catalog), len(log), digest, inputs)
 
 
 def _training(world: World) -> Training | None:

@@ -75,6 +75,7 @@ def reproduce(
 ) -> tuple[Outcome, TrainingError | None]:
     """Train what is missing; then `status`, and what went wrong with some of the cells, if anything did."""
     failure = None
+    found(request.cells, request.distinct())  # cells of other data are met before anything is trained
     try:
         run_cells(
             request.distinct(), request.cells, runs=request.runs, cores=cores, show=show, say=say, analyse=analyse
