@@ -97,7 +97,8 @@ def test_every_figure_stands_there_with_the_published_one_and_the_difference(doc
 def test_missing_cells_are_told_with_their_minutes(document) -> None:
     text = document(outcome())
     assert "2 of 4 cells are there; 2 are missing, about 61 minutes and 1 of unknown length." in text
-    assert "unknown" in text
+    assert "unknown length" in text
+    assert "No cell yet: absent." in text
     whole = replace(outcome(), wanted=outcome().wanted[:2])
     assert "All 2 cells are there." in document(whole)
     assert "Cells that are missing" not in document(whole)

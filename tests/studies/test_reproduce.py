@@ -15,7 +15,7 @@ from sidestep.evaluation.significance import paired_bootstrap
 from sidestep.studies.averages import compared, group_of
 from sidestep.studies.cells import GRID, CellResult, DataPrint, Machine, Training, targets_digest
 from sidestep.studies.joining import by_length, join
-from sidestep.studies.outcome import Outcome
+from sidestep.studies.outcome import Absent, Outcome
 from sidestep.studies.papers import BEAUTY, MAIN, STUDIES, Slot, slots
 
 USERS = 60
@@ -119,10 +119,46 @@ def test_published_figures_stand_beside_ours_on_beauty_alone() -> None:
     assert (other, difference) == (0.0424, pytest.approx(entry.figures[MAIN].mean - 0.0424))
 
 
+def test_seeds_of_other_logs_are_no_seeds_of_one_row() -> None:
+    def both(ties: str, source: str) -> Outcome:
+        cells = [cell("tiger", seed, ties) for seed in (0, 1)]
+        cells = [
+            replace(c, data=replace(c.data, digest=str(c.seed)), settings={**c.settings, "data.source": source})
+            for c in cells
+        ]
+        slot = slots(STUDIES["fig5"], "s2gr-planted", (), ties, (0, 1))[:2]
+        return join(
+            STUDIES["fig5"], "s2gr-planted", (), (0, 1), [(s, c, None) for s, c in zip(slot, cells, strict=True)]
+        )
+
+    assert both("file", "planted").blocks  # every seed plants a world
+    assert both("shuffled", "table").blocks  # and shuffles a log anew
+    with pytest.raises(DataError, match="of different data"):
+        both("file", "table")
+
+
+def test_methods_may_read_other_files_but_not_others_of_one_name() -> None:
+    def both(first: dict[str, str], second: dict[str, str]) -> Outcome:
+        cells = [cell("tiger"), cell("s2gr")]
+        prints = [replace(c.data, inputs=inputs) for c, inputs in zip(cells, (first, second), strict=True)]
+        made = [replace(c, data=data) for c, data in zip(cells, prints, strict=True)]
+        wanted = slots(STUDIES["fig5"], "s2gr-planted", (), "file", (0,))
+        rows = {c.method: c for c in made}
+        return join(STUDIES["fig5"], "s2gr-planted", (), (0,), [(s, rows[s.row.method], None) for s in wanted])
+
+    assert both({"log": "a"}, {"log": "a", "vectors": "b"}).blocks
+    assert both({}, {"log": "a"}).blocks  # a cell from before files were kept
+    with pytest.raises(DataError, match="of different data"):
+        both({"log": "a", "vectors": "b"}, {"log": "a", "vectors": "c"})
+
+
 def test_missing_cells_leave_rows_empty_and_are_counted() -> None:
     found = joined("table2", (0, 1), skip=("tiger",))
     entry = next(e for e in found.blocks[0].entries if e.row.name == "tiger")
     assert (entry.figures, entry.seeds) == ({}, ())
+    assert entry not in found.blocks[0].there
+    assert found.blocks[0].untold == ("tiger",)
+    assert found.absent == [Absent("tiger", ties, (0, 1), 14.0) for ties in ("file", "shuffled")]
     assert next(e for e in found.blocks[0].entries if e.row.name == "s2gr").test is None
     assert [(cell.row, cell.ties, cell.seed, cell.minutes) for cell in found.missing] == [
         ("tiger", ties, seed, 7.0) for ties in ("file", "shuffled") for seed in (0, 1)
@@ -231,6 +267,8 @@ def test_table_3_is_the_study_of_tokenizers(tmp_path: Path) -> None:
     told = json.loads(ask(tmp_path, "table3", "--only", "pq", "--seeds", "0", "--json").out)
     assert 0 < told["analysis"]["pq"]["ICR, %"]["mean"] <= 100
     assert [cell["there"] for cell in told["cells"]] == [True]
+    other = ask(tmp_path, "table3", "tokenizer.num_levels=2", "--only", "pq", "--seeds", "0", "--dry-run")
+    assert "0 of 1 cells are there" in other.out  # IDs of other settings are others
 
 
 @pytest.mark.parametrize(

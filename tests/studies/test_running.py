@@ -75,16 +75,20 @@ def test_a_trained_run_without_its_cell_is_recorded_and_not_trained_again(
     assert CELLS[0].path(tmp_path).read_bytes() == path.read_bytes()
 
 
-def test_time_left_is_told_from_the_slowest_epoch_of_the_method(study: tuple[Path, Path, list[list[State]]]) -> None:
+def test_time_left_is_told_from_the_slowest_epoch_of_the_method_or_its_kind(
+    study: tuple[Path, Path, list[list[State]]],
+) -> None:
     files, runs, _ = study
     training = CellResult.load(CELLS[0].path(files)).training
     assert training is not None
-    longer, other = cell("tiger", 1, "train.epochs=6"), cell("s2gr")
-    done, left, unknown, quick = states([CELLS[0], longer, other, cell("popularity", 1)], files, runs)
+    longer, akin, other = cell("tiger", 1, "train.epochs=6"), cell("s2gr", 0, "train.epochs=3"), cell("sasrec-ce")
+    asked = [CELLS[0], longer, akin, other, cell("popularity", 1)]
+    done, left, near, unknown, quick = states(asked, files, runs)
     assert (done.condition, left.condition, left.asked) == ("done", "left", 6)
     assert left.minutes == pytest.approx(6 * training.seconds / training.done / 60)
+    assert near.minutes == pytest.approx(left.minutes / 2)  # another generator: as slow as those that are known
     assert unknown.minutes is None
-    assert (quick.condition, quick.asked) == ("left", 0)
+    assert (quick.condition, quick.asked, quick.minutes) == ("left", 0, 0)
     lines = table([done, left, unknown]).splitlines()
     assert [line.split()[3].rstrip(",") for line in lines[:3]] == ["done", "left", "left"]
     assert lines[-1].startswith("1 of 3 cells done; about")

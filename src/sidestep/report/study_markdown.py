@@ -12,6 +12,7 @@ from sidestep.report.study_tables import (
     inside,
     lines,
     ratio_lines,
+    untold,
 )
 from sidestep.studies.outcome import Block, Outcome
 from sidestep.studies.papers import MAIN, METRICS
@@ -87,7 +88,11 @@ def _block(block: Block) -> list[str]:
     header = ["row", "seeds", *METRICS, f"{MAIN}, less that of", "95 % interval", "p", *more, "epochs"]
     rows = [[line.name, line.seeds, *_ours(line), line.difference, line.interval, line.p, *line.beyond, line.epochs]
             for line in text]  # fmt: skip
-    parts = [f"## {block.title[0].upper()}{block.title[1:]} ({block.num_users:,})", _table(header, rows)]
+    parts = [
+        f"## {block.title[0].upper()}{block.title[1:]} ({block.num_users:,})",
+        _table(header, rows),
+        *untold(block),
+    ]
     if block.compared:
         compared = [line for line in text if any(cell.beside for cell in line.cells)]
         beside = [[line.name, *(cell.beside for cell in line.cells)] for line in compared]
@@ -103,10 +108,10 @@ def _missing(found: Outcome) -> list[str]:
     if not found.missing:
         return []
     rows = [
-        [cell.row, cell.ties, str(cell.seed), "unknown" if cell.minutes is None else f"{cell.minutes:,.0f}"]
-        for cell in found.missing
+        [part.row, part.ties, ", ".join(map(str, part.seeds)), DASH if part.minutes is None else f"{part.minutes:,.0f}"]
+        for part in found.absent
     ]
-    return ["## Cells that are missing", _table(["row", "ties", "seed", "minutes"], rows)]
+    return ["## Cells that are missing", _table(["row", "ties", "seeds", "minutes"], rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

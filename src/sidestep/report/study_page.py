@@ -4,7 +4,7 @@ from typing import Any
 
 from sidestep.report.page import fill
 from sidestep.report.study_figures import study_plots
-from sidestep.report.study_tables import DASH, VERDICTS, analysis_names, beyond, inside, lines, ratio_lines
+from sidestep.report.study_tables import DASH, VERDICTS, analysis_names, beyond, inside, lines, ratio_lines, untold
 from sidestep.studies.outcome import Outcome
 from sidestep.studies.papers import MAIN, METRICS
 
@@ -22,7 +22,7 @@ def render(found: Outcome) -> str:
         tables=_tables(found),
         ratios=ratio_lines(found),
         analysis=_analysis(found),
-        missing=found.missing,
+        missing=found.absent,
     )
 
 
@@ -30,7 +30,13 @@ def _tables(found: Outcome) -> list[dict[str, Any]]:
     """The first way to count stands open, and so does the one that the paper's figures are for."""
     opened = next((block for block in found.blocks if block.users != "all" and block.compared), None)
     return [
-        {"block": block, "lines": lines(block), "beyond": beyond(block), "open": block in (found.main, opened)}
+        {
+            "block": block,
+            "lines": lines(block),
+            "beyond": beyond(block),
+            "untold": untold(block),
+            "open": block in (found.main, opened),
+        }
         for block in found.blocks
     ]
 

@@ -43,9 +43,14 @@ class TextLine:
 
 
 def lines(block: Block) -> list[TextLine]:
-    """The rows of a block as text."""
+    """The rows of a block that have a cell, as text."""
     best, names = {name: block.best(name) for name in METRICS}, beyond(block)
-    return [_line(entry, best, names) for entry in block.entries]
+    return [_line(entry, best, names) for entry in block.there]
+
+
+def untold(block: Block) -> list[str]:
+    """One sentence that names the rows without a cell, or nothing."""
+    return [f"No cell yet: {', '.join(block.untold)}."] if block.untold else []
 
 
 def beyond(block: Block) -> list[str]:
@@ -81,9 +86,12 @@ def ratio_lines(found: Outcome) -> list[str]:
         else second.user_seconds / first.user_seconds,
     }
     return [
-        f"S2GR over TIGER, {name}: {DASH if ours[name] is None else format(ours[name], '.2f')}; the paper's "
-        f"{after / before:.2f} (about {before:g} h and {after:g} h, on its industrial data with two A100)."
-        for name, (before, after) in found.study.ratios.items()
+        "Seconds are wall time, with whatever else the machine did; equal terms are in `benchmarks/`.",
+        *(
+            f"S2GR over TIGER, {name}: {DASH if ours[name] is None else format(ours[name], '.2f')}; the paper's "
+            f"{after / before:.2f} (about {before:g} h and {after:g} h, on its industrial data with two A100)."
+            for name, (before, after) in found.study.ratios.items()
+        ),
     ]
 
 

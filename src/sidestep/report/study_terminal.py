@@ -3,7 +3,7 @@
 from rich import box
 from rich.table import Table
 
-from sidestep.report.study_tables import VERDICTS, analysis_names, inside, lines, ratio_lines
+from sidestep.report.study_tables import VERDICTS, analysis_names, inside, lines, ratio_lines, untold
 from sidestep.report.terminal import plain
 from sidestep.studies.outcome import Block, Outcome
 from sidestep.studies.papers import MAIN, METRICS
@@ -31,7 +31,8 @@ def _block(block: Block) -> str:
         table.add_row(
             line.name, line.seeds, *(cell.ours for cell in line.cells), line.difference, line.interval, line.p
         )
-    return f"{block.title[0].upper()}{block.title[1:]}, {block.num_users:,}:\n{plain(table)}"
+    title = f"{block.title[0].upper()}{block.title[1:]}, {block.num_users:,}:"
+    return "\n".join([title, plain(table), *untold(block)])
 
 
 def _inside(found: Outcome) -> str:

@@ -95,7 +95,12 @@ class DataPrint:
     items: int
     interactions: int
     digest: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def fits(self, other: "DataPrint") -> bool:
+        """Whether both are of the same log, and of the same files as far as both methods read them."""
+        shared = self.inputs.keys() & other.inputs.keys()
+        return self == other and all(self.inputs[name] == other.inputs[name] for name in shared)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the cell was made. cores: that the process could use."""
+    """Where the cell was recorded. cores: that the recording process could use; its training may have had fewer."""
 
     cpu: str
     cores: int

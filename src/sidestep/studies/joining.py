@@ -265,12 +265,12 @@ def _data(cells: Sequence[CellResult]) -> str:
     """The data of the cells in words; a planted world is another one for every seed.
 
     Raises:
-        DataError: the cells of one seed are of different data.
+        DataError: cells are of different data.
     """
     if not cells:
         return "data of which no cell is there yet"
-    logs: dict[tuple[int, str], CellResult] = {}
-    strange = [cell for cell in cells if logs.setdefault((cell.seed, cell.ties), cell).data != cell.data]
+    logs: dict[tuple[int | None, str], CellResult] = {}
+    strange = [cell for cell in cells if not logs.setdefault((_drawn(cell), cell.ties), cell).data.fits(cell.data)]
     strange += [cell for cell in cells if cell.data.name != cells[0].data.name]
     if strange:
         raise DataError(
@@ -281,6 +281,11 @@ def _data(cells: Sequence[CellResult]) -> str:
         f"{_range([getattr(cell.data, name) for cell in cells])} {name}" for name in ("users", "items", "interactions")
     ]
     return f"{cells[0].data.name}: {', '.join(counts)}"
+
+
+def _drawn(cell: CellResult) -> int | None:
+    """The seed that the log itself was drawn by, if any."""
+    return cell.seed if cell.ties == "shuffled" or cell.settings.get("data.source") == "planted" else None
 
 
 def _range(values: Sequence[int]) -> str:

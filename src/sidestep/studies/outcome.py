@@ -77,6 +77,16 @@ class Block:
         return f"ties {self.ties}, seen items {self.seen}, {whose}"
 
     @property
+    def there(self) -> tuple[Entry, ...]:
+        """The rows of which some cell is there."""
+        return tuple(entry for entry in self.entries if entry.seeds)
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """The rows of which none is."""
+        return tuple(entry.row.name for entry in self.entries if not entry.seeds)
+
+    @property
     def compared(self) -> bool:
         return any(entry.published for entry in self.entries)
 
@@ -141,6 +151,16 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """Missing cells of one row and way to break ties. minutes: to train them all; None where nothing tells."""
+
+    row: str
+    ties: str
+    seeds: tuple[int, ...]
+    minutes: float | None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """data: its name and size in words. protocol: what else must be said beside a figure. machines: what the cells were
     made on. groups: names and user counts of the groups by length, with the gains. analysis: row -> name -> figure.
@@ -164,6 +184,17 @@ class Outcome:
     @property
     def missing(self) -> list[Wanted]:
         return [cell for cell in self.wanted if not cell.there]
+
+    @property
+    def absent(self) -> list[Absent]:
+        """The missing cells by row and ties."""
+        groups: dict[tuple[str, str], list[Wanted]] = {}
+        for cell in self.missing:
+            groups.setdefault((cell.row, cell.ties), []).append(cell)
+        return [
+            Absent(row, ties, tuple(cell.seed for cell in cells), _sum([cell.minutes for cell in cells]))
+            for (row, ties), cells in groups.items()
+        ]
 
     @property
     def main(self) -> Block | None:
@@ -198,7 +229,7 @@ class Outcome:
         spread = (
             "One seed a row: nothing is known of the spread between seeds."
             if seeds == {1}
-            else "Mean over seeds \N{PLUS-MINUS SIGN} their standard deviation; a figure without one has one seed."
+            else "Mean over seeds \N{PLUS-MINUS SIGN} their standard deviation; ours without one have one seed."
         )
         test = (
             "Tests: paired bootstrap over users of the mean over seeds, two-sided, 10,000 draws; p is not corrected "
@@ -217,6 +248,11 @@ class Outcome:
         rest = f" and {unknown} of unknown length" if known and unknown else ", of unknown length" if unknown else ""
         there, whole = len(self.wanted) - len(missing), len(self.wanted)
         return f"{there} of {whole} cells are there; {len(missing)} are missing{told}{rest}."
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def shown(figure: Spread | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sidestep import artifact
 from sidestep.errors import TrainingError
-from sidestep.methods import NON_NEURAL
+from sidestep.methods import METHODS, NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
@@ -28,7 +28,7 @@ Condition = Literal["done", "running", "left", "failed"]
 @dataclass(frozen=True)
 class State:
     """Where a cell stands. epoch, asked: epochs behind it and at most to do. score: the last validation's. minutes: of
-    training left, at the pace of the slowest epoch known of the method; None where none is known.
+    training left, at the pace of the slowest epoch known of the method, or else of its kind; None where none is known.
     """
 
     cell: Cell
@@ -58,6 +58,7 @@ def run_cells(
 
     Raises:
         ConfigError: a recipe that cannot be read. TrainingError: some runs failed; the others are done and written.
+        As `record`: a run that ended well cannot be told; what is written stays, and what runs is stopped.
     """
     paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
     work = _Work(paths, runs, files, max(cores, 1), say, analyse)
@@ -94,7 +95,7 @@ def states(
     return [
         State(cell, "done")
         if paths[cell].is_file()
-        else _state(cell, (conditions or {}).get(cell, "left"), logs[cell], pace.get((paths[cell].parent, cell.method)))
+        else _state(cell, (conditions or {}).get(cell, "left"), logs[cell], _seconds(pace, paths[cell].parent, cell))
         for cell in paths
     ]
 
@@ -227,11 +228,21 @@ def _log_file(folder: Path) -> Path:
 
 def _state(cell: Cell, condition: Condition, log: Sequence[Mapping[str, Any]], seconds: float | None) -> State:
     if cell.method in NON_NEURAL:
-        return State(cell, condition)
+        return State(cell, condition, minutes=0.0)
     asked = cell.read().train.epochs
     score = next((row["score"] for row in reversed(log) if row.get("score") is not None), None)
     minutes = None if seconds is None else max(asked - len(log), 0) * seconds / 60
     return State(cell, condition, len(log), asked, score, minutes)
+
+
+def _seconds(pace: Mapping[tuple[Path, str], float], folder: Path, cell: Cell) -> float | None:
+    """An epoch of the cell's method, or else the slowest of a method of its kind."""
+    if cell.method in NON_NEURAL:
+        return None
+    kind = METHODS[cell.method].kind
+    near = {method: value for (place, method), value in pace.items() if place == folder and method in METHODS}
+    alike = [value for method, value in near.items() if METHODS[method].kind == kind]
+    return near.get(cell.method, max(alike, default=None))
 
 
 def _pace(

@@ -9,7 +9,7 @@ from sidestep.evaluation.seeds import Spread
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.world import World
 from sidestep.studies import tokenizers
-from sidestep.studies.cells import data_name
+from sidestep.studies.cells import data_name, file_name, identity
 from sidestep.studies.outcome import Outcome, Wanted
 from sidestep.studies.papers import S2GR, TABLE3, TABLE3_FIGURES, is_beauty
 from sidestep.studies.tokenizers import Say
@@ -24,7 +24,7 @@ def table3(
     say: Say,
     dry_run: bool = False,
 ) -> Outcome:
-    """ICR and CUR of every kind of tokenizer, in percent. Its runs stand in `runs/DATA/table3`.
+    """ICR and CUR of every kind of tokenizer, in percent. Its runs stand in `runs/DATA/table3-SETTINGS`.
 
     only: these rows alone. dry_run: say which IDs are there, and make and judge none.
 
@@ -32,8 +32,9 @@ def table3(
         ConfigError: no such row, or a recipe that does not run.
     """
     rows = tokenizers.chosen_rows("table3", only)
-    name = data_name(recipes.read(recipe, overrides))
-    out = runs / name / "table3"
+    read = recipes.read(recipe, overrides)
+    name = data_name(read)
+    out = runs / name / f"table3-{Path(file_name(identity(read))).stem}"
     folders = {(row, seed): tokenizers.folder_of(out, row, seed) for row in rows for seed in seeds}
     judged = [] if dry_run else tokenizers.study("table3", recipe, overrides, seeds, out, say, only=only)
     wanted = tuple(Wanted(row, "", seed, artifact.exists(folder / "sids")) for (row, seed), folder in folders.items())
