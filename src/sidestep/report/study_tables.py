@@ -50,7 +50,7 @@ def lines(block: Block) -> list[TextLine]:
 
 def untold(block: Block) -> list[str]:
     """One sentence that names the rows without a cell, or nothing."""
-    return [f"No cell yet: {', '.join(block.untold)}."] if block.untold else []
+    return [f"No cell yet: {'; '.join(block.untold)}."] if block.untold else []
 
 
 def beyond(block: Block) -> list[str]:
