@@ -72,6 +72,11 @@ def test_an_interrupted_write_leaves_the_old_artifact_and_nothing_else(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_whoever_may_read_the_manifest_may_read_the_rest(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    assert len({path.stat().st_mode for path in (tmp_path / "a").iterdir()}) == 1
+
+
 def test_rewriting_replaces_the_whole_folder(tmp_path: Path) -> None:
     write(tmp_path / "a")
     artifact.save(tmp_path / "a", "thing", tensors={"y": np.zeros(1, dtype=np.float32)})

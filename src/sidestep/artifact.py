@@ -91,6 +91,8 @@ def seal(
     manifest = Manifest(kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files)
     manifest = Manifest(**{**asdict(manifest), "digest": manifest.compute_digest()})
     write_json(folder / MANIFEST, asdict(manifest))
+    for name in files:  # whoever may read one may read all: safetensors writes for the owner alone
+        (folder / name).chmod((folder / MANIFEST).stat().st_mode)
     return manifest
 
 

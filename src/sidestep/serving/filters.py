@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class Filters:
         self._number_of, self._num_items = number_of, len(categories)
         self._of_category = _by_category(categories)
         self._sets: OrderedDict[str, Bits] = OrderedDict()
+        self._keeping = Lock()
         self._made: OrderedDict[str, Filter] = OrderedDict()
 
     def known(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -68,14 +70,17 @@ class Filters:
         """Every category and every beginning of a path, in the order of their names."""
         return [{"name": name, "num_items": len(self._of_category[name])} for name in sorted(self._of_category)]
 
-    def keep(self, named: NamedSet) -> None:
-        """Look a set up before anybody asks for it."""
-        if named.version not in self._sets:
-            flags = self._flags(np.array(self.known(named.item_ids)[0], dtype=np.int64))
-            self._sets[named.version] = np.packbits(flags)
-        self._sets.move_to_end(named.version)
-        while len(self._sets) > KEPT:
-            self._sets.popitem(last=False)
+    def keep(self, named: NamedSet) -> Bits:
+        """A set's items, looked up before anybody asks for it. May be called from any thread."""
+        bits = self._sets.get(named.version)
+        if bits is None:
+            bits = np.packbits(self._flags(np.array(self.known(named.item_ids)[0], dtype=np.int64)))
+        with self._keeping:
+            self._sets[named.version] = bits
+            self._sets.move_to_end(named.version)
+            if len(self._sets) > KEPT:
+                self._sets.popitem(last=False)
+        return bits
 
     def allowed(
         self, categories: Sequence[str] | None, sets: Sequence[NamedSet], allow: Sequence[str] | None
@@ -105,8 +110,7 @@ class Filters:
             items = [self._items_of(name) for name in categories]
             bits &= np.packbits(self._flags(np.concatenate([np.empty(0, dtype=np.int64), *items])))
         for each in sets:
-            self.keep(each)
-            bits &= self._sets[each.version]
+            bits &= self.keep(each)
         if listed is not None:
             bits &= np.packbits(self._flags(np.array(listed, dtype=np.int64)))
         return bits
