@@ -38,6 +38,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "Not read.",
         401: "No key.",
         404: "Unknown item, model or prefix.",
+        408: "Too slow in coming.",
         413: "Too large.",
         422: "Not understood.",
         503: "Overloaded, starting or stopping; try again after Retry-After.",

@@ -1,5 +1,6 @@
 """What every request passes: how much it may bring, who may come in, and what is noted of it."""
 
+import asyncio
 import hmac
 import logging
 import math
@@ -38,8 +39,8 @@ class Shed:
     path = RECOMMEND
 
 
-class TooLargeError(Exception):
-    """The body is longer than may be."""
+class StoppedError(Exception):
+    """The body is longer than may be, or too long in coming."""
 
 
 def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -107,17 +108,31 @@ class Door:
 
         seconds = self._overload(self._inside)
         if seconds is not None:
-            heard.append(await receive())
+            try:
+                async with asyncio.timeout(self._settings.body_seconds):
+                    heard.append(await receive())
+            except TimeoutError:
+                await _too_slow(self._settings.body_seconds)(scope, receive, send)
+                return
             if not heard[0].get("more_body", False) and b'"deadline_ms"' not in heard[0].get("body", b""):
                 scope["route"] = Shed
                 told = f"Overloaded: this would be answered in about {1000 * seconds:.0f} ms, too near its deadline"
                 await overloaded(told, seconds)(scope, receive, send)
                 return
-        self._inside += 1
+        whole = False
+
+        async def counted() -> Message:
+            nonlocal whole
+            message = await again()
+            if not whole and not message.get("more_body", False):  # who is still sending waits for nobody's answer
+                whole = True
+                self._inside += 1
+            return message
+
         try:
-            await self._within(scope, again, send, limit)
+            await self._within(scope, counted, send, limit)
         finally:
-            self._inside -= 1
+            self._inside -= whole
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         path = scope["path"]
@@ -134,35 +149,51 @@ class Door:
         return None
 
     async def _within(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Pass on, and stop a body that is longer than it should be, whatever it says of itself."""
-        received = 0
+        """Pass on, and stop a body that is longer than it should be, whatever it says of itself, or too slow."""
+        received, whole = 0, False
+        until = asyncio.get_running_loop().time() + self._settings.body_seconds
+        refusal: JSONResponse | None = None
         answering = False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole, refusal
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                refusal = _too_slow(self._settings.body_seconds)
+                raise StoppedError from None
             received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if received > limit:
-                raise TooLargeError
+                refusal = _too_large(limit)
+                raise StoppedError
             return message
 
         async def begun(message: Message) -> None:
             nonlocal answering
-            if received > limit:  # the framework has made another error of it
-                raise TooLargeError
+            if refusal is not None:  # the framework has made another error of it
+                raise StoppedError
             answering = True
             await send(message)
 
         try:
             await self._app(scope, counted, begun)
-        except TooLargeError:
-            if not answering:
-                await _too_large(limit)(scope, receive, send)
+        except StoppedError:
+            if refusal is not None and not answering:
+                await refusal(scope, receive, send)
 
 
 def _too_large(limit: int) -> JSONResponse:
     message = f"The body is longer than {limit:,} bytes; send less at once"
     return failure(413, "too_large", message, {"Connection": "close"})
+
+
+def _too_slow(seconds: float) -> JSONResponse:
+    message = f"The body was not here after {seconds:g} seconds; send it at once"
+    return failure(408, "too_slow", message, {"Connection": "close"})
 
 
 def _length(scope: Scope) -> int:

@@ -12,6 +12,7 @@ class Settings:
     threads: of each model. max_batch: rows searched together. patience_ms: how long a free model may wait for company.
     deadline_ms: of a request that sets none; a batch of requests has ten times as long.
     max_queue: requests of a model that may wait. max_body: bytes of a request's body.
+    body_seconds: how long a body may take to come.
     kept_events: the latest events of a user that are kept.
     api_key: what every request must carry, but for those of the page and of health; None asks for nothing.
     admin_key: what lets a request reload bundles and set sets; None lets nobody.
@@ -27,6 +28,7 @@ class Settings:
     max_queue: int = 1_024
     max_body: int = 1_000_000
     max_admin_body: int = 200_000_000
+    body_seconds: float = 30.0
     kept_events: int = 200
     api_key: str | None = None
     admin_key: str | None = None
