@@ -10,6 +10,7 @@ import sidestep
 from sidestep.pipeline.answering import Answering
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.serving.app import make_app
+from sidestep.serving.door import Door
 from sidestep.serving.settings import Settings
 
 
@@ -253,6 +254,12 @@ def test_under_overload_a_request_is_refused_before_anything_is_made_of_it(
     server = shop.app.state.server  # type: ignore[attr-defined]
     for edition in server.editions.all:
         monkeypatch.setattr(edition.batcher, "_per_row", 3_600.0)
+        monkeypatch.setattr(edition.batcher, "_in_flight", 1)
+    door = shop.app.middleware_stack  # type: ignore[attr-defined]
+    while not isinstance(door, Door):
+        door = door.app
+    assert shop.post("/v1/models").status_code == 405
+    monkeypatch.setattr(door, "_inside", 1)
     answer = shop.post("/v1/recommend", json={"history": ["P01"]})
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) >= 3_600

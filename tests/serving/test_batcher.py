@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sidestep.errors import ArtifactError
+from sidestep.serving import batcher as batcher_module
 from sidestep.serving.batcher import KEPT_FILTERS, Batcher, FailedError, Filter, Found, OverloadedError, Row
 from sidestep.serving.worker import ProcessEndedError
 
@@ -19,6 +21,7 @@ class Model:
         self.batches: list[dict[str, Any]] = []
         self.filters: dict[str, bytes] = {}
         self.dies, self.fails, self.stopped = False, False, False
+        self.gone, self.killed = False, False
 
     async def answer(self, message: dict[str, Any], filters: Sequence[bytes] = ()) -> list[dict[str, Any]]:
         self.batches.append(message)
@@ -36,8 +39,12 @@ class Model:
             for group in message["groups"]
         ]
 
-    def stop(self) -> None:
-        self.stopped = True
+    @property
+    def alive(self) -> bool:
+        return not self.gone
+
+    def stop(self, now: bool = False) -> None:
+        self.stopped, self.killed = True, now
 
     @staticmethod
     def rows(message: dict[str, Any]) -> int:
@@ -220,6 +227,92 @@ def test_a_process_that_ends_fails_its_batch_alone_and_another_takes_over() -> N
         await asyncio.sleep(0.01)
         assert (await batcher.ask(row(1), soon())).items == [1]
         assert batcher.restarts == 1
+
+    run(test)
+
+
+def test_one_that_ends_while_nobody_asks_is_met_before_anybody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "LOOKS", 0.01)
+
+    async def test(batcher: Batcher, model: Model) -> None:
+        await asyncio.sleep(0.02)
+        assert batcher.alive
+        model.gone = True
+        assert not batcher.alive
+        await asyncio.sleep(0.1)
+        assert (batcher.alive, batcher.restarts) == (True, 1)
+        assert (await batcher.ask(row(1), soon())).items == [1]
+
+    run(test)
+
+
+@pytest.mark.parametrize("error", [ArtifactError("was replaced"), OSError(12, "no memory")])
+def test_one_that_does_not_start_is_tried_again_and_can_be_drained(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batcher_module, "LOOKS", 0.01)
+    tries: list[bool] = []
+
+    async def within() -> None:
+        async def start() -> Model:
+            tries.append(True)
+            if len(tries) < 4:
+                raise error
+            return Model()
+
+        model = Model()
+        model.dies = True
+        batcher = Batcher(start, model)
+        with pytest.raises(ProcessEndedError):
+            await batcher.ask(row(0), soon())
+        with pytest.raises(OverloadedError):
+            await batcher.ask(row(0), soon())
+        await asyncio.sleep(0.2)
+        assert (batcher.alive, batcher.depth, len(tries)) == (True, 0, 4)
+        assert (await batcher.ask(row(1), soon())).items == [1]
+        tries.clear()
+        model.gone = True
+        hopeless = Batcher(start, model)
+        await asyncio.sleep(0.02)
+        await asyncio.wait_for(hopeless.drain(), 5)
+        await batcher.drain()
+
+    asyncio.run(within())
+    assert str(error) in caplog.text
+
+
+def test_a_search_that_never_ends_does_not_keep_the_server_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "STUCK", 0.05)
+
+    async def test(batcher: Batcher, model: Model) -> None:
+        with pytest.raises(OverloadedError):
+            await batcher.ask(row(0), soon(0.1))
+        assert not batcher.alive
+        await asyncio.wait_for(batcher.drain(), 5)
+        assert model.killed
+
+    async def within(model: Model) -> None:
+        async def start() -> Model:
+            raise AssertionError
+
+        await test(Batcher(start, model), model)
+
+    asyncio.run(within(Model(3_600.0)))
+
+
+def test_slow_answers_do_not_shut_the_door_for_ever() -> None:
+    async def test(batcher: Batcher, model: Model) -> None:
+        model.base = 0.3
+        await batcher.ask(row(0), soon())
+        model.base = 0.0
+        refused = 0
+        for number in range(100):
+            try:
+                assert (await batcher.ask(row(number), soon(0.1))).items == [number]
+            except OverloadedError:
+                refused += 1
+        assert refused == 0  # nothing was ahead of any
+        assert batcher.expected() < 0.01
 
     run(test)
 

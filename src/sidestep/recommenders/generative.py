@@ -127,9 +127,10 @@ class GenerativeRecommender:
         if barred.excluded is None:
             return first[None, :k]
         excluded = barred.excluded.cpu()
-        excluded = excluded[:, (excluded >= 0).any(0)]  # another row's long list is only padding here
-        first = first[: k + excluded.shape[1]]
-        closed = (first == excluded[:, :, None]).any(1)
+        num_items = len(self._counts)
+        out = torch.zeros(len(excluded), num_items + 1, dtype=torch.bool)
+        out.scatter_(1, excluded.where(excluded >= 0, num_items), True)
+        closed = out[:, first[: k + excluded.shape[1]]]
         places = closed.int().sort(dim=1, stable=True).indices[:, :k]
         return first[places].masked_fill(closed.gather(1, places), NO_ITEM)
 

@@ -37,6 +37,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "Not read.",
         401: "No key.",
+        403: "Closed: there is no admin key.",
         404: "Unknown item, model or prefix.",
         408: "Too slow in coming.",
         413: "Too large.",
@@ -61,6 +62,7 @@ def make_app(opener: Opener, settings: Settings) -> FastAPI:
         description="Recommendations by semantic IDs, one thoughtful step at a time.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         responses=ERRORS,
     )
@@ -84,7 +86,7 @@ def _answer_errors(app: FastAPI) -> None:
         for each in error.errors()[:3]:
             place = ".".join(str(part) for part in each["loc"] if part != "body") or "the body"
             met = f", met {ascii(each['input'])[:60]}" if isinstance(each.get("input"), str | int | float) else ""
-            told.append(f"{place}: {each['msg']}{met}")
+            told.append(f"{place[:100]}: {each['msg']}{met}")
         return failure(422, "invalid_request", "; ".join(told))
 
     @app.exception_handler(HTTPException)

@@ -1,9 +1,11 @@
 """Requests of many clients, searched together."""
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +18,10 @@ LEARNING = 0.2
 """How fast the expected time of a row follows what is measured."""
 SAFETY = 0.6
 """A request is let in if it is expected to be answered within this share of its deadline."""
+LOOKS, STUCK = 1.0, 60.0
+"""Seconds between looks at an idle process, and after which a search is later than any deadline."""
+
+log = logging.getLogger("sidestep.serving")
 
 
 class OverloadedError(SidestepError):
@@ -75,7 +81,10 @@ class _Waiting:
 class AnsweringProcess(Protocol):
     async def answer(self, message: dict[str, Any], filters: Sequence[bytes] = ()) -> list[dict[str, Any]]: ...
 
-    def stop(self) -> None: ...
+    @property
+    def alive(self) -> bool: ...
+
+    def stop(self, now: bool = False) -> None: ...
 
 
 class Batcher:
@@ -86,7 +95,8 @@ class Batcher:
     split into halves for ever.
 
     A row is refused at once where it could not be answered before its deadline, judged by what is ahead of it and by
-    how long rows have taken lately; a row whose deadline passes while it waits is dropped unsearched.
+    how long rows have taken lately; a row whose deadline passes while it waits is dropped unsearched. Where nothing is
+    ahead a row is always let in: it alone can tell whether searching is still as slow as it was.
     """
 
     def __init__(
@@ -106,13 +116,20 @@ class Batcher:
         self._last, self._in_flight = 1, 0
         self._per_row, self._busy_since = 0.0, 0.0
         self._kept: OrderedDict[str, None] = OrderedDict()
-        self._draining, self.restarts, self.alive = False, 0, True
+        self._asking = 0
+        self._draining, self.restarts, self._alive = False, 0, True
         self._task = asyncio.create_task(self._work())
 
     @property
     def depth(self) -> int:
         """Rows that wait or are being searched."""
         return len(self._waiting) + self._in_flight
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is there, and not lost in a search."""
+        stuck = self._in_flight > 0 and time.monotonic() - self._busy_since > STUCK
+        return self._alive and self._process.alive and not stuck
 
     def expected(self, ahead: int | None = None) -> float:
         """Seconds until a row that came now would be answered. ahead: rows before it [`depth`]."""
@@ -139,9 +156,9 @@ class Batcher:
         """
         left = deadline - time.monotonic()
         expected = self.expected() + (len(rows) - 1) * self._per_row
-        if self._draining or not self.alive:
+        if self._draining or not self._alive:
             raise OverloadedError("The server is starting or stopping; try again", 1.0)
-        if self.depth + len(rows) > self._longest_queue or expected > SAFETY * left:
+        if self.depth + len(rows) > self._longest_queue or (self.depth and expected > SAFETY * left):
             raise OverloadedError(
                 f"Overloaded: {self.depth} requests are ahead, and this one would be answered in about "
                 f"{1000 * expected:.0f} ms; its deadline is in {1000 * left:.0f} ms",
@@ -151,6 +168,7 @@ class Batcher:
         waiting = [_Waiting(row, deadline, loop.create_future()) for row in rows]
         self._waiting.extend(waiting)
         self._arrived.set()
+        self._asking += 1
         try:
             async with asyncio.timeout(left):
                 return list(await asyncio.gather(*(each.found for each in waiting)))
@@ -159,29 +177,34 @@ class Batcher:
                 f"Not answered within {1000 * left:.0f} ms; ask again, or set a later deadline_ms", self.expected()
             ) from None
         finally:
+            self._asking -= 1
             for each in waiting:
                 each.found.cancel()
 
     async def drain(self) -> None:
-        """Answer what was let in, let nothing more in, and end the process."""
+        """Answer what was let in, let nothing more in, and end the process, also one that does not answer."""
         self._draining = True
-        while self.depth:
+        while self._asking:  # each for as long as its deadline at most
             await asyncio.sleep(0.005)
         self._task.cancel()
-        await asyncio.get_running_loop().run_in_executor(None, self._process.stop)
+        await asyncio.get_running_loop().run_in_executor(None, self._process.stop, self._in_flight > 0)
 
     async def _work(self) -> None:
         while True:
-            await self._arrived.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOKS):
+                    await self._arrived.wait()
+            if not self._process.alive:
+                await self._restart()
             await self._company()
             batch = self._take()
-            if batch:
-                await self._search(batch)
+            if batch and not await self._search(batch):
+                await self._restart()
 
     async def _company(self) -> None:
         """Wait a little, where company is likely."""
         until = time.monotonic() + self._patience
-        while len(self._waiting) < min(self._last, self._most) and (left := until - time.monotonic()) > 0:
+        while 0 < len(self._waiting) < min(self._last, self._most) and (left := until - time.monotonic()) > 0:
             self._arrived.clear()
             try:
                 async with asyncio.timeout(left):
@@ -200,7 +223,8 @@ class Batcher:
             self._arrived.clear()
         return batch
 
-    async def _search(self, batch: list[_Waiting]) -> None:
+    async def _search(self, batch: list[_Waiting]) -> bool:
+        """Answer them; False where the process ended meanwhile."""
         groups: dict[tuple[Any, ...], list[_Waiting]] = {}
         for each in batch:
             groups.setdefault(each.row.kind, []).append(each)
@@ -213,8 +237,7 @@ class Batcher:
         except ProcessEndedError as error:
             for each in batch:
                 _fail(each, error)
-            await self._restart()
-            return
+            return False
         finally:
             seconds = time.monotonic() - self._busy_since
             self._last, self._in_flight = len(batch), 0
@@ -227,6 +250,7 @@ class Batcher:
                 elif not each.found.done():
                     paths = answer["paths"][number] if answer["paths"] else []
                     each.found.set_result(Found(answer["items"][number], answer["scores"][number], paths))
+        return True
 
     def _filters(self, wanted: Iterable[Filter]) -> tuple[list[Filter], list[str]]:
         """Those of the wanted filters that the process does not keep yet, and those that it shall forget for them."""
@@ -237,20 +261,24 @@ class Batcher:
             self._kept[each.name] = None
             self._kept.move_to_end(each.name)
         old = []
-        while len(self._kept) > KEPT_FILTERS:  # a batch has fewer, so none that it wants is forgotten
+        while len(self._kept) > max(
+            KEPT_FILTERS, self._most
+        ):  # a batch has no more, so none that it wants is forgotten
             old.append(self._kept.popitem(last=False)[0])
         return new, old
 
     async def _restart(self) -> None:
         """Another process instead of one that ended; until it is there nothing is let in."""
-        self.alive, self.restarts = False, self.restarts + 1
+        self._alive, self.restarts = False, self.restarts + 1
         self._kept.clear()
-        while not self.alive:
+        log.error("a model's process ended; another is started")
+        while not self._alive:
             try:
                 self._process = await self._start()
-                self.alive = True
-            except SidestepError:
-                await asyncio.sleep(1)
+                self._alive = True
+            except Exception as error:  # no memory for it, no file: whatever it is may pass
+                log.error("a model's process does not start: %s", error)
+                await asyncio.sleep(LOOKS)
 
 
 def _asked(group: Sequence[_Waiting]) -> dict[str, Any]:

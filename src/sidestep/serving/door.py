@@ -97,7 +97,7 @@ class Door:
             route = getattr(scope.get("route"), "path", "none")  # not the path, which holds ids
             self._numbers.answered(route, status, seconds)
             told = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
-            log.info("request", extra=told | scope.get("told", {}))
+            log.info("request", extra=told)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         """Pass on, unless it would take too long; the app judges requests that name a deadline of their own."""
@@ -142,7 +142,7 @@ class Door:
         wanted = self._settings.admin_key if admin else self._settings.api_key
         if wanted is None and admin:
             return failure(403, "admin_off", "This server has no admin key; start it with --admin-key-file FILE")
-        if wanted is not None and not hmac.compare_digest(_key(scope).encode(), wanted.encode()):
+        if wanted is not None and not hmac.compare_digest(_key(scope), wanted.encode()):
             name = "admin key" if admin else "API key"
             message = f"Expected the {name} in the header 'Authorization: Bearer KEY'"
             return failure(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
@@ -201,9 +201,9 @@ def _length(scope: Scope) -> int:
     return int(value) if value.isdigit() else 0
 
 
-def _key(scope: Scope) -> str:
-    headers = dict(scope["headers"])
-    given = headers.get(b"authorization", b"").decode("latin-1")
-    if given.lower().startswith("bearer "):
+def _key(scope: Scope) -> bytes:
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    given = headers.get(b"authorization", b"")
+    if given.lower().startswith(b"bearer "):
         return given[7:].strip()
-    return headers.get(b"x-api-key", b"").decode("latin-1")
+    return headers.get(b"x-api-key", b"")

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sidestep import bundle
-from sidestep.errors import ConfigError, did_you_mean
+from sidestep import artifact, bundle
+from sidestep.errors import ConfigError, SidestepError, did_you_mean
 from sidestep.serving.batcher import Batcher
 from sidestep.serving.settings import Settings
 from sidestep.serving.shelf import Shelf
@@ -53,7 +54,7 @@ class Editions:
     def __init__(self, opener: Opener, settings: Settings, told: Told) -> None:
         self._opener, self._settings, self._told = opener, settings, told
         self._current: dict[str, Edition] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -74,8 +75,12 @@ class Editions:
         Raises:
             ArtifactError: a bundle that does not load, or does not answer as it should.
         """
-        for name in self.names:
-            self._current[name] = await self._made(name)
+        try:
+            for name in self.names:
+                self._current[name] = await self._made(name)
+        except BaseException:
+            await self.close()
+            raise
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[Edition]:
@@ -105,32 +110,57 @@ class Editions:
         """
         async with self._one_at_a_time:
             for name in self.names:
-                new = await self._made(name)
-                old, self._current[name] = self._current[name], new
-                log.info("reloaded", extra={"model": name, "old": old.digest, "new": new.digest})
-                task = asyncio.create_task(old.retire())
-                self._retiring.add(task)
-                task.add_done_callback(self._retiring.discard)
+                await self._exchange(name)
         return {edition.name: edition.digest for edition in self.all}
 
+    async def _exchange(self, name: str) -> None:
+        new = await self._made(name)
+        old, self._current[name] = self._current[name], new
+        log.info("reloaded", extra={"model": name, "old": old.digest, "new": new.digest})
+        self._later(old.retire())
+
+    async def _renew(self, name: str, digest: str) -> None:
+        """A process of this bundle cannot be started again, for another lies there now: go over to that."""
+        async with self._one_at_a_time:
+            if self._current[name].shelf.bundle.digest == digest:
+                await self._exchange(name)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", error)
+
     async def close(self) -> None:
-        await asyncio.gather(*(edition.retire() for edition in self.all), *self._retiring)
+        await asyncio.gather(*(edition.retire() for edition in self.all), *self._working, return_exceptions=True)
 
     async def _made(self, name: str) -> Edition:
         loop = asyncio.get_running_loop()
         folder, settings = self._settings.bundles[name], self._settings
         found = await loop.run_in_executor(None, bundle.read, folder)
         shelf = await loop.run_in_executor(None, Shelf, found)
-        start = partial(self._start, folder, found.digest)
         batcher = Batcher(
-            start,
-            await start(),
+            partial(self._again, name, folder, found.digest),
+            await self._start(folder, found.digest),
             settings.max_batch,
             settings.patience_ms / 1000,
             settings.max_queue,
             partial(self._told, name),
         )
         return Edition(name, shelf, batcher)
+
+    async def _again(self, name: str, folder: Path, digest: str) -> ModelProcess:
+        try:
+            return await self._start(folder, digest)
+        except SidestepError:
+            with suppress(SidestepError):
+                if artifact.read_manifest(folder).digest != digest and not self._one_at_a_time.locked():
+                    self._later(self._renew(name, digest))
+            raise
 
     async def _start(self, folder: Path, digest: str) -> ModelProcess:
         loop = asyncio.get_running_loop()

@@ -122,7 +122,7 @@ class Filters:
 
     def _items_of(self, name: str) -> Ints:
         if name not in self._of_category:
-            hint = did_you_mean(name, self._of_category) if len(self._of_category) < 10_000 else ""
+            hint = did_you_mean(name, self._of_category) if len(self._of_category) < 1_000 else ""
             raise DataError(f"Unknown category {name!r}{hint}; GET /v1/categories lists them")
         return self._of_category[name]
 

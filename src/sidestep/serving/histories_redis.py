@@ -57,7 +57,8 @@ class RedisHistories:
                 decode_responses=True,
             )
         except ValueError as error:
-            raise ConfigError(f"Cannot read --histories {url!r}: {error}") from None
+            place = url.rsplit("@", 1)[-1]  # what stands before it may be a password
+            raise ConfigError(f"Cannot read --histories ...{place!r}: {error}") from None
         self._redis = Redis(connection_pool=pool)
         self._append = self._redis.register_script(APPEND)
 

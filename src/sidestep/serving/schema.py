@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 MAX_HISTORY, MAX_LISTED, MAX_NAMES = 1_000, 10_000, 100
 """The longest history, list of items and list of categories or sets that a request may carry."""
@@ -110,7 +109,7 @@ class ErrorResponse(BaseModel):
 
 
 class BatchResponse(BaseModel):
-    responses: list[RecommendResponse | ErrorResponse]
+    responses: list[RecommendResponse]
 
 
 class ModelInfo(BaseModel):

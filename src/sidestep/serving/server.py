@@ -10,13 +10,15 @@ from sidestep.errors import DataError, SidestepError, UnknownItemError
 from sidestep.serving import schema
 from sidestep.serving.batcher import SAFETY, Found, Row
 from sidestep.serving.editions import Edition, Editions
-from sidestep.serving.events import Histories
+from sidestep.serving.events import Histories, HistoriesUnavailableError
 from sidestep.serving.filters import NamedSet
 from sidestep.serving.histories import open_histories
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import Numbers
 from sidestep.serving.worker import Opener
 
+READY_SECONDS = 1.0
+"""How long the store of histories may take to say that it is there."""
 MANY = 10
 """A batch of requests may take so many times as long as one."""
 
@@ -81,14 +83,22 @@ class Server:
     def overload(self, inside: int) -> float | None:
         """Seconds until any model could answer, where that is later than a request which sets no deadline may wait.
 
-        inside: requests that were let in and are not answered, whether or not a batcher knows of them yet.
+        inside: requests that were let in and are not answered, whether or not a batcher knows of them yet. Where there
+        is none, the next is let in, to tell whether the models are still as slow.
         """
+        if not inside:
+            return None
         expected = min((edition.batcher.expected(inside) for edition in self.editions.all), default=0.0)
         return expected if expected > SAFETY * self.settings.deadline_ms / 1000 else None
 
     async def ready(self) -> bool:
-        kept = self._histories is None or await self._histories.ready()
-        return kept and self.editions.ready and not self.stopping
+        if self.stopping or not self.editions.ready:
+            return False
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                return self._histories is None or await self._histories.ready()
+        except TimeoutError:
+            return False
 
     # Recommending
 
@@ -104,11 +114,20 @@ class Server:
                 some = [asked[number] for number in numbers]
                 allowed_ms = min(each.deadline_ms or many * self.settings.deadline_ms for each in some)
                 deadline = time.monotonic() + allowed_ms / 1000
-                prepared = await asyncio.gather(*(self._row(edition, each) for each in some))
+                prepared = await self._prepared(edition, some, allowed_ms)
                 answered = await edition.batcher.ask_all([row for row, _, _ in prepared], deadline)
                 for number, (row, history, unknown), found in zip(numbers, prepared, answered, strict=True):
                     answers[number] = _answer(edition, row, history, unknown, found)
         return answers
+
+    async def _prepared(
+        self, edition: Edition, asked: Sequence[schema.RecommendRequest], allowed_ms: float
+    ) -> list[tuple[Row, list[int], list[str]]]:
+        try:
+            async with asyncio.timeout(allowed_ms / 1000):
+                return list(await asyncio.gather(*(self._row(edition, each) for each in asked)))
+        except TimeoutError:
+            raise HistoriesUnavailableError("The histories did not answer before a request's deadline") from None
 
     async def _row(self, edition: Edition, asked: schema.RecommendRequest) -> tuple[Row, list[int], list[str]]:
         """What is searched for, the known items of the history, and all ids that are not known."""

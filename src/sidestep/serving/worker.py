@@ -41,6 +41,10 @@ class Opener(Protocol):
     def __call__(self, folder: Path, digest: str, threads: int) -> Answerer: ...
 
 
+LAST_SECONDS = 60
+"""What a process that is told to end has for its parent to end it."""
+
+
 class ProcessEndedError(SidestepError):
     """The model's process is gone: killed, or out of memory."""
 
@@ -92,11 +96,13 @@ class ModelProcess:
             raise ProcessEndedError("the model's process ended") from None
 
     @property
-    def pid(self) -> int | None:
-        return self._process.pid
+    def alive(self) -> bool:
+        return self._process.is_alive()
 
-    def stop(self) -> None:
-        """End the process, once it has answered what it was asked."""
+    def stop(self, now: bool = False) -> None:
+        """End the process, once it has answered what it was asked. now: at once, whatever it does."""
+        if now:
+            self._process.kill()
         self._thread.shutdown()
         self._connection.close()
         self._process.join(5)
@@ -108,6 +114,7 @@ class ModelProcess:
 def _answer_on(connection: Connection, opener: Opener, folder: str, digest: str, threads: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the parent decides
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))  # systemd does, too; the parent ends us sooner
     try:
         model = opener(Path(folder), digest, threads)
     except (SidestepError, OSError) as error:
