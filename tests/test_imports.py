@@ -153,6 +153,6 @@ def test_help_uses_less_than_a_second_of_processor_time() -> None:
 
 
 def test_all_names_what_the_package_offers() -> None:
-    assert sidestep.__all__ == ["from_pretrained", "load"]
+    assert sidestep.__all__ == ["from_pretrained", "load", "save_pretrained"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sidestep.nothing

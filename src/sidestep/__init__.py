@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sidestep.pipeline.exporting import from_pretrained, load
+    from sidestep.pipeline.exporting import from_pretrained, load, save_pretrained
 
-__all__ = ["from_pretrained", "load"]
+__all__ = ["from_pretrained", "load", "save_pretrained"]
 
 
 def __getattr__(name: str) -> Any:

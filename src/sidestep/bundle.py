@@ -53,7 +53,7 @@ class Bundle:
     @property
     def meta(self) -> dict[str, Any]:
         """method, num_items, codebook_sizes (empty where it says no IDs), thinks, max_history, beams, version (of the
-        catalogue and its semantic IDs), vectors (their fingerprint).
+        catalogue and its semantic IDs).
         """
         return self.manifest.meta
 

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,24 @@ def test_what_is_forgotten_is_gone_from_the_disk_while_the_server_runs(tmp_path:
         left = on_disk()
         assert b"item 1" in left
         assert not [word for word in (b"Lovelace", b"a private thing", b"private-id") if word in left]
+
+    on(str(tmp_path / "kept.sqlite"), appear_and_go)
+
+
+def test_what_is_forgotten_while_somebody_reads_is_gone_once_they_have_read(tmp_path: Path) -> None:
+    async def appear_and_go(histories: Histories) -> None:
+        await histories.append([Event("Ada Lovelace", "a private thing", 1.0, "private-id")])
+        reader = sqlite3.connect(tmp_path / "kept.sqlite", isolation_level=None)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        begun = time.monotonic()
+        assert await histories.forget("Ada Lovelace") == 1
+        assert time.monotonic() - begun < 5
+        reader.close()
+        until = time.monotonic() + 20
+        while any(b"Lovelace" in path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".sqlite-shm"):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.1)
 
     on(str(tmp_path / "kept.sqlite"), appear_and_go)
 

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sidestep.cli.options import RunArgument, say
 from sidestep.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from sidestep.pipeline.answering import Answering
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -69,9 +72,7 @@ def serve(
         from sidestep.serving.standing import run
     except ImportError as error:
         raise MissingExtraError(f"{error.name!r} is missing; serving needs `pip install 'sidestep[serve]'`") from None
-    from sidestep.pipeline.answering import Answering
-
-    named = _named(bundles, "a bundle's folder", lambda text: Path(text).name)
+    named = _named(bundles, "a bundle's folder", lambda text: Path(text).resolve().name)
     for folder in named.values():
         if not bundle.is_bundle(folder):
             raise ArtifactError(f"No bundle in {str(folder)!r}; make one with `sidestep export RUN --to {folder}`")
@@ -91,7 +92,14 @@ def serve(
     )
     if host not in LOCAL and settings.api_key is None:
         say(f"warning: {host} can be reached by others, and no key is asked for; set one with --api-key-file")
-    run(Answering, settings, host, port, lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)"))
+    run(open_model, settings, host, port, lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)"))
+
+
+def open_model(folder: Path, digest: str, threads: int) -> "Answering":
+    """What a model's process begins with; this one, which speaks HTTP, never needs torch."""
+    from sidestep.pipeline.answering import Answering
+
+    return Answering(folder, digest, threads)
 
 
 def _named(texts: list[str], expected: str, own_name: Callable[[str], str] | None) -> dict[str, Path]:
@@ -111,7 +119,10 @@ def _named(texts: list[str], expected: str, own_name: Callable[[str], str] | Non
 def _key(file: Path | None, variable: str) -> str | None:
     if file is None:
         return os.environ.get(variable) or None
-    key = file.read_text(encoding="utf-8").strip()
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{str(file)!r} is no text; expected a key in it") from None
     if not key:
         raise ConfigError(f"{str(file)!r} is empty; expected a key in it")
     return key

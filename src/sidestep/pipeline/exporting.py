@@ -153,10 +153,23 @@ def from_pretrained(name: str | Path, revision: str | None = None) -> TrainedMod
         raise ArtifactError(f"Cannot fetch {str(name)!r}: {str(error).splitlines()[0]}") from None
 
 
+def save_pretrained(run: str | Path, folder: str | Path, fields: list[str] | None = None) -> Path:
+    """`export` for those who hold a path: a trained run's folder as a bundle, which `from_pretrained` opens and
+    `huggingface_hub.upload_folder` publishes.
+
+    Raises:
+        As `export`.
+    """
+    export(Run.open(Path(run)), Path(folder), fields)
+    return Path(folder)
+
+
 def _trained(found: Bundle) -> TrainedModel:
+    model = recommender_of(found)
+    check(found, model)
     nobody = Interactions([], np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
     names = lambda: found.cluster_names  # noqa: E731
-    return TrainedModel(recommender_of(found), found.catalog, nobody, found.sids, names)
+    return TrainedModel(model, found.catalog, nobody, found.sids, names)
 
 
 def _meta(world: World, model: Recommender) -> dict[str, Any]:

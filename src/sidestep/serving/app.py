@@ -30,6 +30,7 @@ PAGE_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "
 
 ItemId = Annotated[str, Path(max_length=256)]
 ModelName = Annotated[str | None, Query(max_length=512)]
+SetName = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -174,7 +175,7 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/tree", response_model=schema.TreeResponse)
     async def tree(
-        prefix: Annotated[str, Query(pattern=r"^(\d{1,6}(\.\d{1,6}){0,30})?$")] = "",
+        prefix: Annotated[str, Query(pattern=r"^([0-9]{1,6}(\.[0-9]{1,6}){0,30})?$")] = "",
         limit: Limit = 256,
         model: ModelName = None,
     ) -> Response:
@@ -231,18 +232,22 @@ def _operator_routes(app: FastAPI, server: Server) -> None:
         """Go over to what lies in the bundles' folders now; where it fails, what was served stays."""
         return JSONResponse({"reloaded": await server.reload()})
 
-    @app.put("/v1/admin/sets/{name}", response_model=schema.SetResponse)
-    def put_set(name: schema.Name, sent: schema.SetRequest) -> Response:
+    body = {"required": True, "content": {"application/json": {"schema": schema.SetRequest.model_json_schema()}}}
+
+    @app.put("/v1/admin/sets/{name}", response_model=schema.SetResponse, openapi_extra={"requestBody": body})
+    async def put_set(name: SetName, request: Request) -> Response:
         """Set the items of a set. It lasts until the server stops; a set that is started with a file is read again
         at every reload.
         """
-        return JSONResponse(server.put_set(name, sent.items))
+        return JSONResponse(await asyncio.to_thread(server.put_set, name, await request.body()))
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_model=schema.HealthResponse)
     async def healthz() -> Response:
         """The process answers."""
         return JSONResponse({"status": "ok"})
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", response_model=schema.HealthResponse)
     async def readyz() -> Response:
         """Every model and the store of histories answer."""

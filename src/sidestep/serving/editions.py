@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 from sidestep import artifact, bundle
 from sidestep.errors import ConfigError, SidestepError, did_you_mean
 from sidestep.serving.batcher import Batcher
+from sidestep.serving.filters import NamedSet
 from sidestep.serving.settings import Settings
 from sidestep.serving.shelf import Shelf
 from sidestep.serving.worker import ModelProcess, Opener
@@ -49,10 +50,10 @@ class Edition:
 
 
 class Editions:
-    """told: of every batch, the model's name, its rows and seconds."""
+    """told: of every batch, the model's name, its rows and seconds. sets: which every new edition knows beforehand."""
 
-    def __init__(self, opener: Opener, settings: Settings, told: Told) -> None:
-        self._opener, self._settings, self._told = opener, settings, told
+    def __init__(self, opener: Opener, settings: Settings, told: Told, sets: Mapping[str, NamedSet]) -> None:
+        self._opener, self._settings, self._told, self._sets = opener, settings, told, sets
         self._current: dict[str, Edition] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -142,7 +143,7 @@ class Editions:
         loop = asyncio.get_running_loop()
         folder, settings = self._settings.bundles[name], self._settings
         found = await loop.run_in_executor(None, bundle.read, folder)
-        shelf = await loop.run_in_executor(None, Shelf, found)
+        shelf = await loop.run_in_executor(None, self._filled, found)
         batcher = Batcher(
             partial(self._again, name, folder, found.digest),
             await self._start(folder, found.digest),
@@ -152,6 +153,12 @@ class Editions:
             partial(self._told, name),
         )
         return Edition(name, shelf, batcher)
+
+    def _filled(self, found: bundle.Bundle) -> Shelf:
+        shelf = Shelf(found)
+        for named in list(self._sets.values()):
+            shelf.filters.keep(named)
+        return shelf
 
     async def _again(self, name: str, folder: Path, digest: str) -> ModelProcess:
         try:

@@ -25,19 +25,16 @@ Bits = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class NamedSet:
-    """Items that the server knows by one name, such as those in stock. version: another for other items."""
+    """Items that the server knows by one name, such as those in stock. version: another for another content."""
 
     name: str
     version: str
     item_ids: frozenset[str]
 
     @classmethod
-    def of(cls, name: str, item_ids: Iterable[str]) -> "NamedSet":
-        ids = frozenset(item_ids)
-        digest = hashlib.sha256()
-        for item_id in sorted(ids):
-            digest.update(item_id.encode(errors="surrogatepass") + b"\0")
-        return cls(name, f"{name}:{digest.hexdigest()[:24]}", ids)
+    def of(cls, name: str, content: bytes, item_ids: Iterable[str]) -> "NamedSet":
+        """content: what the items were read from."""
+        return cls(name, f"{name}:{hashlib.sha256(content).hexdigest()[:24]}", frozenset(item_ids))
 
 
 class Filters:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sidestep.errors import DataError
 from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_events, check_text
 
 VERSION = 1
-BUSY_SECONDS = 10.0
+BUSY_SECONDS, CUT_SECONDS, CUT_AGAIN_SECONDS = 10.0, 0.1, 1.0
+"""How long a writer waits for another, a cut of the log for those who read it, and the next try after that."""
 READERS = 2
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class SqliteHistories:
         path = path.absolute()  # every connection means the same file, also ":memory:"
         self._path, self._max_length = path, max_length
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
-        self._closed = False
+        self._closed, self._to_cut = False, False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _prepared(path)
@@ -81,7 +82,9 @@ class SqliteHistories:
         return [Event(user_id, *row) for row in reversed(rows)]
 
     async def forget(self, user_id: str) -> int:
-        """See `Histories.forget`. The bytes are overwritten in the file, and cut from the write-ahead log."""
+        """See `Histories.forget`. The bytes are overwritten in the file, and cut from the write-ahead log: at once, or
+        as soon as nobody reads any more what it held.
+        """
         check_text(user_id)
 
         def forgotten(connection: sqlite3.Connection) -> int:
@@ -89,7 +92,9 @@ class SqliteHistories:
             return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
         count = await self._written(forgotten)
-        await self._read("PRAGMA wal_checkpoint(TRUNCATE)", ())
+        if not await self._on_reader(_cut):
+            self._to_cut = True
+            self._waiting.put((lambda connection: None, Future()))  # wakes the writer
         return count
 
     async def ready(self) -> bool:
@@ -121,27 +126,35 @@ class SqliteHistories:
             raise HistoriesUnavailableError(f"The histories in {str(self._path)!r} do not answer: {error}") from None
 
     async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
-        def rows() -> list[Any]:
+        return await self._on_reader(lambda connection: connection.execute(query, values).fetchall())
+
+    async def _on_reader(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def done() -> T:
             if not hasattr(self._own, "connection"):
                 self._own.connection = _connect(self._path)
                 self._opened.append(self._own.connection)
-            return self._own.connection.execute(query, values).fetchall()
+            return work(self._own.connection)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, rows)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, done)
         except (sqlite3.Error, RuntimeError) as error:
             raise HistoriesUnavailableError(f"The histories in {str(self._path)!r} do not answer: {error}") from None
 
     def _write_on(self) -> None:
         stopping = False
         while not stopping:
-            batch = [self._waiting.get()]
+            batch: list[Work | None] = []
+            with suppress(Empty):
+                batch.append(self._waiting.get(timeout=CUT_AGAIN_SECONDS if self._to_cut else None))
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
             stopping = None in batch  # the last that comes, for nothing is put behind it
             work = [each for each in batch if each is not None]
             if work:
                 self._commit(work)
+            if self._to_cut:
+                with suppress(sqlite3.Error):
+                    self._to_cut = not _cut(self._connection)
         self._connection.close()
 
     def _commit(self, batch: Sequence[Work]) -> None:
@@ -181,6 +194,15 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _cut(connection: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log into the file; False where somebody still reads from it."""
+    connection.execute(f"PRAGMA busy_timeout = {int(1000 * CUT_SECONDS)}")
+    try:
+        return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_SECONDS)}")
 
 
 def _prepared(path: Path) -> sqlite3.Connection:

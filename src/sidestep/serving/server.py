@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
 from sidestep.errors import DataError, SidestepError, UnknownItemError
 from sidestep.serving import schema
 from sidestep.serving.batcher import SAFETY, Found, Row
@@ -32,15 +35,15 @@ class Server:
 
     def __init__(self, opener: Opener, settings: Settings) -> None:
         self.settings, self.numbers = settings, Numbers()
-        self.editions = Editions(opener, settings, self.numbers.searched)
         self.sets: dict[str, NamedSet] = {}
+        self.editions = Editions(opener, settings, self.numbers.searched, self.sets)
         self._histories: Histories | None = None
         self.stopping = False
 
     async def open(self) -> None:
         if self.settings.histories is not None:
             self._histories = open_histories(self.settings.histories, self.settings.kept_events)
-        self.read_sets()
+        await asyncio.to_thread(self.read_sets)
         await self.editions.open()
 
     async def close(self) -> None:
@@ -50,28 +53,41 @@ class Server:
             await self._histories.close()
 
     async def reload(self) -> dict[str, str]:
-        self.read_sets()
+        await asyncio.to_thread(self.read_sets)
         return await self.editions.reload()
 
     def read_sets(self) -> None:
         """Raises: DataError: a file that is not there, or no text."""
         for name, path in self.settings.sets.items():
             try:
-                lines = path.read_text(encoding="utf-8").split("\n")
+                content = path.read_bytes()
+                lines = content.decode("utf-8").split("\n")
             except (OSError, UnicodeDecodeError) as error:
                 raise DataError(f"Cannot read the set {name!r} from {str(path)!r}: {error}") from None
-            self.sets[name] = NamedSet.of(name, (line.strip() for line in lines if line.strip()))
+            self._keep(NamedSet.of(name, content, (line.strip() for line in lines if line.strip())))
 
-    def put_set(self, name: str, item_ids: Sequence[str]) -> dict[str, Any]:
-        """Set the items of a set, and look them up before anybody asks."""
-        named = NamedSet.of(name, item_ids)
+    def put_set(self, name: str, content: bytes) -> dict[str, Any]:
+        """Set the items of a set. Not to be called where others wait: it may hold a million items.
+
+        Raises:
+            RequestValidationError: not JSON, or not what `schema.SetRequest` expects.
+        """
+        try:
+            sent = schema.SetRequest.model_validate_json(content)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
+        named = NamedSet.of(name, content, sent.items)
+        self._keep(named)
         unknown = 0
-        for edition in self.editions.all:
-            edition.shelf.filters.keep(named)
         for edition in self.editions.all[:1]:
             unknown = len(edition.shelf.known(named.item_ids)[1])
-        self.sets[name] = named
         return {"name": name, "num_items": len(named.item_ids), "unknown": unknown}
+
+    def _keep(self, named: NamedSet) -> None:
+        """Look it up before anybody asks."""
+        for edition in self.editions.all:
+            edition.shelf.filters.keep(named)
+        self.sets[named.name] = named
 
     @property
     def histories(self) -> Histories:

@@ -21,6 +21,9 @@ GRACE, KEEP_ALIVE = 30, 75
 load balancers keep theirs, so that it is they who close it.
 """
 
+BACKLOG = 2_048
+"""Connections that may wait to be taken."""
+
 log = logging.getLogger("sidestep.serving")
 
 
@@ -65,6 +68,7 @@ async def _stand(opener: Opener, settings: Settings, listening: socket.socket, t
         log_config=None,
         access_log=False,
         lifespan="off",
+        ws="none",
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
@@ -82,6 +86,7 @@ async def _stand(opener: Opener, settings: Settings, listening: socket.socket, t
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     host, port = listening.getsockname()[:2]
+    listening.listen(BACKLOG)  # not before: who is refused tries another server
     told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     try:
         await standing.serve(sockets=[listening])
