@@ -46,12 +46,12 @@ class Client:
 
 
 def door(seconds: float, told: list[int], *, full: bool = False) -> Door:
-    def overload(inside: int) -> float | None:
+    def expected(inside: int) -> float:
         told.append(inside)
-        return 5.0 if full else None
+        return 5.0 if full else 0.0
 
     settings = Settings({"shop": Path()}, max_body=1_000, body_seconds=seconds)
-    return Door(reads_all, settings, Numbers(), overload)
+    return Door(reads_all, settings, Numbers(), expected)
 
 
 def test_who_is_still_sending_stands_in_nobodys_way() -> None:
@@ -87,6 +87,24 @@ def test_a_body_that_does_not_come_is_not_waited_for(first: list[Message], full:
             client.wire.put_nowait(message)
         assert await client.status() == 408
         assert client.said == "The body was not here after 0.05 seconds; send it at once"
+
+    asyncio.run(run())
+
+
+def test_a_deadline_of_its_own_decides_whether_a_request_is_let_in() -> None:
+    async def run() -> None:
+        at = door(60.0, [], full=True)  # answered in five seconds; two are allowed where nothing is said
+        bodies = {
+            b"{}": 503,
+            b'{"deadline_ms": 5000}': 503,
+            b'{"k": 3, "deadline_ms" : 20000}': 200,
+            b'{"history": ["\\"deadline_ms\\": 1"], "deadline_ms": 20000}': 200,
+            b'{"deadline_ms": "20000"}': 503,
+        }
+        for body, status in bodies.items():
+            client = Client(at)
+            client.wire.put_nowait({**ENDED, "body": body})
+            assert await client.status() == status, body
 
     asyncio.run(run())
 

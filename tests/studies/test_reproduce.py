@@ -282,6 +282,7 @@ def test_table_3_is_the_study_of_tokenizers(tmp_path: Path) -> None:
         (("table2", "--seeds", "0;1"), "Cannot read --seeds '0;1'"),
         (("table2", "--recipe", "s2gr-plantd"), "did you mean 's2gr-planted'"),
         (("table2", "train.epoch=2"), "did you mean 'epochs'"),
+        (("table2", "--dry-run", "--recipe", "s2gr-beauty", "data.path=/no/beauty"), "Neither data in '/no/beauty'"),
     ],
 )
 def test_mistakes_are_refused_before_anything_runs(words: tuple[str, ...], said: str, tmp_path: Path) -> None:

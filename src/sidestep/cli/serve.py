@@ -74,6 +74,10 @@ def serve(
         raise MissingExtraError(f"{error.name!r} is missing; serving needs `pip install 'sidestep[serve]'`") from None
     named = _named(bundles, "a bundle's folder", lambda text: Path(text).resolve().name)
     for folder in named.values():
+        if not bundle.is_bundle(folder) and (folder / "recipe.json").is_file():
+            raise ArtifactError(
+                f"{str(folder)!r} is a run; make a bundle of it with `sidestep export {folder} --to DIR`"
+            )
         if not bundle.is_bundle(folder):
             raise ArtifactError(f"No bundle in {str(folder)!r}; make one with `sidestep export RUN --to {folder}`")
     settings = Settings(

@@ -1,5 +1,6 @@
 """A bundle that answers in plain numbers: what the server's model process runs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.sids.trie import Allowed
 
+SHAPES = "64"
+"""For how many shapes oneDNN keeps its products. Batches have thousands, and its own default of 1,024 are 400 MB."""
+
 
 class Answering:
     """Histories of item numbers in, item numbers and paths out. Filters that requests share are laid over the tree
@@ -31,6 +35,7 @@ class Answering:
         Raises:
             ArtifactError: another bundle lies there by now, or it does not answer as it should.
         """
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", SHAPES)
         torch.set_num_threads(threads)
         found = bundle.read(folder)
         if found.digest != digest:

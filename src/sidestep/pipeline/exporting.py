@@ -210,7 +210,7 @@ def _shown(world: World, fields: list[str] | None) -> list[str]:
     for name in fields or ():
         if name not in plain:
             raise ConfigError(
-                f"--fields {name!r} is no column of the catalogue that can be shown{did_you_mean(name, plain)}; it has "
+                f"--field {name!r} is no column of the catalogue that can be shown{did_you_mean(name, plain)}; it has "
                 f"{', '.join(plain)}"
             )
     return [name for name in (plain if fields is None else fields) if name not in bundle.RESERVED]

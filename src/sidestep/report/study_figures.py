@@ -45,9 +45,8 @@ def bars(block: Block) -> Plot | None:
     for place, (entry, other) in enumerate(zip(entries, published, strict=True)):
         top, value = frame.top + STEP * place + 4, entry.figures[MAIN].mean
         middle = top + BAR / 2
-        colour = (
-            COLOURS[0] if entry.row.method.startswith("s2gr") else COLOURS[1] if "tiger" in entry.row.method else PALE
-        )
+        thinks, says = entry.row.method.startswith("s2gr") and entry.codes_count, "tiger" in entry.row.method
+        colour = COLOURS[0] if thinks else COLOURS[1] if says else PALE
         drawn.append(element("text", entry.row.name, x=frame.left - 6, y=middle + 4, text_anchor="end"))
         drawn.append(
             element("rect", x=frame.left, y=top, width=frame.x(value) - frame.left, height=BAR, fill=colour,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from sidestep.report.study_tables import (
     DASH,
+    MINUTES,
     VERDICTS,
     TextLine,
     analysis_names,
@@ -111,7 +112,7 @@ def _missing(found: Outcome) -> list[str]:
         [part.row, part.ties, ", ".join(map(str, part.seeds)), DASH if part.minutes is None else f"{part.minutes:,.0f}"]
         for part in found.absent
     ]
-    return ["## Cells that are missing", _table(["row", "ties", "seeds", "minutes"], rows)]
+    return ["## Cells that are missing", MINUTES, _table(["row", "ties", "seeds", "minutes"], rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,17 @@ from typing import Any
 
 from sidestep.report.page import fill
 from sidestep.report.study_figures import study_plots
-from sidestep.report.study_tables import DASH, VERDICTS, analysis_names, beyond, inside, lines, ratio_lines, untold
+from sidestep.report.study_tables import (
+    DASH,
+    MINUTES,
+    VERDICTS,
+    analysis_names,
+    beyond,
+    inside,
+    lines,
+    ratio_lines,
+    untold,
+)
 from sidestep.studies.outcome import Outcome
 from sidestep.studies.papers import MAIN, METRICS
 
@@ -23,6 +33,7 @@ def render(found: Outcome) -> str:
         ratios=ratio_lines(found),
         analysis=_analysis(found),
         missing=found.absent,
+        minutes=MINUTES,
     )
 
 

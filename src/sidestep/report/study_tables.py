@@ -14,6 +14,9 @@ VERDICTS: Mapping[Holds, str] = {
     "no": "not as stated",
     "open": "not to be told from these figures",
 }
+MINUTES = (
+    "Minutes of training are at the pace of the slowest epoch known of the method, or else of a method of its kind."
+)
 FEW = 4
 """Significant figures of what is found inside models."""
 
@@ -86,7 +89,7 @@ def ratio_lines(found: Outcome) -> list[str]:
         else second.user_seconds / first.user_seconds,
     }
     return [
-        "Seconds are wall time, with whatever else the machine did; equal terms are in `benchmarks/`.",
+        "Seconds are wall time, with whatever else the machine did; make bench-train compares on equal terms.",
         *(
             f"S2GR over TIGER, {name}: {DASH if ours[name] is None else format(ours[name], '.2f')}; the paper's "
             f"{after / before:.2f} (about {before:g} h and {after:g} h, on its industrial data with two A100)."

@@ -74,7 +74,7 @@ def make_app(opener: Opener, settings: Settings) -> FastAPI:
     _user_routes(app, server)
     _operator_routes(app, server)
     _page_routes(app)
-    app.add_middleware(Door, settings=settings, numbers=server.numbers, overload=server.overload)
+    app.add_middleware(Door, settings=settings, numbers=server.numbers, expected=server.expected)
     return app
 
 
@@ -84,6 +84,8 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         told = []
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json" and request.method == "POST":
+            told.append("a body is JSON, with the header Content-Type: application/json")
         for each in error.errors()[:3]:
             place = ".".join(str(part) for part in each["loc"] if part != "body") or "the body"
             met = f", met {ascii(each['input'])[:60]}" if isinstance(each.get("input"), str | int | float) else ""

@@ -4,12 +4,14 @@ import asyncio
 import hmac
 import logging
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.responses import JSONResponse
 
+from sidestep.serving.batcher import SAFETY
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import Numbers
 
@@ -20,6 +22,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/healthz", "/readyz")
+BUSY = 0.05
+"""Seconds of waiting below which nobody is asked when they would like their answer."""
+DEADLINE = re.compile(rb'"deadline_ms"\s*:\s*([0-9]{1,9})')
 ASSETS, ADMIN, RECOMMEND = "/assets/", "/v1/admin/", "/v1/recommend"
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -56,15 +61,14 @@ def overloaded(message: str, seconds: float) -> JSONResponse:
 class Door:
     """An ASGI middleware.
 
-    overload: seconds until a request could be answered that sets no deadline, where that is too late; else None; told
-        how many requests are inside. Such a request is refused here, before anything is made of it: under overload it
-        is refusing that must be cheap.
+    expected: seconds until another request would be answered, told how many are inside. One for which that is too late
+        is refused here, before anything is made of it: under overload it is refusing that must be cheap.
     """
 
     def __init__(
-        self, app: App, settings: Settings, numbers: Numbers, overload: Callable[[int], float | None] = lambda _: None
+        self, app: App, settings: Settings, numbers: Numbers, expected: Callable[[int], float] = lambda _: 0.0
     ) -> None:
-        self._app, self._settings, self._numbers, self._overload = app, settings, numbers, overload
+        self._app, self._settings, self._numbers, self._expected = app, settings, numbers, expected
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,21 +104,22 @@ class Door:
             log.info("request", extra=told)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Pass on, unless it would take too long; the app judges requests that name a deadline of their own."""
+        """Pass on, unless it would be answered too late."""
         heard: list[Message] = []
 
         async def again() -> Message:
             return heard.pop() if heard else await receive()
 
-        seconds = self._overload(self._inside)
-        if seconds is not None:
+        seconds = self._expected(self._inside)
+        if seconds > BUSY:
             try:
                 async with asyncio.timeout(self._settings.body_seconds):
                     heard.append(await receive())
             except TimeoutError:
                 await _too_slow(self._settings.body_seconds)(scope, receive, send)
                 return
-            if not heard[0].get("more_body", False) and b'"deadline_ms"' not in heard[0].get("body", b""):
+            whole = not heard[0].get("more_body", False)
+            if whole and seconds > SAFETY * self._deadline(heard[0].get("body", b"")):
                 scope["route"] = Shed
                 told = f"Overloaded: this would be answered in about {1000 * seconds:.0f} ms, too near its deadline"
                 await overloaded(told, seconds)(scope, receive, send)
@@ -133,6 +138,11 @@ class Door:
             await self._within(scope, counted, send, limit)
         finally:
             self._inside -= whole
+
+    def _deadline(self, body: bytes) -> float:
+        """Seconds that a request may take, found without reading it as JSON."""
+        named = DEADLINE.findall(body)
+        return int(named[0]) / 1000 if len(named) == 1 else self._settings.deadline_ms / 1000
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         path = scope["path"]

@@ -158,6 +158,9 @@ class Editions:
         shelf = Shelf(found)
         for named in list(self._sets.values()):
             shelf.filters.keep(named)
+            unknown = len(shelf.filters.known(named.item_ids)[1])
+            if unknown:
+                log.warning("%d of the %d ids of the set %r are unknown", unknown, len(named.item_ids), named.name)
         return shelf
 
     async def _again(self, name: str, folder: Path, digest: str) -> ModelProcess:

@@ -1,6 +1,7 @@
 """What a running server holds, and how it answers a request to recommend."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from sidestep.errors import DataError, SidestepError, UnknownItemError
 from sidestep.serving import schema
-from sidestep.serving.batcher import SAFETY, Found, Row
+from sidestep.serving.batcher import Found, Row
 from sidestep.serving.editions import Edition, Editions
 from sidestep.serving.events import Histories, HistoriesUnavailableError
 from sidestep.serving.filters import NamedSet
@@ -19,6 +20,8 @@ from sidestep.serving.histories import open_histories
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import Numbers
 from sidestep.serving.worker import Opener
+
+log = logging.getLogger("sidestep.serving")
 
 READY_SECONDS = 1.0
 """How long the store of histories may take to say that it is there."""
@@ -45,6 +48,8 @@ class Server:
             self._histories = open_histories(self.settings.histories, self.settings.kept_events)
         await asyncio.to_thread(self.read_sets)
         await self.editions.open()
+        if self._histories is not None and not await self._histories.ready():
+            log.warning("the histories do not answer yet")
 
     async def close(self) -> None:
         self.stopping = True
@@ -96,16 +101,15 @@ class Server:
             raise NotKeptError("This server keeps no histories; start it with --histories FILE, or send the history")
         return self._histories
 
-    def overload(self, inside: int) -> float | None:
-        """Seconds until any model could answer, where that is later than a request which sets no deadline may wait.
+    def expected(self, inside: int) -> float:
+        """Seconds until any model would answer another request.
 
         inside: requests that were let in and are not answered, whether or not a batcher knows of them yet. Where there
         is none, the next is let in, to tell whether the models are still as slow.
         """
         if not inside:
-            return None
-        expected = min((edition.batcher.expected(inside) for edition in self.editions.all), default=0.0)
-        return expected if expected > SAFETY * self.settings.deadline_ms / 1000 else None
+            return 0.0
+        return min((edition.batcher.expected(inside) for edition in self.editions.all), default=0.0)
 
     async def ready(self) -> bool:
         if self.stopping or not self.editions.ready:

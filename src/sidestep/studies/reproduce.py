@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidestep import recipes
-from sidestep.errors import TrainingError
-from sidestep.studies.cells import Cell, found
+from sidestep.errors import ConfigError, TrainingError
+from sidestep.studies.cells import Cell, data_name, found
 from sidestep.studies.joining import join
 from sidestep.studies.outcome import Outcome
 from sidestep.studies.papers import Slot, slots, study_named
@@ -53,9 +53,10 @@ def status(request: Request) -> Outcome:
     """What the cells that are there say together. Nothing is trained.
 
     Raises:
-        ConfigError: as `Request.slots`. ArtifactError: a cell's file that cannot be read. DataError: cells of
-        different data.
+        ConfigError: as `Request.slots`; or neither data nor cells. ArtifactError: a cell's file that cannot be read.
+        DataError: cells of different data.
     """
+    _seen(request)
     wanted = request.slots()
     paths = {slot.cell: slot.cell.path(request.cells) for slot in wanted}
     there = found(request.cells, paths)
@@ -63,6 +64,21 @@ def status(request: Request) -> Outcome:
     joined = [(slot, there.get(slot.cell), minutes[paths[slot.cell]]) for slot in wanted]
     recipe = Path(request.recipe).stem
     return join(study_named(request.study), recipe, request.overrides, request.seeds, joined, request.against)
+
+
+def _seen(request: Request) -> None:
+    """Refuse to say that nothing is there where it was looked for in the wrong place."""
+    data = recipes.read(request.recipe, request.overrides)
+    place = request.cells / data_name(data)
+    if (
+        data.data.source == "table"
+        and not place.is_dir()
+        and not (data.data.path / (data.data.interactions or "")).is_file()
+    ):
+        raise ConfigError(
+            f"Neither data in {str(data.data.path)!r} nor cells of them in {str(place)!r}; name the data's "
+            "folder, as in data.path=DIR/beauty, which need not be there where its cells are"
+        )
 
 
 def progress(request: Request) -> list[State]:
