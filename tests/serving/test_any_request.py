@@ -27,6 +27,9 @@ JSON = st.recursive(
     max_leaves=12,
 )
 
+# Types are checked by samples, in the server's threads, too; hypothesis takes these draws for a strategy's.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def document(shop: TestClient) -> dict[str, Any]:
@@ -60,7 +63,6 @@ def every_operation(document: dict[str, Any]) -> list[Any]:
     return [found.ok() for found in schema.get_all_operations()]
 
 
-@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # schemathesis's own draws
 @pytest.mark.parametrize("amount", AMOUNTS)
 def test_every_route_answers_whatever_its_schema_allows_or_forbids(
     shop: TestClient, document: dict[str, Any], amount: int

@@ -196,6 +196,8 @@ class Batcher:
                     await self._arrived.wait()
             if not self._process.alive:
                 await self._restart()
+            if not self._waiting:
+                continue
             await self._company()
             batch = self._take()
             if batch and not await self._search(batch):
@@ -204,7 +206,7 @@ class Batcher:
     async def _company(self) -> None:
         """Wait a little, where company is likely."""
         until = time.monotonic() + self._patience
-        while 0 < len(self._waiting) < min(self._last, self._most) and (left := until - time.monotonic()) > 0:
+        while len(self._waiting) < min(self._last, self._most) and (left := until - time.monotonic()) > 0:
             self._arrived.clear()
             try:
                 async with asyncio.timeout(left):
