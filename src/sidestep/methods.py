@@ -212,7 +212,7 @@ def _towers(materials: Materials, recipe: Recipe) -> TwoTowers:
 
 def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
     scorer = _towers(materials, recipe)
-    return Fused(materials.ids, recipe.generator, recipe.thinking, scorer, recipe.fusion.lead)
+    return Fused(materials.ids, recipe.generator, recipe.thinking, scorer, recipe.fusion)
 
 
 def _both(materials: Materials, recipe: Recipe) -> Objective:
@@ -383,8 +383,8 @@ METHODS: dict[str, Method] = {
         "baseline",
     ),
 }
-NON_NEURAL: tuple[Literal["popularity", "item-knn"], ...] = ("popularity", "item-knn")
-"""Baselines without training, in every evaluation."""
+NON_NEURAL = ("popularity", "item-knn", "item-knn-recent")
+"""Baselines without training, in every evaluation. In the last one an item counts half as much as the one after it."""
 
 
 def with_parts(values: Mapping[str, Any]) -> dict[str, Any]:

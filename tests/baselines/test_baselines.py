@@ -79,6 +79,32 @@ def test_older_items_count_half_after_a_half_life() -> None:
     np.testing.assert_allclose(scores[1, 0], 1 / np.sqrt(6), rtol=1e-6)  # padding does not age the shorter history
 
 
+@pytest.mark.parametrize("half_life", [None, 1.5])
+def test_neighbours_kept_as_lists_score_as_the_sparse_product_does(
+    monkeypatch: pytest.MonkeyPatch, half_life: float | None
+) -> None:
+    rng = np.random.default_rng(0)
+    log = training([rng.integers(0, 23, rng.integers(0, 9)).tolist() for _ in range(60)])
+    histories = [rng.integers(0, 23, length).tolist() for length in (1, 7, 0, 4, 12)]
+    taken = np.zeros((5, 23))
+    for row, history in enumerate(histories):
+        for age, item in enumerate(reversed(history)):
+            taken[row, item] += 1 if half_life is None else 0.5 ** (age / half_life)
+    expected = taken @ similarities(log, 23, 6).toarray()
+    scorer = ItemKNN.fit(log, 23, ItemKNNConfig(neighbours=6, half_life=half_life))
+    np.testing.assert_allclose(scorer.evidence(ask(*histories)), expected, rtol=1e-5, atol=1e-7)
+    monkeypatch.setattr(item_knn, "NEIGHBOURS_AT_ONCE", 20)  # one history at a time, each as wide as it is
+    np.testing.assert_allclose(scorer.evidence(ask(*histories)), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_neighbours_travel_with_the_weights() -> None:
+    learnt = ItemKNN.fit(training(), NUM_ITEMS)
+    read = ItemKNN(training().popularity(NUM_ITEMS))
+    assert not read.evidence(ask([2, 3])).any()
+    read.load_state_dict(learnt.state_dict())
+    assert torch.equal(read(ask([2, 3], [])), learnt(ask([2, 3], [])))
+
+
 def test_items_without_a_similar_one_follow_by_popularity() -> None:
     answers = recommenders()[1].rank(ask([2], [4], []), 6)
     # Item 2 is near 1 (.71) and 0 (.58); then popularity. Item 4 and the empty history have nothing to go by.
@@ -87,7 +113,7 @@ def test_items_without_a_similar_one_follow_by_popularity() -> None:
 
 def test_fallback_keeps_the_order_of_large_counts_that_differ_by_one() -> None:
     counts = np.array([50_000_001, 50_000_003, 50_000_002])
-    scorer = ItemKNN(similarities(training([[]]), 3, 1), counts)
+    scorer = ItemKNN(counts, ItemKNNConfig(neighbours=1))
     assert ItemwiseRecommender(scorer, 3).rank(ask([]), 3).items.tolist() == [[1, 2, 0]]
 
 

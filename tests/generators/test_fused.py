@@ -8,7 +8,8 @@ import torch
 
 from sidestep.baselines.sequential import BaselineConfig
 from sidestep.baselines.towers import TwoTowers
-from sidestep.generators.fused import Fused
+from sidestep.data.splits import TrainingInteractions
+from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.recommenders.generative import GenerativeRecommender
 from small_world import make_batch, make_sids, small
@@ -17,13 +18,16 @@ NUM_ITEMS = 40
 POPULARITY = np.arange(NUM_ITEMS)
 
 
-def make_fused(lead: bool = True, **changes: object) -> Fused:
+def make_fused(
+    lead: bool = True, neighbours: int = 0, half_life: float | None = 1.0, floor: float = 0.1, **changes: object
+) -> Fused:
     torch.manual_seed(0)
     config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
     scorer = TwoTowers(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
     for tower in (scorer.numbers, scorer.content):
         torch.nn.init.normal_(tower.item_embedding.weight)
-    return Fused(make_sids(), small(**changes), ThinkingConfig(), scorer, lead).eval()
+    fusion = FusionConfig(lead=lead, neighbours=neighbours, half_life=half_life, floor=floor)
+    return Fused(make_sids(), small(**changes), ThinkingConfig(), scorer, fusion).eval()
 
 
 @pytest.mark.parametrize("history", ["items", "codes"])
@@ -100,3 +104,21 @@ def test_the_score_of_two_towers_is_the_mean_of_their_log_probabilities() -> Non
         empty = replace(batch, lengths=torch.tensor([0, 1, 4, 3]))
         assert scorer.score(empty)[0].tolist() == POPULARITY.tolist()
     assert not {id(p) for p in scorer.numbers.parameters()} & {id(p) for p in scorer.content.parameters()}
+
+
+def test_neighbours_join_the_item_level_score_by_their_weight_and_say_nothing_of_an_empty_history() -> None:
+    batch = replace(make_batch(), lengths=torch.tensor([0, 1, 4, 3]))
+    model = make_fused(neighbours=3, half_life=None, floor=0.2)
+    assert model.neighbours is not None
+    log = np.array([3, 17, 3, 17, 8, 30], dtype=np.int64)
+    model.neighbours.learn(TrainingInteractions(["a", "b"], np.array([0, 2, 6]), log))
+    plain = model.scorer.score(batch)
+    assert torch.equal(model.score(batch), plain)  # its weight is 0 until it is chosen
+    model.neighbour_weight.fill_(1.5)
+    expected = plain + 1.5 * torch.log(0.2 + model.neighbours.evidence(batch))
+    torch.testing.assert_close(model.score(batch)[1:], expected[1:])
+    assert torch.equal(model.score(batch)[0], plain[0])
+
+
+def test_a_model_without_neighbours_has_no_trace_of_them() -> None:
+    assert not [name for name in make_fused().state_dict() if "neighbour" in name]

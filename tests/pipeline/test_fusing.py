@@ -1,5 +1,6 @@
 """A fused model made of two finished runs is those two models, and nothing else may be put in their place."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,28 @@ def test_it_evaluates_recommends_and_is_not_made_again(finished: Path, scorer: P
     assert Run.open(out).digest("model") == before
     told = succeed("recommend", out, "--user", "u01", "--explain").out
     assert "thinks of" in told
+
+
+def test_neighbours_are_weighed_before_the_balance_and_travel_into_a_bundle(
+    finished: Path, scorer: Path, tmp_path: Path
+) -> None:
+    words = fused(finished, scorer)
+    said = succeed(*words, "fusion.neighbours=7", "--out", tmp_path / "fused").err
+    found = re.search(
+        r"neighbours' weight ([\d.]+) on validation: NDCG@10 of the items ([\d.]+), without .* ([\d.]+)", said
+    )
+    assert found is not None
+    assert float(found[2]) >= float(found[3])
+    tensors = artifact.load(tmp_path / "fused" / "model", "weights").tensors
+    assert tensors["neighbour_weight"][0] == float(found[1])
+    assert tensors["neighbours.near"].shape[1] == 7
+    assert (tensors["neighbours.similarity"] > 0).any()
+    without = succeed(*words, "--out", tmp_path / "without").err
+    assert found[3] == re.search(r"items alone ([\d.]+)", without)[1]  # type: ignore[index]
+    succeed("export", tmp_path / "fused", "--to", tmp_path / "bundle")
+    run, bundled = sidestep.load(tmp_path / "fused"), sidestep.from_pretrained(tmp_path / "bundle")
+    history = [run.catalog.item_ids[item] for item in (3, 1, 4)]
+    assert bundled.recommend(history).item_ids == run.recommend(history).item_ids
 
 
 def test_where_the_parts_lie_does_not_count_but_what_they_are_does(

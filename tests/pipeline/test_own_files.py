@@ -213,7 +213,12 @@ def test_interactions_alone_are_enough(shop: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "bare.toml"
     recipe.write_text(RECIPE.format(path=shop) + 'interactions = "log.csv"\n')
     done = succeed("run", recipe, *MODEL, "--out", tmp_path / "run", "--json")
-    assert {row["method"] for row in json.loads(done.out)["rows"]} == {"popularity", "item-knn", "s2gr"}
+    assert {row["method"] for row in json.loads(done.out)["rows"]} == {
+        "popularity",
+        "item-knn",
+        "item-knn-recent",
+        "s2gr",
+    }
 
 
 def test_files_that_changed_since_they_were_read_are_noticed(recipe: Path, shop: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from sidestep.baselines.towers import TwoTowers
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import question
 from sidestep.evaluation.metrics import ndcg
-from sidestep.generators.fused import Fused
+from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.pipeline.balance import BALANCES, best_balance
 from sidestep.recommenders import fused
@@ -29,7 +29,7 @@ def make_model() -> Fused:
     scorer = TwoTowers(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
     for tower in (scorer.numbers, scorer.content):
         torch.nn.init.normal_(tower.item_embedding.weight)
-    return Fused(make_sids(), small(), ThinkingConfig(), scorer, True).eval()
+    return Fused(make_sids(), small(), ThinkingConfig(), scorer, FusionConfig(lead=True)).eval()
 
 
 def searcher(model: Fused, num_beams: int = NUM_ITEMS) -> GenerativeRecommender:

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
@@ -16,6 +16,7 @@ from sidestep.data.splits import TrainingInteractions
 from sidestep.vectors.graph import Graph
 
 ITEMS_AT_ONCE = 4_096
+NEIGHBOURS_AT_ONCE = 2**22
 
 
 class ItemKNNConfig(Section):
@@ -27,39 +28,67 @@ class ItemKNNConfig(Section):
     half_life: float | None = Field(default=None, gt=0)
 
 
-class ItemKNN:
+class ItemKNN(nn.Module):
     """Item-based top-N recommendation with cosine similarity (Deshpande & Karypis, ACM TOIS 2004, section 4.1).
 
         sim(i, j) = |users of both| / sqrt(|users of i| |users of j|),  i != j, the nearest kept per j
         score(i)  = sum over the history's items j of decay(age of j) sim(i, j)
 
     Every occurrence in the history counts. Items that no history item is similar to follow after all others, in
-    order of popularity, so an empty history is answered by popularity.
+    order of popularity, so an empty history is answered by popularity. It knows nobody until `learn` is called.
 
-    similar: row j holds the items nearest to j. counts: training popularity, `[N]`.
+    counts: training popularity, `[N]`. near, similarity: row j holds the items nearest to j, and how near they are; 0
+        and 0 where there are fewer.
     """
 
-    def __init__(self, similar: Graph, counts: Ints, half_life: float | None = None) -> None:
-        self._similar, self._half_life = similar, half_life
+    near: Int[Tensor, "N M"]
+    similarity: Float[Tensor, "N M"]
+    fallback: Float[Tensor, " N"]
+
+    def __init__(self, counts: Ints, config: ItemKNNConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ItemKNNConfig()
+        shape = (len(counts), self.config.neighbours)
+        self.register_buffer("near", torch.zeros(shape, dtype=torch.int32))
+        self.register_buffer("similarity", torch.zeros(shape))
         distinct, rank = np.unique(counts, return_inverse=True)
         # In [-1, 0), below every similarity, and apart in float32 however large the counts are.
-        self._fallback = ((rank - len(distinct)) / len(distinct)).astype(np.float32)
+        below = ((rank - len(distinct)) / max(len(distinct), 1)).astype(np.float32)
+        self.register_buffer("fallback", torch.from_numpy(below), persistent=False)
 
     @classmethod
     def fit(cls, train: TrainingInteractions, num_items: int, config: ItemKNNConfig | None = None) -> "ItemKNN":
-        config = config or ItemKNNConfig()
-        similar = similarities(train, num_items, config.neighbours)
-        return cls(similar, train.popularity(num_items), config.half_life)
+        return cls(train.popularity(num_items), config).learn(train)
 
-    def __call__(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        history, lengths = batch.history.cpu().numpy(), batch.lengths.cpu().numpy()
-        row, position = np.nonzero(history >= 0)
-        age = lengths[row] - 1 - position
-        weight = np.ones(len(row)) if self._half_life is None else 0.5 ** (age / self._half_life)
-        shape = (len(history), self._similar.shape[0])
-        taken = sparse.coo_array((weight.astype(np.float32), (row, history[row, position])), shape=shape).tocsr()
-        scores = (taken @ self._similar).toarray()
-        return torch.from_numpy(np.where(scores > 0, scores, self._fallback))
+    def learn(self, train: TrainingInteractions) -> "ItemKNN":
+        """Find every item's neighbours in the training part."""
+        similar = similarities(train, len(self.near), self.config.neighbours)
+        row = np.repeat(np.arange(len(self.near)), np.diff(similar.indptr))
+        place = np.arange(similar.nnz) - similar.indptr[row]
+        near, similarity = np.zeros(self.near.shape, np.int32), np.zeros(self.near.shape, np.float32)
+        near[row, place], similarity[row, place] = similar.indices, similar.data
+        self.near.copy_(torch.from_numpy(near))
+        self.similarity.copy_(torch.from_numpy(similarity))
+        return self
+
+    def forward(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
+        scores = self.evidence(batch)
+        return torch.where(scores > 0, scores, self.fallback)
+
+    def evidence(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
+        """The scores alone, 0 for an item that nothing in the history is similar to."""
+        scores = self.similarity.new_zeros(len(batch), len(self.near))
+        rows = max(NEIGHBOURS_AT_ONCE // max(batch.history.shape[1] * self.config.neighbours, 1), 1)
+        for begin in range(0, len(batch), rows):
+            part = batch.take(slice(begin, begin + rows)).to(self.near.device)
+            age = part.lengths[:, None] - 1 - torch.arange(part.history.shape[1], device=self.near.device)
+            weight = (part.history >= 0).float()
+            if self.config.half_life is not None:
+                weight *= 0.5 ** (age.clamp(min=0) / self.config.half_life)
+            taken = part.history.clamp(min=0)
+            near, similarity = self.near[taken].long(), self.similarity[taken] * weight[:, :, None]
+            scores[begin : begin + rows].scatter_add_(1, near.flatten(1), similarity.flatten(1))
+        return scores
 
 
 def similarities(train: TrainingInteractions, num_items: int, neighbours: int) -> Graph:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sidestep.baselines.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.baselines.sequential import ItemPrediction
 from sidestep.baselines.towers import TwoTowers
 from sidestep.config import HomePath, Section
@@ -24,12 +25,17 @@ class FusionConfig(Section):
     lead: what the scorer makes of the history so far is added to every encoded position, so that the codes are said
         with a whole interest in mind; no gradient of the codes reaches the scorer. Not for a generator trained before.
     candidates: items that each of the two proposes; what either proposes is scored by both.
+    neighbours: how many nearest items of each (item-kNN) join the item-level score, 0 for none; half_life: positions
+        after which an item of the history counts half for them; floor: what an item has that is nobody's neighbour.
     """
 
     generator: HomePath | None = None
     scorer: HomePath | None = None
     lead: bool = False
     candidates: int = Field(50, ge=1)
+    neighbours: int = Field(0, ge=0)
+    half_life: float | None = Field(1.0, gt=0)
+    floor: float = Field(0.1, gt=0)
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "FusionConfig":
@@ -54,25 +60,38 @@ class Fused(Thinking):
         (1 - balance) log p(its codes) + balance log softmax(its item-level score)
 
     S2GR trains a vector of the whole interest (eq. 19) and drops it at inference; here such a vector is the scorer's.
+    With neighbours the item-level score is that of the scorer `+ neighbour_weight log(floor + item-kNN's score)`:
+    what was bought together, remembered as it is, beside what was learnt.
 
-    balance: chosen on validation once both are trained; it travels with the weights.
+    balance, neighbour_weight: chosen on validation once both are trained; they travel with the weights.
     scored_history: how many of a history's last items the scorer has learnt to read: as many as the generator where
         they are trained at once, or were saved by a release that did not tell.
     """
 
     balance: Float[Tensor, "1"]
+    neighbour_weight: Float[Tensor, "1"]
     scored_history: Int[Tensor, "1"]
 
     def __init__(
-        self, sids: SemanticIds, config: GeneratorConfig, thinking: ThinkingConfig, scorer: TwoTowers, lead: bool
+        self,
+        sids: SemanticIds,
+        config: GeneratorConfig,
+        thinking: ThinkingConfig,
+        scorer: TwoTowers,
+        fusion: FusionConfig,
     ) -> None:
         super().__init__(sids, config, thinking)
         self.scorer = scorer
         self.register_buffer("balance", torch.tensor([0.5]))
         self.register_buffer("scored_history", torch.tensor([config.max_history]))
-        self.lead = nn.Linear(2 * scorer.config.width, config.width, bias=False) if lead else None
+        self.lead = nn.Linear(2 * scorer.config.width, config.width, bias=False) if fusion.lead else None
         if self.lead is not None:
             nn.init.normal_(self.lead.weight, std=self.lead.in_features**-0.5)
+        self.neighbours, self.floor = None, fusion.floor
+        if fusion.neighbours:
+            settings = ItemKNNConfig(neighbours=fusion.neighbours, half_life=fusion.half_life)
+            self.neighbours = ItemKNN(scorer.numbers.popularity.numpy(), settings)
+            self.register_buffer("neighbour_weight", torch.zeros(1))
         self.register_load_state_dict_pre_hook(_as_long_as_the_generator)  # type: ignore[no-untyped-call]
 
     def encode(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], int]:
@@ -84,6 +103,15 @@ class Fused(Thinking):
 
     def forward(self, batch: SequenceBatch) -> FusedPrediction:  # type: ignore[override]
         return FusedPrediction(super().forward(batch), self.scorer(batch))
+
+    def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
+        """The item-level score of every item, as `recommenders.itemwise.ItemScorer` wants it, on the model's device."""
+        scores: Tensor = self.scorer.score(batch)
+        if self.neighbours is None:
+            return scores
+        batch = batch.to(scores.device)
+        remembered = self.neighbour_weight * torch.log(self.floor + self.neighbours.evidence(batch))
+        return torch.where((batch.lengths > 0)[:, None], scores + remembered, scores)
 
     def answer(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Prediction:
         """What the generator says of given items after each whole history, -1 where there is none: their logits and

@@ -1,8 +1,11 @@
-"""How much an item-level score counts beside a path's: chosen on the validation users, once both are trained."""
+"""How much neighbours count in an item-level score, and that beside a path's: chosen on the validation users, once all
+is trained.
+"""
 
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch
@@ -11,6 +14,8 @@ from sidestep.recommenders.fused import FusedRecommender, Opinions
 from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
 
 BALANCES = tuple(step / 20 for step in range(21))
+WEIGHTS = tuple(step / 4 for step in range(9))
+"""Neighbours' weights that are tried, 0 the first of them."""
 
 
 class Replayed:
@@ -39,6 +44,22 @@ class Replayed:
             self._kept.append(self._recommender.opinions(batch, k, barred))
         self._asked += 1
         return self._recommender.answer(batch, self._kept[self._asked - 1], k, explain)
+
+
+@torch.no_grad()
+def best_weight(weight: Tensor, ranks: Callable[[], Ints]) -> tuple[float, list[float]]:
+    """The weight of the best mean NDCG@10, which it then is, and that of every one of `WEIGHTS`; of equal ones the
+    smallest.
+
+    weight: `[1]`, of the model that is asked. ranks: the ranks of the validation targets as it is now.
+    """
+    found = []
+    for value in WEIGHTS:
+        weight.fill_(value)
+        found.append(float(ndcg(ranks(), 10).mean()))
+    best = WEIGHTS[found.index(max(found))]
+    weight.fill_(best)
+    return best, found
 
 
 @torch.no_grad()

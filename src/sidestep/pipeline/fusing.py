@@ -27,6 +27,9 @@ SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """What of each section decides what a trained part computes, though its weights may fit otherwise, too."""
 
+OWN = ("balance", "neighbour")
+"""What begins the name of a tensor that a fused model has of neither."""
+
 
 def assemble(world: World, model: Fused) -> None:
     """Fill a new fused model from `fusion.generator` and `fusion.scorer`.
@@ -42,7 +45,7 @@ def assemble(world: World, model: Fused) -> None:
     tensors = _weights(world, recipe.fusion.generator, "generator")
     scored = _weights(world, recipe.fusion.scorer, "scorer")
     tensors |= {f"scorer.{name}": value for name, value in scored.items()}
-    tensors["balance"] = model.balance
+    tensors |= {name: value for name, value in model.state_dict().items() if name.startswith(OWN)}
     tensors["scored_history"] = torch.tensor([recipe.baseline.max_history])
     try:
         model.load_state_dict(tensors)

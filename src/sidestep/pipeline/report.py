@@ -113,12 +113,15 @@ def _counts(world: World) -> Counts:
 
 
 def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:
-    """By seen items and method; empty unless every method was ranked, which is what `evaluate` would otherwise do."""
-    names = (*NON_NEURAL, run.recipe.method)
-    paths = {seen: {name: run.path(f"evaluation/{name}-{seen}") for name in names} for seen in get_args(Seen)}
-    if not all(artifact.exists(path) for methods in paths.values() for path in methods.values()):
+    """By seen items and method; empty until the run's own method, the last one, was ranked both ways."""
+    own, seens = run.recipe.method, get_args(Seen)
+    if not all(artifact.exists(run.path(f"evaluation/{own}-{seen}")) for seen in seens):
         return {}
-    return {seen: {name: RankTable.load(path) for name, path in methods.items()} for seen, methods in paths.items()}
+    paths = {seen: {name: run.path(f"evaluation/{name}-{seen}") for name in (*NON_NEURAL, own)} for seen in seens}
+    return {
+        seen: {name: RankTable.load(path) for name, path in methods.items() if artifact.exists(path)}
+        for seen, methods in paths.items()
+    }
 
 
 def _log(path: Path) -> list[Row]:

@@ -25,12 +25,13 @@ from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
 from sidestep.generators.fused import Fused
 from sidestep.methods import METHODS
-from sidestep.pipeline.balance import best_balance
+from sidestep.pipeline.balance import best_balance, best_weight
 from sidestep.pipeline.fusing import assemble
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
 from sidestep.recommenders.fused import FusedRecommender
+from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
@@ -161,9 +162,11 @@ def train(run: Run, say: Say) -> None:
     method = world.method
     torch.manual_seed(recipe.seed)
     model = method.build(world.materials, recipe)
+    if isinstance(model, Fused) and model.neighbours is not None:
+        model.neighbours.learn(world.split.train)
     if isinstance(model, Fused) and recipe.fusion.generator is not None:
         assemble(world, model)
-        _settle_balance(world, model, say)
+        _settle(world, model, say)
         _save_weights(run, "model", model, settings, parents)
         return
     data = HistoryBatches(world, model)
@@ -177,7 +180,7 @@ def train(run: Run, say: Say) -> None:
                  hooks=hooks, title=f"train {recipe.method}")  # fmt: skip
     say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
     if isinstance(model, Fused):
-        _settle_balance(world, model, say)
+        _settle(world, model, say)
     _save_weights(run, "model", model, settings, parents)
 
 
@@ -242,7 +245,16 @@ def _validation_ranks(world: World, recommender: Recommender) -> Ints:
     return rank_cases(recommender, cases, k=10, seen="masked", batch_size=recipe.evaluate.batch_size).ranks
 
 
-def _settle_balance(world: World, model: Fused, say: Say) -> None:
+def _settle(world: World, model: Fused, say: Say) -> None:
+    """Choose how much neighbours count among the item-level scores, then these beside the codes."""
+    model.eval()
+    if model.neighbours is not None:
+        alone = ItemwiseRecommender(model.score, len(world.popularity), int(model.scored_history))
+        weight, weighed = best_weight(model.neighbour_weight, lambda: _validation_ranks(world, alone))
+        say(
+            f"neighbours' weight {weight:g} on validation: NDCG@10 of the items {max(weighed):.4f}, without neighbours "
+            f"{weighed[0]:.4f}"
+        )
     recommender = world.recommending(model, world.run.recipe.evaluate.valid_beams)
     assert isinstance(recommender, FusedRecommender)
     balance, found = best_balance(recommender, lambda asked: _validation_ranks(world, asked))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sidestep import artifact
-from sidestep.baselines.item_knn import ItemKNN
+from sidestep.baselines.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.baselines.popularity import Popularity
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
@@ -160,8 +160,9 @@ class World:
         train, num_items = self.split.train, len(self.catalog)
         if name == "popularity":
             return ItemwiseRecommender(Popularity.fit(train, num_items), num_items)
-        if name == "item-knn":
-            return ItemwiseRecommender(ItemKNN.fit(train, num_items), num_items)
+        if name in ("item-knn", "item-knn-recent"):
+            config = ItemKNNConfig(half_life=1 if name == "item-knn-recent" else None)
+            return ItemwiseRecommender(ItemKNN.fit(train, num_items, config), num_items)
         return self.trained()
 
 
@@ -175,7 +176,7 @@ def recommending(
     if METHODS[recipe.method].kind == "generator":
         return search
     scored_history, candidates = int(model.scored_history), recipe.fusion.candidates
-    return FusedRecommender(search, model, model.scorer.score, float(model.balance), candidates, scored_history)
+    return FusedRecommender(search, model, model.score, float(model.balance), candidates, scored_history)
 
 
 def _fill(model: nn.Module, saved: artifact.Artifact) -> None:

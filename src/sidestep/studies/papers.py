@@ -140,6 +140,7 @@ _NO_THINK_LOSS = _variant("s2gr-no-think-loss", 0.0481, 0.0740, 0.0320, 0.0402)
 _TABLE2 = (
     Row("popularity", "popularity", shuffled=True),
     Row("item-knn", "item-knn", shuffled=True),
+    Row("item-knn-recent", "item-knn-recent", against="tiger", shuffled=True),
     Row("caser", "caser", against="sasrec-ce",
         published=(_paper(0.0314, 0.0514, 0.0186, 0.0251), _again(0.0274, 0.0427, 0.0177, 0.0227))),
     Row("gru4rec", "gru4rec", against="sasrec-ce",
@@ -166,6 +167,8 @@ _TABLE2 = (
     Row("s2gr-fused, trained at once", "s2gr-fused", against="sasrec-towers"),
     Row("s2gr-fused", "s2gr-fused", ("evaluate.valid_users=5000",), against="sasrec-towers", shuffled=True,
         parts=("s2gr", "sasrec-towers")),
+    Row("s2gr-fused, neighbours", "s2gr-fused", ("evaluate.valid_users=25000", "fusion.neighbours=100"),
+        against="sasrec-towers", parts=("s2gr", "sasrec-towers")),
 )  # fmt: skip
 
 
