@@ -12,6 +12,7 @@ SIZES = (5, 4, 6)
 THINKING: dict[str, dict[str, object]] = {
     "s2gr": {},
     "front": {"placement": "front"},
+    "carried": {"carry": True},
     "two thoughts": {"per_level": 2},
     "two in front": {"per_level": 2, "placement": "front"},
     "codebook": {"centroids": "codebook"},

@@ -66,6 +66,28 @@ def test_the_last_of_several_thoughts_is_the_one_that_is_taught() -> None:
         assert moved[:, :2].abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("carry", [False, True])
+def test_a_thought_is_read_alone_or_with_the_token_that_it_follows(
+    carry: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = make("carried" if carry else "s2gr"), make_batch()
+    assert isinstance(model, Thinking)
+    read, decode = [], model.decoder.forward
+
+    def listen(x: torch.Tensor, *rest: object) -> object:
+        read.append(x)
+        return decode(x, *rest)
+
+    monkeypatch.setattr(model.decoder, "forward", listen)
+    prediction = model(batch)
+    asked, tokens = batch.targets >= 0, model.tokens[batch.targets.clamp(min=0)].long()
+    begin, _, *_ = (each[:, :, 0][asked] for each in read)  # read: e0; t1 s1; t2 s2; t3
+    followed = [begin, *(model.read(tokens[:, :, level])[asked] for level in (0, 1))]
+    for level, last in enumerate(followed):
+        heard = read[level + 1][:, :, 0][asked]
+        torch.testing.assert_close(heard, prediction.thoughts[:, level] + last * carry)
+
+
 def test_thoughts_in_front_are_thought_before_any_code_is_heard() -> None:
     model, batch = make("front"), make_batch()
     other = replace(batch, targets=torch.where(batch.targets >= 0, (batch.targets + 1) % 40, -1))

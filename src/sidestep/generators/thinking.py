@@ -24,6 +24,8 @@ class ThinkingConfig(Section):
     thoughts: False leaves them out, and the generator is TIGER's.
     per_level: thoughts in a row for each code; the last of them is taught to name its code's cluster.
     placement: "each" thinks before each code, "front" thinks all thoughts before the first one.
+    carry: what is read after a thought: the thought alone, as in the paper (eq. 17), or the thought plus the token that
+        it follows, which is then not two passes away when the code is said.
     clusters: "own" are those of the codebooks; "shuffled" deals the codes out anew to clusters of the same sizes, a
         control that names nothing.
     centroids: what a thought is drawn to (eq. 18): the mean of its cluster's code "tokens" as they are trained, of the
@@ -39,6 +41,7 @@ class ThinkingConfig(Section):
     thoughts: bool = True
     per_level: int = Field(1, ge=1)
     placement: Literal["each", "front"] = "each"
+    carry: bool = False
     clusters: Literal["own", "shuffled"] = "own"
     centroids: Literal["tokens", "codebook", "projected"] = "tokens"
     tau: float = Field(0.1, gt=0)
@@ -112,16 +115,18 @@ class Thinking(EncoderDecoder):
         queries = num_targets * (self.num_levels + len(self.thought_position))
         memory, cache = self.decoder.remember(encoded, seen, queries=queries), Cache()
         said = self.read(tokens)
-        x, thoughts, spoken = [begin[:, :, 0]], [], []
+        last = begin[:, :, 0]
+        x, thoughts, spoken = [last], [], []
         answers: list[int] = []  # the places in x behind which a code is said
         for level in range(self.num_levels):
             for number in self._thoughts_before(level):
                 hidden, cache = self.decoder(torch.stack(x, dim=2), memory, cache)
                 spoken += [hidden[:, :, place] for place in answers]
                 thoughts.append(hidden[:, :, -1] + self.thought_position[number])
-                x, answers = [thoughts[-1]], []
+                x, answers = [self._heard(thoughts[-1], last)], []
             answers.append(len(x) - 1)
-            x.append(said[:, :, level])
+            last = said[:, :, level]
+            x.append(last)
         hidden, _ = self.decoder(torch.stack(x[:-1], dim=2), memory, cache)
         spoken += [hidden[:, :, place] for place in answers]
         prediction = self._prediction(torch.stack(spoken, dim=2)[asked], tokens[asked], asked)
@@ -140,15 +145,21 @@ class Thinking(EncoderDecoder):
         """Thinks within the beam, then says what code may come (spec section 3.4)."""
         if not self.thinking.thoughts:
             return super().step(state, codes)
-        x, cache, thoughts = self._last(state, codes), state.cache, state.thoughts
+        x = last = self._last(state, codes)
+        cache, thoughts = state.cache, state.thoughts
         for number in self._thoughts_before(state.level):
             hidden, cache = self.decoder.step(x, state.memory, cache)
-            x = hidden + self.thought_position[number]
+            thought = hidden + self.thought_position[number]
             if (number + 1) % self.thinking.per_level == 0:
-                thoughts = (*thoughts, x)
+                thoughts = (*thoughts, thought)
+            x = self._heard(thought, last)
         hidden, cache = self.decoder.step(x, state.memory, cache)
         log_probs = self._log_probs(state.level, hidden)
         return log_probs, replace(state, cache=cache, level=state.level + 1, thoughts=thoughts)
+
+    def _heard(self, thought: Float[Tensor, "*B D"], last: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """A thought as it is read. last: the token that it follows, or the decoder's first input."""
+        return thought + last if self.thinking.carry else thought
 
     def _thoughts_before(self, level: int) -> range:
         """The numbers of the thoughts that come before the code of a level."""

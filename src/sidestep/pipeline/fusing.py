@@ -21,7 +21,7 @@ SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
             *("width", "num_heads", "head_width", "inner", "encoder_layers", "decoder_layers"),
             *("max_history", "encoder", "history"),
         ),
-        "thinking": ("thoughts", "per_level", "placement", "clusters", "centroids", "tau", "interest"),
+        "thinking": ("thoughts", "per_level", "placement", "carry", "clusters", "centroids", "tau", "interest"),
     },
     "scorer": {"baseline": ("width", "num_heads", "num_layers", "inner", "max_history")},
 }

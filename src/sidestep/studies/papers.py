@@ -120,6 +120,7 @@ _TIGER = Row(
 )  # fmt: skip
 _S2GR = Row("s2gr", "s2gr", against="tiger", published=(_paper(0.0495, 0.0785, 0.0340, 0.0424),), shuffled=True)
 _LONG = ("train.epochs=60", "train.patience=60")
+_LIGHT = ("thinking.carry=true", "thinking.align_weight=0.1", "thinking.interest=false")
 
 
 def _variant(name: str, *figures: float) -> Row:
@@ -155,6 +156,7 @@ _TABLE2 = (
     _S2GR,
     Row("tiger, 60 epochs", "tiger", _LONG, published=_TIGER.published),
     Row("s2gr, 60 epochs", "s2gr", _LONG, "tiger, 60 epochs", published=_S2GR.published),
+    Row("s2gr, light thoughts, 60 epochs", "s2gr", (*_LONG, *_LIGHT), "tiger, 60 epochs"),
     Row("s2gr-no-reason, 60 epochs", "s2gr-no-reason", _LONG, "s2gr, 60 epochs"),
     _variant("s2gr-no-coba", 0.0479, 0.0764, 0.0326, 0.0414),
     _variant("s2gr-no-reason", 0.0471, 0.0736, 0.0321, 0.0406),
