@@ -3,9 +3,9 @@
 import pytest
 
 from sidestep.errors import ConfigError
-from sidestep.methods import NON_NEURAL
+from sidestep.methods import METHODS, NON_NEURAL
 from sidestep.studies.cells import Cell, identity
-from sidestep.studies.papers import MAIN, METRICS, STUDIES, TABLE3_FIGURES, Row, is_beauty, study_named
+from sidestep.studies.papers import MAIN, METRICS, STUDIES, TABLE3_FIGURES, Row, Study, is_beauty, slots, study_named
 from sidestep.studies.tokenizers import STUDIES as TOKENIZER_STUDIES
 
 ROWS = [
@@ -28,6 +28,17 @@ def test_rows_of_a_study_are_different_cells_with_different_names(study) -> None
     same = [one for place, one in enumerate(made) if one in made[:place]]
     # three sweeps of lambda-tau pass through the recipe's own setting, and are to share that cell
     assert len(same) == (2 if study.name == "lambda-tau" else 0)
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_a_fused_row_is_made_of_cells_that_its_study_has_and_thinks_as_they_do(study: Study) -> None:
+    found = [slot for slot in slots(study, "s2gr-beauty", (), "file", [0]) if slot.ties == "file"]
+    own = {slot.row.name: slot.cell for slot in found}
+    for slot in found:
+        assert list(slot.cell.parts) == [own[name] for name in slot.row.parts]
+        for part in slot.cell.parts:
+            ours, theirs = slot.cell.read(), part.read()
+            assert METHODS[part.method].kind == "baseline" or ours.thinking == theirs.thinking
 
 
 def test_studies_share_cells() -> None:

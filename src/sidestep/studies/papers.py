@@ -46,7 +46,7 @@ class Row:
     against: the row that it is tested against, where nothing else is asked for.
     at, line: where it stands on the axis of a curve, and on which curve; a row of a curve without a place is drawn
         across. shuffled: whether its cells are also made with the ties of each user shuffled.
-    parts: methods of a generator and a scorer that are trained by themselves and then fused.
+    parts: the rows of a generator and a scorer that are trained by themselves and then fused.
     """
 
     name: str
@@ -171,6 +171,9 @@ _TABLE2 = (
         parts=("s2gr", "sasrec-towers")),
     Row("s2gr-fused, neighbours", "s2gr-fused", ("evaluate.valid_users=25000", "fusion.neighbours=100"),
         against="sasrec-towers", parts=("s2gr", "sasrec-towers")),
+    Row("s2gr-fused, neighbours, light thoughts, 60 epochs", "s2gr-fused",
+        ("evaluate.valid_users=25000", "fusion.neighbours=100", *_LONG, *_LIGHT), against="sasrec-towers",
+        parts=("s2gr, light thoughts, 60 epochs", "sasrec-towers")),
 )  # fmt: skip
 
 
@@ -350,7 +353,8 @@ def slots(
         again = row.shuffled and ties == "file"
         for setting, seed in product((ties, "shuffled") if again else (ties,), seeds):
             other = () if setting == ties else (f"data.ties={setting}",)
-            parts = tuple(Cell(part, seed, (*overrides, *other), recipe) for part in row.parts)
+            made_of = [study.row(name) for name in row.parts]
+            parts = tuple(Cell(part.method, seed, (*overrides, *part.sets, *other), recipe) for part in made_of)
             fused = _fused(parts, runs) if parts else ()
             sets = (*overrides, *row.sets, *other, *fused)
             found.append(Slot(row, setting, seed, Cell(row.method, seed, sets, recipe, parts)))
