@@ -13,8 +13,8 @@ from shop import Shop
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import EncoderDecoder
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import World
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 
 K = 10
@@ -93,10 +93,10 @@ def completed(answer: Answer, model: EncoderDecoder, batches: Sequence[SequenceB
 
 def trained(folder: Path) -> tuple[Shop, EncoderDecoder]:
     """The generator of a run folder, and its shop."""
-    world = World(Run.open(folder))
-    model = world.trained().model
+    contents = RunContents(Run.open(folder))
+    model = contents.trained().model
     assert isinstance(model, EncoderDecoder)
-    return Shop(str(folder), world.split, world.sids, world.popularity), model
+    return Shop(str(folder), contents.split, contents.sids, contents.popularity), model
 
 
 def _sids(row: Any) -> list[tuple[int, ...]]:

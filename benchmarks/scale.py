@@ -25,7 +25,6 @@ from safetensors.torch import load_file, save_file
 
 from industrial import ITEMS, WIDTH, industrial, item_vectors
 from machine import report, rounded, table
-from sidestep import objectives
 from sidestep.data.interactions import Interactions
 from sidestep.data.sequences import SequenceBatch, TrainingSequences, question_of
 from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
@@ -33,6 +32,7 @@ from sidestep.data.splits import SplitConfig, TrainingInteractions, split
 from sidestep.evaluation.codebooks import codebook_report
 from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.objectives import generating, tokenizing
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
@@ -112,7 +112,7 @@ def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Note
         model = tokenizer.build(every, config, seed=0)
         fit(
             model,
-            partial(objectives.TOKENIZERS[config.kind], tokenizer=config),
+            partial(tokenizing.TOKENIZERS[config.kind], tokenizer=config),
             VectorBatches(sample, config.batch_size, 0),
             TrainConfig.model_validate(settings),
             seed=0,
@@ -147,7 +147,7 @@ def generator_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Note
     batches = _Some(TrainingSequences(_training(folder), HISTORY, every_position=True))
     sids = SemanticIds.load(folder / "sids")
     model, clusters = _s2gr(sids), [torch.from_numpy(cluster) for cluster in sids.clusters]
-    teach = partial(objectives.s2gr, thinking=ThinkingConfig(), clusters=clusters)
+    teach = partial(generating.s2gr, thinking=ThinkingConfig(), clusters=clusters)
     with clock():
         fit(model, teach, batches, TrainConfig(epochs=1, batch_size=BATCH), seed=0)
     save_file(model.state_dict(), folder / "generator.safetensors")

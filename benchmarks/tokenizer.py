@@ -22,8 +22,8 @@ from vector_quantize_pytorch import ResidualVQ
 
 from industrial import industrial, item_vectors
 from machine import products, report, rounded, table, take_turns, timed
-from sidestep import objectives
 from sidestep.evaluation.codebooks import report_codes
+from sidestep.objectives import tokenizing
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
 from sidestep.sids.rq_vae import ENCODE_ROWS, RQVAE
@@ -63,7 +63,7 @@ class Peer(nn.Module):
 
 def train_ours(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> RQVAE:
     model = tokenizer.build(vectors, config, seed)
-    objective = partial(objectives.TOKENIZERS[config.kind], tokenizer=config)
+    objective = partial(tokenizing.TOKENIZERS[config.kind], tokenizer=config)
     _fit(model, objective, vectors, config, seed, Hooks(before_epoch=tokenizer.Upkeep(model, vectors, seed)))
     return model.eval()
 

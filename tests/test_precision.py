@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from sidestep import objectives
 from sidestep.generators.thinking import ThinkingConfig
+from sidestep.objectives import generating
 from small_world import make, make_batch, make_sids
 
 
@@ -14,7 +14,7 @@ from small_world import make, make_batch, make_sids
 def test_losses_under_bf16_are_near_those_in_fp32(encoder: str, history: str) -> None:
     model = make("s2gr", encoder=encoder, history=history)
     clusters = [torch.from_numpy(cluster) for cluster in make_sids().clusters]
-    objective = partial(objectives.s2gr, thinking=ThinkingConfig(), clusters=clusters)
+    objective = partial(generating.s2gr, thinking=ThinkingConfig(), clusters=clusters)
     exact = objective(model, make_batch())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = objective(model, make_batch())

@@ -9,15 +9,6 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import nn
 
-from sidestep import objectives
-from sidestep.baselines.bert4rec import BERT4Rec
-from sidestep.baselines.caser import Caser
-from sidestep.baselines.content import ContentSASRec
-from sidestep.baselines.gru4rec import GRU4Rec
-from sidestep.baselines.rearec import ReaRec
-from sidestep.baselines.sasrec import SASRec
-from sidestep.baselines.sequential import BaselineConfig
-from sidestep.baselines.towers import TwoTowers
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.data.sources import DataConfig
@@ -26,6 +17,16 @@ from sidestep.errors import did_you_mean
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.objectives import generating, scoring
+from sidestep.objectives.fused import fused as train_both
+from sidestep.scorers.bert4rec import BERT4Rec
+from sidestep.scorers.caser import Caser
+from sidestep.scorers.content import ContentSASRec
+from sidestep.scorers.gru4rec import GRU4Rec
+from sidestep.scorers.rearec import ReaRec
+from sidestep.scorers.sasrec import SASRec
+from sidestep.scorers.sequential import BaselineConfig
+from sidestep.scorers.towers import TwoTowers
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.training.loop import Objective
@@ -188,12 +189,12 @@ def _thinking(materials: Materials, recipe: Recipe) -> nn.Module:
 
 
 def _tiger(materials: Materials, recipe: Recipe) -> Objective:
-    return objectives.tiger
+    return generating.tiger
 
 
 def _s2gr(materials: Materials, recipe: Recipe) -> Objective:
     clusters = [torch.from_numpy(cluster) for cluster in materials.ids.clusters]
-    return partial(objectives.s2gr, thinking=recipe.thinking, clusters=clusters)
+    return partial(generating.s2gr, thinking=recipe.thinking, clusters=clusters)
 
 
 def _baseline(model: Callable[[Ints, BaselineConfig], nn.Module]) -> Build:
@@ -216,24 +217,24 @@ def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
 
 
 def _both(materials: Materials, recipe: Recipe) -> Objective:
-    codes = _s2gr(materials, recipe) if recipe.thinking.thoughts else objectives.tiger
-    return partial(objectives.fused, codes=codes, baseline=recipe.baseline)
+    codes = _s2gr(materials, recipe) if recipe.thinking.thoughts else generating.tiger
+    return partial(train_both, codes=codes, baseline=recipe.baseline)
 
 
 def _next_items(materials: Materials, recipe: Recipe) -> Objective:
-    return partial(objectives.next_items, baseline=recipe.baseline)
+    return partial(scoring.next_items, baseline=recipe.baseline)
 
 
 def _next_item(materials: Materials, recipe: Recipe) -> Objective:
-    return partial(objectives.next_item, baseline=recipe.baseline)
+    return partial(scoring.next_item, baseline=recipe.baseline)
 
 
 def _rearec_erl(materials: Materials, recipe: Recipe) -> Objective:
-    return partial(objectives.rearec_erl, baseline=recipe.baseline)
+    return partial(scoring.rearec_erl, baseline=recipe.baseline)
 
 
 def _rearec_prl(materials: Materials, recipe: Recipe) -> Objective:
-    return partial(objectives.rearec_prl, baseline=recipe.baseline)
+    return partial(scoring.rearec_prl, baseline=recipe.baseline)
 
 
 _PLAIN: Mapping[str, Mapping[str, Any]] = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.baselines.sequential import BaselineConfig
-from sidestep.baselines.towers import TwoTowers
 from sidestep.data.splits import TrainingInteractions
 from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.scorers.sequential import BaselineConfig
+from sidestep.scorers.towers import TwoTowers
 from small_world import make_batch, make_sids, small
 
 NUM_ITEMS = 40

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep import config, losses, objectives
+from sidestep import config, objectives
 from sidestep.generators.encoder_decoder import Prediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.methods import METHODS, Materials, Recipe, with_parts
@@ -114,7 +114,7 @@ def test_frozen_centroids_are_the_means_of_the_codewords_of_a_cluster() -> None:
     torch.testing.assert_close(model.centroids(1), by_hand @ model.projections[1].weight.T)
     start = make("codebook")
     assert isinstance(start, Thinking)
-    expected = losses.centroids(start.embeddings(1), torch.from_numpy(sids.clusters[1]))
+    expected = generating.centroids(start.embeddings(1), torch.from_numpy(sids.clusters[1]))
     torch.testing.assert_close(start.centroids(1), expected)  # nothing is trained yet
 
 
@@ -125,9 +125,9 @@ def test_frozen_centroids_keep_the_angles_of_the_codebook_wherever_embeddings_st
         assert isinstance(model, Thinking)
         for level, codebook in enumerate(sids.codebooks):
             words = torch.from_numpy(codebook - codebook.mean(0))
-            means = losses.centroids(words, torch.from_numpy(sids.clusters[level]))
-            torch.testing.assert_close(losses.cosines(model.centroids(level), model.centroids(level)),
-                                       losses.cosines(means, means))  # fmt: skip
+            means = generating.centroids(words, torch.from_numpy(sids.clusters[level]))
+            torch.testing.assert_close(contrastive.cosines(model.centroids(level), model.centroids(level)),
+                                       contrastive.cosines(means, means))  # fmt: skip
 
 
 def test_shuffled_clusters_keep_their_sizes_and_hang_on_the_seed_alone() -> None:

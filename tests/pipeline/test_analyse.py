@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from command import WORLD, refuse, succeed
+from sidestep.data.labels import labels
 from sidestep.data.sequences import pad, question_of
 from sidestep.pipeline.analyse import analyse, as_numbers
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.sid_evidence import Asked, labels_as_text
-from sidestep.pipeline.world import World
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
 
@@ -36,40 +36,40 @@ def test_the_last_prefix_is_the_hit_rate_at_the_level_of_ids(finished: Path) -> 
     """Two roads: here by codes of the answers, in the evaluation by counting each ID once."""
     run = Run.open(finished)
     found = analyse(run, users=10_000)
-    world = World(run)
-    recommender = world.trained()
+    contents = RunContents(run)
+    recommender = contents.trained()
     assert isinstance(recommender, GenerativeRecommender)
     hit = json.loads(succeed("evaluate", finished, "--json").out)["rows"]
     row = next(r for r in hit if r["method"] == "s2gr" and r["seen"] == "masked" and r["users"] == "all")
-    assert found.users == len(world.split.test)
+    assert found.users == len(contents.split.test)
     assert row["HR@10"] <= found.levels[-1].prefix <= row["sid_HR@10"] + 1e-9
 
 
 def test_codes_are_right_as_often_as_the_model_says_them_first(finished: Path) -> None:
     run = Run.open(finished)
-    world = World(run)
-    recommender = world.trained()
+    contents = RunContents(run)
+    recommender = contents.trained()
     assert isinstance(recommender, GenerativeRecommender)
-    cases, right = world.split.test, 0
+    cases, right = contents.split.test, 0
     for case in range(len(cases)):
         with torch.no_grad():
             batch = question_of(cases, np.array([case]), recommender.max_history)
             log_probs, _ = recommender.model.step(recommender.model.start(batch), None)  # type: ignore[operator]
-        right += int(log_probs[0, 0].argmax()) == world.sids.codes[cases.targets[case], 0]
+        right += int(log_probs[0, 0].argmax()) == contents.sids.codes[cases.targets[case], 0]
     assert analyse(run, users=10_000).levels[0].code == pytest.approx(right / len(cases))
 
 
 def test_forced_along_an_answer_the_generator_thinks_what_led_there(finished: Path) -> None:
     """Two roads: here by teacher forcing on the answers, there by the explained paths of the search."""
     run = Run.open(finished)
-    world = World(run)
-    cases, sids = world.split.test, world.materials.ids
-    texts = labels_as_text(world.catalog, "category", Asked())
+    contents = RunContents(run)
+    cases, sids = contents.split.test, contents.materials.ids
+    texts = labels(contents.catalog, "category")
     assert texts is not None
     agree = np.zeros(3)
-    asked = question_of(cases, np.arange(len(cases)), world.trained().max_history)
+    asked = question_of(cases, np.arange(len(cases)), contents.trained().max_history)
     seen = [np.setdiff1d(cases.history(case), cases.targets[case]) for case in range(len(cases))]
-    found = world.trained().rank(asked, run.recipe.evaluate.k, ItemFilter(pad(seen)), explain=True)
+    found = contents.trained().rank(asked, run.recipe.evaluate.k, ItemFilter(pad(seen)), explain=True)
     assert found.paths is not None
     for row, paths in zip(found.items.tolist(), found.paths, strict=True):
         for item, path in zip(row[:10], paths[:10], strict=False):  # some rows have fewer than k answers

@@ -9,8 +9,8 @@ import pytest
 import sidestep
 from command import WORLD, refuse, succeed
 from sidestep import artifact
+from sidestep.pipeline.contents import RunContents, training_origin
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import World, training_origin
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_where_the_parts_lie_does_not_count_but_what_they_are_does(
     finished: Path, scorer: Path, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(scorer, tmp_path / "moved")
-    run = Run.open(tmp_path / "fused", World(Run.open(finished)).run.recipe)
+    run = Run.open(tmp_path / "fused", RunContents(Run.open(finished)).run.recipe)
     succeed(*fused(finished, scorer), "--out", run.folder)
     recipe = Run.open(run.folder).recipe
     elsewhere = recipe.model_copy(update={"fusion": recipe.fusion.model_copy(update={"scorer": moved})})

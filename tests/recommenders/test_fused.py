@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.baselines.sequential import BaselineConfig
-from sidestep.baselines.towers import TwoTowers
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import question
 from sidestep.evaluation.metrics import ndcg
@@ -17,6 +15,8 @@ from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import ItemFilter, Recommender
+from sidestep.scorers.sequential import BaselineConfig
+from sidestep.scorers.towers import TwoTowers
 from small_world import make_batch, make_sids, small
 
 NUM_ITEMS = 40

@@ -14,10 +14,10 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.errors import ArtifactError
 from sidestep.methods import METHODS, Materials, Recipe
+from sidestep.pipeline.contents import training_origin
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.report import gather
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import training_origin
 from sidestep.report.page import render, write_report
 from small_world import make_sids
 

@@ -10,11 +10,11 @@ from page_reader import NASTY, Reader
 from sidestep.data.catalog import Catalog
 from sidestep.evaluation.purity import SameLabel
 from sidestep.evaluation.sid_quality import Evidence, Making, SidQuality, judge
-from sidestep.pipeline.sid_report import SidFindings
-from sidestep.pipeline.sid_tables import Table
 from sidestep.report import sid_figures, sid_items
 from sidestep.report.sid_page import missing, render
 from sidestep.sids.semantic_ids import Ints, SemanticIds
+from sidestep.workshop.report import SidFindings
+from sidestep.workshop.tables import Table
 from small_world import make_sids
 
 NUM_ITEMS = 40

@@ -8,9 +8,9 @@ import pytest
 from sidestep import recipes
 from sidestep.evaluation.sid_quality import SidQuality
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.sid_report import Asked, gather, judge_run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies.tokenizers import STUDIES
+from sidestep.workshop.report import Asked, gather, judge_run
 
 
 def tokenized(row: str, beauty: Path, seed: int, folder: Path) -> SidQuality:

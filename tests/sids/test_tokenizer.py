@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from scipy import sparse
 from torch import nn
 
-from sidestep import objectives
 from sidestep.errors import DataError
+from sidestep.objectives import tokenizing
 from sidestep.sids import kmeans, rq_vae, tokenizer
 from sidestep.sids.batches import VectorBatch, VectorBatches
 from sidestep.sids.kmeans import squared_distances
@@ -69,7 +69,7 @@ def train(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0, edges: An
         return model
     data = VectorBatches(sample, recipe.batch_size, seed, edges)
     upkeep = tokenizer.Upkeep(model, sample, seed)
-    objective = partial(objectives.TOKENIZERS[recipe.kind], tokenizer=recipe)
+    objective = partial(tokenizing.TOKENIZERS[recipe.kind], tokenizer=recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     for epoch in range(recipe.epochs):
         upkeep(epoch)
@@ -302,7 +302,7 @@ def test_coba_without_its_parts_is_the_plain_rq_vae() -> None:
     plain = train(values, config(kind="rq-vae", epochs=1))
     coba = train(values, config(epochs=1, uniformity=0, dmax=0))
     assert all(torch.equal(one, two) for one, two in zip(plain.parameters(), coba.parameters(), strict=True))
-    losses = [objectives.TOKENIZERS[kind](coba, batch_of(batch), config(uniformity=0))["total"] for kind in KINDS]
+    losses = [tokenizing.TOKENIZERS[kind](coba, batch_of(batch), config(uniformity=0))["total"] for kind in KINDS]
     assert torch.equal(losses[0], losses[1])
 
 
@@ -327,7 +327,7 @@ def test_extra_losses_are_logged_and_added_with_their_weights() -> None:
     recipe = config(kind="rq-vae", diversity=0.3, contrastive=0.7)
     model = train(values, config(kind="rq-vae")).eval()
     batch = VectorBatch(torch.from_numpy(values.values), torch.arange(32), torch.arange(32, 64))
-    found = objectives.rq_vae(model, batch, recipe)
+    found = tokenizing.rq_vae(model, batch, recipe)
     parts = found["reconstruct"] + found["quantise"] + 0.3 * found["diversity"] + 0.7 * found["contrast"]
     torch.testing.assert_close(found["total"], parts)
 
@@ -337,8 +337,8 @@ def test_a_partner_that_stands_twice_in_a_batch_is_no_negative_of_itself() -> No
     recipe = config(kind="rq-vae", contrastive=1.0)
     alone = VectorBatch(values[[0, 9]], torch.tensor([0]), torch.tensor([9]))
     twice = VectorBatch(values[[0, 1, 9, 9]], torch.tensor([0, 1]), torch.tensor([9, 9]))
-    assert objectives.rq_vae(model, alone, recipe)["contrast"].item() == pytest.approx(0, abs=1e-6)
-    assert objectives.rq_vae(model, twice, recipe)["contrast"].item() == pytest.approx(0, abs=1e-6)
+    assert tokenizing.rq_vae(model, alone, recipe)["contrast"].item() == pytest.approx(0, abs=1e-6)
+    assert tokenizing.rq_vae(model, twice, recipe)["contrast"].item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_policies_settle_the_collisions_of_any_tokenizer(kind: str, policy: str,
 def test_totals_are_the_sums_the_papers_write() -> None:
     values, recipe = vectors(64), config(uniformity=0.3)
     model: nn.Module = train(values, recipe).eval()
-    losses = objectives.coba_rq_vae(model, batch_of(torch.from_numpy(values.values)), recipe)
+    losses = tokenizing.coba_rq_vae(model, batch_of(torch.from_numpy(values.values)), recipe)
     uniform = sum(losses[f"uniform_{level}"] for level in (1, 2, 3))
     expected = losses["reconstruct"] + losses["quantise"] + 0.3 * uniform
     torch.testing.assert_close(losses["total"], expected)
@@ -411,7 +411,7 @@ def test_a_stopped_and_resumed_training_gives_the_same_ids(tmp_path: Path) -> No
         def objective(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
             if next(steps) == stop_after:
                 raise KeyboardInterrupt
-            return objectives.coba_rq_vae(model, batch, recipe)
+            return tokenizing.coba_rq_vae(model, batch, recipe)
 
         hooks = Hooks(before_epoch=tokenizer.Upkeep(model, values, 0))
         fit(model, objective, data, settings, seed=0, folder=folder, hooks=hooks)

@@ -13,8 +13,8 @@ from sidestep import recipes
 from sidestep.errors import ArtifactError, ConfigError, DataError
 from sidestep.evaluation.ranking import RankTable
 from sidestep.methods import METHODS
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import World
 from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, found, identity
 from sidestep.studies.recording import record
 
@@ -44,7 +44,7 @@ def test_a_cell_gives_back_what_the_ranks_said(judged: Path, result: CellResult,
         for metric in (f"{name}@{depth}" for name in ("HR", "NDCG", "MRR") for depth in DEPTHS):
             assert np.array_equal(back.values(seen, users, metric), ranks.values(metric))
             assert back.mean(seen, users, metric) == pytest.approx(ranks.values(metric).mean())
-    cases = World(Run.open(judged)).split.test
+    cases = RunContents(Run.open(judged)).split.test
     assert np.array_equal(back.lengths, cases.lengths)
     assert np.array_equal(back.users, cases.users)
 
@@ -71,7 +71,7 @@ def test_a_cell_says_how_it_was_trained(judged: Path, result: CellResult) -> Non
     assert training.scores == tuple(row["score"] for row in rows)
     assert training.scores[training.best - 1] == max(training.scores)
     assert training.seconds == pytest.approx(sum(row["seconds"] for row in rows), abs=0.1)
-    log = World(Run.open(judged)).split.train
+    log = RunContents(Run.open(judged)).split.train
     assert training.targets == (np.maximum(log.lengths - 1, 0)).sum()
     assert result.beams == 100  # raised to the length of the lists
 

@@ -9,8 +9,8 @@ import pytest
 from command import WORLD, contents, refuse, succeed
 from sidestep import recipes
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.sid_report import judge_run
 from sidestep.studies.tokenizers import STUDIES, study
+from sidestep.workshop.report import judge_run
 
 
 @pytest.mark.parametrize("name", STUDIES)

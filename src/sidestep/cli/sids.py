@@ -41,9 +41,9 @@ def report(
     """
     from dataclasses import asdict
 
-    from sidestep.pipeline.sid_report import Asked, gather, look_behind, page_of, read_prefix
     from sidestep.report.sid_page import write_sid_page
     from sidestep.report.sid_terminal import items_text, sids_text
+    from sidestep.workshop.report import Asked, gather, look_behind, page_of, read_prefix
 
     asked = Asked(catalog, interactions, vectors, cut, category, brand)
     if code is not None:
@@ -98,10 +98,10 @@ def append(
     """Give new items IDs without moving a published one: the next version of the run's catalogue and IDs."""
     from dataclasses import asdict
 
-    from sidestep.pipeline import living
     from sidestep.pipeline.run import Run
+    from sidestep.workshop import append as workshop
 
-    done = living.append(Run.open(folder), items, say, vectors, existing)
+    done = workshop.append(Run.open(folder), items, say, vectors, existing)
     show(as_json, asdict(done), done.text())
 
 
@@ -112,10 +112,10 @@ def requantise(
     out: Annotated[Path, typer.Option(help="The folder of IDs to write.")],
 ) -> None:
     """The IDs that other vectors of the same items get through the frozen codebooks; `diff` shows what moves."""
-    from sidestep.pipeline import living
     from sidestep.pipeline.run import Run
+    from sidestep.workshop import append as workshop
 
-    found = living.requantise(Run.open(folder), vectors, out)
+    found = workshop.requantise(Run.open(folder), vectors, out)
     print(f"{len(found):,} IDs written to {out}\nNext: sidestep sids diff {folder}@1 {out}")
 
 
@@ -128,7 +128,7 @@ def diff(
     """What became of every item's ID between A and B: kept, moved, new, gone."""
     from dataclasses import asdict
 
-    from sidestep.pipeline.sid_diff import compare
+    from sidestep.workshop.diff import compare
 
     found = compare(first, second)
     show(as_json, asdict(found), found.text())

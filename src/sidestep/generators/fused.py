@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sidestep.baselines.item_knn import ItemKNN, ItemKNNConfig
-from sidestep.baselines.sequential import ItemPrediction
-from sidestep.baselines.towers import TwoTowers
 from sidestep.config import HomePath, Section
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import GeneratorConfig, Prediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
+from sidestep.scorers.sequential import ItemPrediction
+from sidestep.scorers.towers import TwoTowers
 from sidestep.sids.semantic_ids import SemanticIds
 
 

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from sidestep import losses
 from sidestep.config import Section
 from sidestep.generators.encoder_decoder import DecodingState, EncoderDecoder, GeneratorConfig, Prediction, turned
 from sidestep.layers.blocks import Decoder
 from sidestep.layers.state import Cache
+from sidestep.losses import generating
 from sidestep.sids.semantic_ids import SemanticIds
 
 
@@ -82,7 +82,7 @@ class Thinking(EncoderDecoder):
             if not projected and self.config.start == "random":
                 turn = turned(torch.from_numpy(codebook), self.config.width)
                 words = words if turn is None else turn
-            self.register_buffer(f"centroid_{level}", losses.centroids(words, self.cluster(level)))
+            self.register_buffer(f"centroid_{level}", generating.centroids(words, self.cluster(level)))
         if projected:
             widths = [codebook.shape[1] for codebook in sids.codebooks]
             self.projections = nn.ModuleList(nn.Linear(width, self.config.width, bias=False) for width in widths)
@@ -94,13 +94,13 @@ class Thinking(EncoderDecoder):
     def centroids(self, level: int) -> Float[Tensor, "C D"]:
         """What thoughts of a level are drawn to."""
         if self.thinking.centroids == "tokens":
-            return losses.centroids(self.embeddings(level), self.cluster(level))
+            return generating.centroids(self.embeddings(level), self.cluster(level))
         frozen: Tensor = getattr(self, f"centroid_{level}")
         return self.projections[level](frozen) if self.thinking.centroids == "projected" else frozen
 
     def cluster_probs(self, level: int, thoughts: Float[Tensor, "*n D"]) -> Float[Tensor, "*n C"]:
         """What thoughts of a level name: probabilities of its clusters, the softmax of eq. 18."""
-        return losses.cluster_logits(thoughts, self.centroids(level), self.thinking.tau).softmax(-1)
+        return generating.cluster_logits(thoughts, self.centroids(level), self.thinking.tau).softmax(-1)
 
     def decode(
         self,

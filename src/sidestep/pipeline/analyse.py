@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sidestep.data.interactions import Ints
+from sidestep.data.labels import labels
 from sidestep.data.sequences import SequenceBatch, pad, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
@@ -26,9 +27,8 @@ from sidestep.evaluation.reasoning import (
 )
 from sidestep.generators.encoder_decoder import Prediction
 from sidestep.layers.products import fast_products
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.sid_evidence import Asked, labels_as_text
-from sidestep.pipeline.world import World
 from sidestep.progress import meter
 from sidestep.recommenders.generative import GenerativeRecommender, Thinker
 from sidestep.recommenders.recommender import ItemFilter
@@ -82,17 +82,17 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     """
     if users < 2:
         raise ConfigError(f"--users {users}: expected at least 2")
-    world = World(run)
-    recommender = world.trained()
+    contents = RunContents(run)
+    recommender = contents.trained()
     if not isinstance(recommender, GenerativeRecommender):
         raise ConfigError(f"{run.recipe.method!r} is no generator of semantic IDs; there are no paths to look at")
-    cases = world.split.test.sample(users, run.recipe.seed)
+    cases = contents.split.test.sample(users, run.recipe.seed)
     heard, answers = _heard(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
-    told = _codes(world, cases, heard, answers) | _clusters(world, cases, heard)
-    told |= _categories(world, cases, heard, answers)
+    told = _codes(contents, cases, heard, answers) | _clusters(contents, cases, heard)
+    told |= _categories(contents, cases, heard, answers)
     levels = [
         LevelReasoning(level=level + 1, **{name: values[level] for name, values in told.items()})
-        for level in range(world.materials.ids.num_levels)
+        for level in range(contents.materials.ids.num_levels)
     ]
     drift = [] if heard.thoughts is None or len(cases) < 3 else drifts(heard.thoughts, heard.log_probs)
     beams = max(recommender.num_beams, run.recipe.evaluate.k)
@@ -186,35 +186,35 @@ def _nearest(recommender: GenerativeRecommender, said: Prediction) -> Tensor:
     return torch.stack([model.cluster_probs(level, thoughts).argmax(-1) for level, thoughts in levels], 1).cpu()
 
 
-def _codes(world: World, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
-    codes = world.materials.ids.codes
+def _codes(contents: RunContents, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
+    codes = contents.materials.ids.codes
     return {
         "code": heard.right.double().mean(0).tolist(),
         "code_in_trie": heard.right_in_trie.double().mean(0).tolist(),
-        "code_by_prefix": by_prefix(codes, codes, world.popularity, cases.targets),
+        "code_by_prefix": by_prefix(codes, codes, contents.popularity, cases.targets),
         "prefix": prefix_hits(answers.items, torch.from_numpy(cases.targets), torch.from_numpy(codes)).tolist(),
     }
 
 
-def _clusters(world: World, cases: Cases, heard: _Heard) -> dict[str, list[float]]:
+def _clusters(contents: RunContents, cases: Cases, heard: _Heard) -> dict[str, list[float]]:
     """Whether thoughts name what they are taught to name; nothing where the generator does not think."""
     if heard.named is None:
         return {}
-    clusters = _clusters_of_items(world)
+    clusters = _clusters_of_items(contents)
     own = clusters[cases.targets]
     return {
         "cluster": (heard.named.numpy() == own).mean(0).tolist(),
         "by_chance": [share_of_commonest(column) for column in own.T],
-        "cluster_by_prefix": by_prefix(world.materials.ids.codes, clusters, world.popularity, cases.targets),
+        "cluster_by_prefix": by_prefix(contents.materials.ids.codes, clusters, contents.popularity, cases.targets),
     }
 
 
-def _categories(world: World, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
+def _categories(contents: RunContents, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
     """Whether what thoughts name has the category of what comes; nothing without thoughts or without categories."""
-    labels = _labels(world)
+    labels = _labels(contents)
     if heard.named is None or answers.named is None or labels is None:
         return {}
-    sids, clusters = world.materials.ids, _clusters_of_items(world)
+    sids, clusters = contents.materials.ids, _clusters_of_items(contents)
     real = (answers.items >= 0).numpy()
     wanted = labels[cases.targets]
     shown, wanted_there = labels[answers.items.numpy()[real]], np.repeat(wanted, real.sum(1))
@@ -234,16 +234,16 @@ def _agree(labels: Ints, others: Ints) -> float:
     return float(((labels == others) & (labels != NO_LABEL)).mean()) if len(labels) else 0.0
 
 
-def _clusters_of_items(world: World) -> Ints:
+def _clusters_of_items(contents: RunContents) -> Ints:
     """`[N, L]`."""
-    sids = world.materials.ids
+    sids = contents.materials.ids
     return np.stack([cluster[sids.codes[:, level]] for level, cluster in enumerate(sids.clusters)], axis=1)
 
 
-def _labels(world: World) -> Ints | None:
+def _labels(contents: RunContents) -> Ints | None:
     """The number of every item's category, `NO_LABEL` where it has none; None where no item has one."""
-    texts = labels_as_text(world.catalog, "category", Asked())
+    texts = labels(contents.catalog, "category")
     if texts is None or not any(texts):
         return None
-    labels = np.unique(texts, return_inverse=True)[1].astype(np.int64)
-    return np.where([bool(text) for text in texts], labels, NO_LABEL)
+    numbers = np.unique(texts, return_inverse=True)[1].astype(np.int64)
+    return np.where([bool(text) for text in texts], numbers, NO_LABEL)

@@ -15,8 +15,8 @@ from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
 from sidestep.methods import METHODS, NON_NEURAL, Recipe
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, changes
-from sidestep.pipeline.world import World
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 
@@ -59,36 +59,36 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     Raises:
         ConfigError: a K below 1 or above the length of the lists.
     """
-    world, ks = World(run), _depths(run, at)
+    contents, ks = RunContents(run), _depths(run, at)
     tables = [
-        summary(ranked(world, name), ks, world.popularity).select(pl.lit(name).alias("method"), pl.all())
+        summary(ranked(contents, name), ks, contents.popularity).select(pl.lit(name).alias("method"), pl.all())
         for name in (*NON_NEURAL, run.recipe.method)
     ]
     best = None
     if run.recipe.data.source == "planted":
         planted = PlantedWorld(run.recipe.data.planted, run.recipe.seed)
-        best = planted.best_possible(world.split.test, main_depth(ks))
-    example = world.interactions.user_ids[int(world.split.test.users[0])]
+        best = planted.best_possible(contents.split.test, main_depth(ks))
+    example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
-    return Evaluation(table, protocol(run), best, example, ks, _repeats(world.split.test))
+    return Evaluation(table, protocol(run), best, example, ks, _repeats(contents.split.test))
 
 
-def ranked(world: World, name: str) -> list[RankTable]:
+def ranked(contents: RunContents, name: str) -> list[RankTable]:
     """The test cases ranked by one method with seen items masked and kept; what is ranked already is read.
 
     name: the run's method, or one that needs no training and so nothing but the prepared log.
     """
-    run = world.run
+    run = contents.run
     settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
     settings["split"] = run.recipe.split.model_dump(mode="json")
-    made = ["interactions", *["sids"] * _has_sids(world), *["model"] * (name not in NON_NEURAL)]
+    made = ["interactions", *["sids"] * _has_sids(contents), *["model"] * (name not in NON_NEURAL)]
     parents = {stage: run.digest(stage) for stage in made}
     stages: dict[Seen, str] = {seen: f"evaluation/{name}-{seen}" for seen in get_args(Seen)}
     missing = {seen: stage for seen, stage in stages.items() if not _ranked(run, stage, settings, parents)}
     if missing:
-        recommender = world.recommender(name)
+        recommender = contents.recommender(name)
         for seen, stage in missing.items():
-            _rank(world, name, recommender, seen).save(run.path(stage), config=settings, parents=parents)
+            _rank(contents, name, recommender, seen).save(run.path(stage), config=settings, parents=parents)
     return [RankTable.load(run.path(stage)) for stage in stages.values()]
 
 
@@ -142,12 +142,12 @@ def protocol(run: Run) -> str:
     return f"{said}, {beams}, log-probabilities over the full codebook"
 
 
-def _has_sids(world: World) -> bool:
-    return "tokenize" in world.method.stages and artifact.exists(world.run.path("sids"))
+def _has_sids(contents: RunContents) -> bool:
+    return "tokenize" in contents.method.stages and artifact.exists(contents.run.path("sids"))
 
 
-def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> RankTable:
-    recipe, cases = world.run.recipe, world.split.test
+def _rank(contents: RunContents, name: str, recommender: Recommender, seen: Seen) -> RankTable:
+    recipe, cases = contents.run.recipe, contents.split.test
     with meter(f"evaluate {name}, seen {seen}", len(cases)) as shown:
         return rank_cases(
             recommender,
@@ -155,8 +155,8 @@ def _rank(world: World, name: str, recommender: Recommender, seen: Seen) -> Rank
             k=recipe.evaluate.k,
             seen=seen,
             batch_size=recipe.evaluate.batch_size,
-            codes=world.sids.codes if _has_sids(world) else None,
-            num_items=len(world.catalog),
+            codes=contents.sids.codes if _has_sids(contents) else None,
+            num_items=len(contents.catalog),
             progress=lambda done, total: shown.update(done),
         )
 

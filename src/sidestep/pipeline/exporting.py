@@ -14,14 +14,14 @@ from torch import Tensor
 from sidestep import artifact, bundle, config
 from sidestep.bundle import Bundle
 from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.labels import labels
 from sidestep.data.sequences import question
 from sidestep.errors import ArtifactError, ConfigError, MissingExtraError, did_you_mean
 from sidestep.methods import METHODS, Materials, Recipe
 from sidestep.pipeline import versions
+from sidestep.pipeline.contents import RunContents, recommending
+from sidestep.pipeline.contents import load as load_run
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.sid_evidence import Asked, labels_as_text
-from sidestep.pipeline.world import World, recommending
-from sidestep.pipeline.world import load as load_run
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
@@ -46,29 +46,29 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
         ArtifactError: a stage not done, altered bytes, or a folder that holds something else. ConfigError: no such
         column.
     """
-    world = World(run, versions.newest(run))
-    model, recipe = world.trained(), run.recipe
-    sections = {"method", "seed", "evaluate", *world.method.sections}
+    contents = RunContents(run, versions.newest(run))
+    model, recipe = contents.trained(), run.recipe
+    sections = {"method", "seed", "evaluate", *contents.method.sections}
     settings = recipe.model_dump(mode="json", include=sections)
     if "fusion" in settings:  # where the parts lay is nobody's business
         settings["fusion"] |= {"generator": None, "scorer": None}
     parents = {name: run.digest(name) for name in ("interactions", "model")}
-    if world.materials.vectors is not None or world.materials.sids is not None:
+    if contents.materials.vectors is not None or contents.materials.sids is not None:
         parents["vectors"] = run.digest("vectors")
-    meta = _meta(world, model)
-    shown = _shown(world, fields)
+    meta = _meta(contents, model)
+    shown = _shown(contents, fields)
     with bundle.writing(folder, meta, {"recipe": settings}, parents) as staging:
         save_file(dict(artifact.load(run.path("model"), "weights").tensors), staging / bundle.WEIGHTS)
-        if world.materials.sids is not None:
-            save_file(world.materials.sids.as_tensors(), staging / bundle.SIDS)
-            save_file(trie_tensors(trie_of(world.materials.sids, world.popularity)), staging / bundle.TRIE)
-            bundle.write_cluster_names(staging, world.cluster_names)
-        if world.materials.vectors is not None:
-            save_file({"values": np.ascontiguousarray(world.materials.vectors.values)}, staging / bundle.VECTORS)
-        categories = labels_as_text(world.catalog, "category", Asked())
-        bundle.write_catalog(staging, world.catalog, categories, world.popularity, shown)
+        if contents.materials.sids is not None:
+            save_file(contents.materials.sids.as_tensors(), staging / bundle.SIDS)
+            save_file(trie_tensors(trie_of(contents.materials.sids, contents.popularity)), staging / bundle.TRIE)
+            bundle.write_cluster_names(staging, contents.cluster_names)
+        if contents.materials.vectors is not None:
+            save_file({"values": np.ascontiguousarray(contents.materials.vectors.values)}, staging / bundle.VECTORS)
+        categories = labels(contents.catalog, "category")
+        bundle.write_catalog(staging, contents.catalog, categories, contents.popularity, shown)
         artifact.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
-        artifact.write_json(staging / CHECK, answers_to_check(model, len(world.catalog), world.popularity))
+        artifact.write_json(staging / CHECK, answers_to_check(model, len(contents.catalog), contents.popularity))
         artifact.write_text(staging / "README.md", _card(meta))
     return artifact.read_manifest(folder)
 
@@ -172,18 +172,18 @@ def _trained(found: Bundle) -> TrainedModel:
     return TrainedModel(model, found.catalog, nobody, found.sids, names)
 
 
-def _meta(world: World, model: Recommender) -> dict[str, Any]:
-    sids = world.materials.sids
+def _meta(contents: RunContents, model: Recommender) -> dict[str, Any]:
+    sids = contents.materials.sids
     searches = isinstance(model, GenerativeRecommender | FusedRecommender)
     paths = _ask(model, [0], 1, explain=True).paths
     return {
-        "method": world.run.recipe.method,
-        "num_items": len(world.catalog),
+        "method": contents.run.recipe.method,
+        "num_items": len(contents.catalog),
         "codebook_sizes": [] if sids is None else list(sids.codebook_sizes),
         "thinks": bool(paths and paths[0] and paths[0][0].clusters),
         "max_history": model.max_history,
-        "beams": world.run.recipe.evaluate.num_beams if searches else None,
-        "version": world.version,
+        "beams": contents.run.recipe.evaluate.num_beams if searches else None,
+        "version": contents.version,
     }
 
 
@@ -203,9 +203,9 @@ def answers_to_check(model: Recommender, num_items: int, popularity: Ints) -> di
     }
 
 
-def _shown(world: World, fields: list[str] | None) -> list[str]:
+def _shown(contents: RunContents, fields: list[str] | None) -> list[str]:
     """Columns that can be shown: text, numbers and truth values."""
-    schema = world.catalog.table.schema
+    schema = contents.catalog.table.schema
     plain = [name for name, kind in schema.items() if kind == pl.String or kind.is_numeric() or kind == pl.Boolean]
     for name in fields or ():
         if name not in plain:

@@ -11,8 +11,8 @@ from sidestep import artifact
 from sidestep.errors import ConfigError
 from sidestep.generators.fused import Fused
 from sidestep.methods import METHODS, Recipe
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import World
 from sidestep.sids.semantic_ids import SemanticIds
 
 SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -31,7 +31,7 @@ OWN = ("balance", "neighbour")
 """What begins the name of a tensor that a fused model has of neither."""
 
 
-def assemble(world: World, model: Fused) -> None:
+def assemble(contents: RunContents, model: Fused) -> None:
     """Fill a new fused model from `fusion.generator` and `fusion.scorer`.
 
     Raises:
@@ -39,11 +39,11 @@ def assemble(world: World, model: Fused) -> None:
             settings are others than this recipe's. What only its training read may differ.
         ArtifactError: a part is not trained, or not on what its folder now holds.
     """
-    recipe = world.run.recipe
+    recipe = contents.run.recipe
     assert recipe.fusion.generator is not None
     assert recipe.fusion.scorer is not None
-    tensors = _weights(world, recipe.fusion.generator, "generator")
-    scored = _weights(world, recipe.fusion.scorer, "scorer")
+    tensors = _weights(contents, recipe.fusion.generator, "generator")
+    scored = _weights(contents, recipe.fusion.scorer, "scorer")
     tensors |= {f"scorer.{name}": value for name, value in scored.items()}
     tensors |= {name: value for name, value in model.state_dict().items() if name.startswith(OWN)}
     tensors["scored_history"] = torch.tensor([recipe.baseline.max_history])
@@ -57,28 +57,28 @@ def assemble(world: World, model: Fused) -> None:
         ) from None
 
 
-def _weights(world: World, folder: Path, part: str) -> dict[str, Tensor]:
-    other = World(Run.open(folder))
+def _weights(contents: RunContents, folder: Path, part: str) -> dict[str, Tensor]:
+    other = RunContents(Run.open(folder))
     wanted = {"generator": "a generator", "scorer": "sasrec-towers"}[part]
     fits = other.method.kind == "generator" if part == "generator" else other.run.recipe.method == "sasrec-towers"
     if not fits:
         raise ConfigError(f"fusion.{part} = {str(folder)!r} holds a {other.run.recipe.method}; expected {wanted}")
-    same = np.array_equal(other.interactions.items, world.interactions.items)
-    if not same or not np.array_equal(other.interactions.offsets, world.interactions.offsets):
+    same = np.array_equal(other.interactions.items, contents.interactions.items)
+    if not same or not np.array_equal(other.interactions.offsets, contents.interactions.offsets):
         raise ConfigError(f"fusion.{part} = {str(folder)!r} was trained on another log than this run's")
-    if other.run.recipe.split != world.run.recipe.split:
+    if other.run.recipe.split != contents.run.recipe.split:
         raise ConfigError(f"fusion.{part} = {str(folder)!r} was trained on another split than this run's")
-    if part == "generator" and not _same_ids(other.sids, world.sids):
+    if part == "generator" and not _same_ids(other.sids, contents.sids):
         raise ConfigError(
             f"fusion.generator = {str(folder)!r} says other semantic IDs than this run's; take its [tokenizer], "
             "[embed], [graph] and its seed"
         )
-    vectors = [artifact.read_manifest(each.run.path("vectors")).files for each in (other, world)]
+    vectors = [artifact.read_manifest(each.run.path("vectors")).files for each in (other, contents)]
     if part == "scorer" and vectors[0] != vectors[1]:  # by content, whatever file it was read from
         raise ConfigError(
             f"fusion.scorer = {str(folder)!r} reads other vectors than this run's; take its [embed] and its seed"
         )
-    theirs, ours = _read(other.run.recipe, part), _read(world.run.recipe, part)
+    theirs, ours = _read(other.run.recipe, part), _read(contents.run.recipe, part)
     differing = [key for key in theirs if key in ours and theirs[key] != ours[key]]
     if differing:
         told = "; ".join(f"{key}: {theirs[key]!r} there, {ours[key]!r} here" for key in differing[:3])

@@ -4,9 +4,9 @@ import torch
 
 from sidestep import artifact
 from sidestep.methods import METHODS
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import HistoryBatches, Say, run_until, tokenize_origin, validate
-from sidestep.pipeline.world import World
 from sidestep.training.loop import Hooks, Training
 from sidestep.training.profile import Profile
 from sidestep.training.profile import profile as watch
@@ -24,16 +24,16 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
         run_until(run, method.stages[-2], say)
     elif not (artifact.exists(run.path("sids")) and run.done("sids", *tokenize_origin(run))):
         run_until(run, "tokenize", say)
-    world, recipe = World(run), run.recipe
+    contents, recipe = RunContents(run), run.recipe
     torch.manual_seed(recipe.seed)
-    model = method.build(world.materials, recipe)
+    model = method.build(contents.materials, recipe)
     training = Training(
         model,
-        method.objective(world.materials, recipe),
-        HistoryBatches(world, model),
+        method.objective(contents.materials, recipe),
+        HistoryBatches(contents, model),
         recipe.train.model_copy(update={"log_with": ()}),
         recipe.seed,
-        hooks=Hooks(score=lambda: validate(world, model)),
+        hooks=Hooks(score=lambda: validate(contents, model)),
     )
     found = watch(
         training,

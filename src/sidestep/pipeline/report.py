@@ -12,9 +12,9 @@ from sidestep import artifact
 from sidestep.data.splits import Cases
 from sidestep.evaluation.ranking import RankTable, Seen
 from sidestep.methods import NON_NEURAL, Recipe
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import World
 from sidestep.recommenders.facade import Answer, TrainedModel
 from sidestep.sids.semantic_ids import SemanticIds
 
@@ -87,7 +87,7 @@ def gather(run: Run) -> Findings:
     Raises:
         ArtifactError: an artifact was altered, or an evaluation belongs to another model than the folder holds.
     """
-    world = World(run)
+    contents = RunContents(run)
     done = {name for name in ("catalog", "interactions", "sids", "model") if artifact.exists(run.path(name))}
     prepared, tokenized = {"catalog", "interactions"} <= done, {"catalog", "interactions", "sids"} <= done
     ranks = _ranks(run)
@@ -95,21 +95,21 @@ def gather(run: Run) -> Findings:
         name=run.folder.resolve().name,
         recipe=run.recipe,
         protocol=protocol(run),
-        counts=_counts(world) if prepared else None,
+        counts=_counts(contents) if prepared else None,
         evaluation=evaluate(run) if ranks else None,
         ranks=ranks,
         training=_log(run.path("train") / "log.jsonl"),
         tokenizing=_log(run.path("tokenizer-train") / "log.jsonl"),
-        sids=(world.materials.sids or world.sids) if "sids" in done else None,
-        cluster_names=world.cluster_names if tokenized else [],
-        examples=_examples(world, ranks) if prepared and "model" in done else [],
+        sids=(contents.materials.sids or contents.sids) if "sids" in done else None,
+        cluster_names=contents.cluster_names if tokenized else [],
+        examples=_examples(contents, ranks) if prepared and "model" in done else [],
         digests={name: run.digest(name) for name in sorted(done)},
     )
 
 
-def _counts(world: World) -> Counts:
-    log = world.interactions
-    return Counts(log.num_users, len(world.catalog), len(log), len(world.split.test))
+def _counts(contents: RunContents) -> Counts:
+    log = contents.interactions
+    return Counts(log.num_users, len(contents.catalog), len(log), len(contents.split.test))
 
 
 def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:
@@ -132,14 +132,14 @@ def _log(path: Path) -> list[Row]:
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
-def _examples(world: World, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:
-    model = world.model()
-    cases = world.split.test
-    rng = np.random.default_rng(world.run.recipe.seed)
+def _examples(contents: RunContents, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:
+    model = contents.model()
+    cases = contents.split.test
+    rng = np.random.default_rng(contents.run.recipe.seed)
     order = rng.permutation(len(cases))
     found = np.zeros(len(cases), dtype=bool)
     if ranks:
-        place = ranks["masked"][world.run.recipe.method].ranks
+        place = ranks["masked"][contents.run.recipe.method].ranks
         found = (place >= 1) & (place <= 10)
     anybody = order[: AT_RANDOM if found.any() else AT_RANDOM + FOUND]
     lucky = [case for case in order.tolist() if found[case] and case not in anybody][:FOUND]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sidestep import artifact, objectives
+from sidestep import artifact
 from sidestep.data import sources
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
@@ -25,10 +25,11 @@ from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
 from sidestep.generators.fused import Fused
 from sidestep.methods import METHODS
+from sidestep.objectives import tokenizing
 from sidestep.pipeline.balance import best_balance, best_weight
+from sidestep.pipeline.contents import RunContents, training_origin
 from sidestep.pipeline.fusing import assemble
 from sidestep.pipeline.run import Run, inputs
-from sidestep.pipeline.world import World, training_origin
 from sidestep.progress import meter
 from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.itemwise import ItemwiseRecommender
@@ -72,10 +73,10 @@ def embed(run: Run, say: Say) -> None:
     parents = {name: run.digest(name) for name in ("catalog", "interactions")}
     if run.done("vectors", settings, parents):
         return
-    world = World(run)
-    with meter("embed", len(world.catalog)) as shown:
+    contents = RunContents(run)
+    with meter("embed", len(contents.catalog)) as shown:
         vectors = text.embed(
-            world.catalog, recipe.embed, world.split.train, recipe.seed, folder=recipe.data.path,
+            contents.catalog, recipe.embed, contents.split.train, recipe.seed, folder=recipe.data.path,
             progress=lambda done, total: shown.update(done), graph=recipe.graph,
         )  # fmt: skip
     read = text.vectors_file(recipe.embed, recipe.data.path)
@@ -90,10 +91,10 @@ def propagate(run: Run, say: Say) -> None:
     parents = {name: run.digest(name) for name in ("interactions", "vectors")}
     if run.done("aligned", settings, parents):
         return
-    world = World(run)
+    contents = RunContents(run)
     vectors = ItemVectors.load(run.path("vectors"))
     if recipe.graph.enabled:
-        edges = graph.cooccurrence(world.split.train, len(world.catalog), recipe.graph)
+        edges = graph.cooccurrence(contents.split.train, len(contents.catalog), recipe.graph)
         vectors = graph.align(vectors, edges, recipe.graph, out=vectors.values)  # needed no more as they were
         say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
     vectors.save(run.path("aligned"), config=settings, parents=parents)
@@ -110,7 +111,7 @@ def tokenize(run: Run, say: Say) -> None:
         say(note)
     model = tokenizer.build(vectors, recipe.tokenizer, recipe.seed)
     learn(run, model, vectors, run.training_folder("tokenizer-train", settings, parents))
-    popularity = World(run).popularity if recipe.tokenizer.uses_interactions else None
+    popularity = RunContents(run).popularity if recipe.tokenizer.uses_interactions else None
     found = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
     made, note = tokenizer.settled(model, found, vectors, recipe.tokenizer, recipe.seed, popularity)
     _save_weights(run, "tokenizer", model, settings, parents)
@@ -130,10 +131,10 @@ def learn(run: Run, model: tokenizer.Tokenizer, vectors: ItemVectors, folder: Pa
     edges = None
     if config.contrastive:
         chosen = tokenizer.learning_items(len(vectors), config, recipe.seed)
-        edges = graph.cooccurrence(World(run).split.train, len(vectors), recipe.graph)[chosen][:, chosen]
+        edges = graph.cooccurrence(RunContents(run).split.train, len(vectors), recipe.graph)[chosen][:, chosen]
     fit(
         model,
-        partial(objectives.TOKENIZERS[config.kind], tokenizer=config),
+        partial(tokenizing.TOKENIZERS[config.kind], tokenizer=config),
         VectorBatches(sample, config.batch_size, recipe.seed, edges),
         _tokenizer_training(config),
         seed=recipe.seed,
@@ -158,29 +159,30 @@ def train(run: Run, say: Say) -> None:
     settings, parents = training_origin(run)
     if run.done("model", settings, parents):
         return
-    world, recipe = World(run), run.recipe
-    method = world.method
+    contents, recipe = RunContents(run), run.recipe
+    method = contents.method
     torch.manual_seed(recipe.seed)
-    model = method.build(world.materials, recipe)
+    model = method.build(contents.materials, recipe)
     if isinstance(model, Fused) and model.neighbours is not None:
-        model.neighbours.learn(world.split.train)
+        model.neighbours.learn(contents.split.train)
     if isinstance(model, Fused) and recipe.fusion.generator is not None:
-        assemble(world, model)
-        _settle(world, model, say)
+        assemble(contents, model)
+        _settle(contents, model, say)
         _save_weights(run, "model", model, settings, parents)
         return
-    data = HistoryBatches(world, model)
+    data = HistoryBatches(contents, model)
     say(
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
         f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
     )
-    hooks = Hooks(score=lambda: validate(world, model), after_epoch=lambda row: _warn_of_chance(world, row, say))
+    hooks = Hooks(score=lambda: validate(contents, model), after_epoch=lambda row: _warn_of_chance(contents, row, say))
     folder = run.training_folder("train", settings, parents)
-    result = fit(model, method.objective(world.materials, recipe), data, recipe.train, seed=recipe.seed, folder=folder,
-                 hooks=hooks, title=f"train {recipe.method}")  # fmt: skip
+    objective = method.objective(contents.materials, recipe)
+    result = fit(model, objective, data, recipe.train, seed=recipe.seed, folder=folder, hooks=hooks,
+                 title=f"train {recipe.method}")  # fmt: skip
     say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
     if isinstance(model, Fused):
-        _settle(world, model, say)
+        _settle(contents, model, say)
     _save_weights(run, "model", model, settings, parents)
 
 
@@ -222,9 +224,9 @@ def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
 class HistoryBatches:
     """Training histories as the loop wants them."""
 
-    def __init__(self, world: World, model: Any) -> None:
-        self.sequences = TrainingSequences(world.split.train, model.max_history, model.every_position)
-        self._size, self._seed = world.run.recipe.train.batch_size, world.run.recipe.seed
+    def __init__(self, contents: RunContents, model: Any) -> None:
+        self.sequences = TrainingSequences(contents.split.train, model.max_history, model.every_position)
+        self._size, self._seed = contents.run.recipe.train.batch_size, contents.run.recipe.seed
 
     def batches(self, epoch: int) -> list[Any]:
         return self.sequences.batches(self._size, self._seed, epoch)
@@ -233,31 +235,31 @@ class HistoryBatches:
         return self.sequences.batch(index)
 
 
-def validate(world: World, model: nn.Module) -> float:
+def validate(contents: RunContents, model: nn.Module) -> float:
     """NDCG@10 on a fixed sample of validation users, seen items masked."""
-    ranks = _validation_ranks(world, world.recommending(model, world.run.recipe.evaluate.valid_beams))
+    ranks = _validation_ranks(contents, contents.recommending(model, contents.run.recipe.evaluate.valid_beams))
     return float(ndcg(ranks, 10).mean())
 
 
-def _validation_ranks(world: World, recommender: Recommender) -> Ints:
-    recipe = world.run.recipe
-    cases = world.split.valid.sample(recipe.evaluate.valid_users, recipe.seed)
+def _validation_ranks(contents: RunContents, recommender: Recommender) -> Ints:
+    recipe = contents.run.recipe
+    cases = contents.split.valid.sample(recipe.evaluate.valid_users, recipe.seed)
     return rank_cases(recommender, cases, k=10, seen="masked", batch_size=recipe.evaluate.batch_size).ranks
 
 
-def _settle(world: World, model: Fused, say: Say) -> None:
+def _settle(contents: RunContents, model: Fused, say: Say) -> None:
     """Choose how much neighbours count among the item-level scores, then these beside the codes."""
     model.eval()
     if model.neighbours is not None:
-        alone = ItemwiseRecommender(model.score, len(world.popularity), int(model.scored_history))
-        weight, weighed = best_weight(model.neighbour_weight, lambda: _validation_ranks(world, alone))
+        alone = ItemwiseRecommender(model.score, len(contents.popularity), int(model.scored_history))
+        weight, weighed = best_weight(model.neighbour_weight, lambda: _validation_ranks(contents, alone))
         say(
             f"neighbours' weight {weight:g} on validation: NDCG@10 of the items {max(weighed):.4f}, without neighbours "
             f"{weighed[0]:.4f}"
         )
-    recommender = world.recommending(model, world.run.recipe.evaluate.valid_beams)
+    recommender = contents.recommending(model, contents.run.recipe.evaluate.valid_beams)
     assert isinstance(recommender, FusedRecommender)
-    balance, found = best_balance(recommender, lambda asked: _validation_ranks(world, asked))
+    balance, found = best_balance(recommender, lambda asked: _validation_ranks(contents, asked))
     model.balance.fill_(balance)
     say(
         f"balance {balance:g} on validation: NDCG@10 {max(found):.4f}, codes alone {found[0]:.4f}, items alone "
@@ -265,14 +267,14 @@ def _settle(world: World, model: Fused, say: Say) -> None:
     )
 
 
-def _warn_of_chance(world: World, row: dict[str, Any], say: Say) -> None:
+def _warn_of_chance(contents: RunContents, row: dict[str, Any], say: Say) -> None:
     """Thoughts that name clusters no better than chance after some epochs teach the codes nothing."""
     if row["epoch"] < 3 or "thought_accuracy_1" not in row:
         return
-    sids = world.materials.ids  # with the clusters that are taught
+    sids = contents.materials.ids  # with the clusters that are taught
     for level, cluster in enumerate(sids.clusters):
         accuracy = row.get(f"thought_accuracy_{level + 1}")
-        shares = np.bincount(cluster[sids.codes[:, level]], weights=world.popularity)
+        shares = np.bincount(cluster[sids.codes[:, level]], weights=contents.popularity)
         chance = shares.max() / shares.sum()  # of always naming the largest cluster
         if accuracy is not None and len(shares) > 1 and accuracy <= chance:
             say(f"warning: thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}")

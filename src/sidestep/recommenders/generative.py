@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
-from sidestep.recommenders.beam import Beams, Steppable, beam_search, last_state
 from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
+from sidestep.search.beam import Beams, beam_search, last_state
+from sidestep.search.steppable import Steppable
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Allowed, Permitted, Trie
 

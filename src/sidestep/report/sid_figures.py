@@ -7,11 +7,11 @@ import numpy as np
 from markupsafe import Markup
 
 from sidestep.evaluation.sid_quality import LevelQuality, SidQuality
-from sidestep.pipeline.sid_report import SidFindings, Table
 from sidestep.report import plots
 from sidestep.report.figures import LevelMap, Plot, level_maps
 from sidestep.report.plots import PALE, Line
 from sidestep.report.svg import COLOURS, Frame, element, labels, picture, ticks
+from sidestep.workshop.report import SidFindings, Table
 
 WIDE, HIGH = 480, 330
 DOT_ROOM, NUMBER_ROOM = 9.0, (15.0, 11.0)

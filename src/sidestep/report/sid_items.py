@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sidestep.pipeline.sid_report import SidFindings
 from sidestep.report.plots import colour_of
 from sidestep.sids.semantic_ids import Ints
+from sidestep.workshop.report import SidFindings
 
 CODES, DEEPER = 256, 4
 """At most so many codes of the first level are shown, and so many of the second under each."""

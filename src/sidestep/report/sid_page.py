@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sidestep import artifact
 from sidestep.evaluation.sid_quality import SidQuality
-from sidestep.pipeline.sid_report import SidFindings
 from sidestep.report import sid_figures, sid_items
 from sidestep.report.page import LEGEND_ROWS, fill
+from sidestep.workshop.report import SidFindings
 
 MAX_RUNS = 4
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from sidestep.evaluation.codebooks import percent
 from sidestep.evaluation.purity import Share
 from sidestep.evaluation.sid_quality import SidQuality
-from sidestep.pipeline.sid_report import SidFindings
 from sidestep.report.sid_page import missing
 from sidestep.report.terminal import figure, plain
+from sidestep.workshop.report import SidFindings
 
 PERPLEXITIES = 3
 """Levels of a comparison whose perplexity is shown; a line has only so much room."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, distributed, nn
 
-from sidestep import losses
+from sidestep.losses import tokenizing
 from sidestep.sids.kmeans import balanced_kmeans, blocks, cluster_means, kmeans, nearest, squared_distances
 
 USAGE_DECAY = 0.99
@@ -241,7 +241,7 @@ class Codebook(nn.Module):
 
     def rescale(self) -> None:
         """Fit delta and mu to the codewords as they stand now."""
-        delta, mu = losses.uniformity_scale(self.codewords)
+        delta, mu = tokenizing.uniformity_scale(self.codewords)
         self.delta.copy_(delta)
         self.mu.copy_(mu)
 

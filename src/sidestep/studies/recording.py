@@ -16,10 +16,10 @@ from sidestep.evaluation.beyond import beyond_accuracy
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import LONG_USERS, RankTable
 from sidestep.methods import METHODS, NON_NEURAL
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import ranked, searched
 from sidestep.pipeline.run import INPUTS, Run
 from sidestep.pipeline.stages import HistoryBatches
-from sidestep.pipeline.world import World
 from sidestep.studies.cells import (
     DEPTH,
     DEPTHS,
@@ -57,10 +57,10 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     trained = name not in NON_NEURAL
     if trained and not artifact.exists(run.path("model")):
         raise ArtifactError(f"{str(folder)!r} is not trained; go on with sidestep run {folder}")
-    world = World(run)
+    contents = RunContents(run)
     codes = trained and METHODS[name].kind != "baseline"
-    tables = {table.seen: table for table in ranked(world, name)}
-    cases = world.split.test
+    tables = {table.seen: table for table in ranked(contents, name)}
+    cases = contents.split.test
     return CellResult(
         method=name,
         recipe=Path(recipe).stem if recipe else "",
@@ -70,10 +70,10 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         split=settings.split.kind,
         k=settings.evaluate.k,
         beams=searched(settings) if codes else None,
-        data=_data(world),
-        training=_training(world) if trained else None,
+        data=_data(contents),
+        training=_training(contents) if trained else None,
         machine=_machine(),
-        grid={(seen, users): _figures(world, tables[seen], users) for seen, users in GRID},
+        grid={(seen, users): _figures(contents, tables[seen], users) for seen, users in GRID},
         ranks={seen: table.ranks for seen, table in tables.items()},
         users=cases.users,
         lengths=cases.lengths,
@@ -96,21 +96,21 @@ def training_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
-def _figures(world: World, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
+def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
     part = ranks.at_least(LONG_USERS if users == ">=10" else 0)
     found: dict[str, float | int | None] = {"num_users": len(part)}
     for name in METRICS:
         for depth in DEPTHS:
             found[f"{name}@{depth}"] = float(part.values(f"{name}@{depth}").mean()) if len(part) else None
     if part.recommended is not None:
-        beyond = beyond_accuracy(part.recommended, world.popularity)
+        beyond = beyond_accuracy(part.recommended, contents.popularity)
         found |= asdict(beyond) if beyond else {}
     return found
 
 
-def _data(world: World) -> DataPrint:
+def _data(contents: RunContents) -> DataPrint:
     """The digest is of the numbered log alone: where the files lay does not change it."""
-    run, log = world.run, world.interactions
+    run, log = contents.run, contents.interactions
     digest = artifact.read_manifest(run.path("interactions")).files[artifact.TENSORS][:16]
     stages = ["interactions", *["vectors"] * artifact.exists(run.path("vectors"))]
     inputs = {
@@ -118,19 +118,19 @@ def _data(world: World) -> DataPrint:
         for stage in stages
         for path, digest in artifact.read_manifest(run.path(stage)).meta.get(INPUTS, {}).items()
     }
-    return DataPrint(data_name(run.recipe), log.num_users, len(world.catalog), len(log), digest, inputs)
+    return DataPrint(data_name(run.recipe), log.num_users, len(contents.catalog), len(log), digest, inputs)
 
 
-def _training(world: World) -> Training | None:
-    recipe = world.run.recipe
-    if world.method.kind == "fused" and recipe.fusion.generator is not None:
+def _training(contents: RunContents) -> Training | None:
+    recipe = contents.run.recipe
+    if contents.method.kind == "fused" and recipe.fusion.generator is not None:
         return None  # its parts were trained in runs of their own
-    rows = training_log(world.run.folder)
+    rows = training_log(contents.run.folder)
     if not rows:
-        raise ArtifactError(f"{str(world.run.folder)!r} has no train/log.jsonl, which tells how it was trained")
+        raise ArtifactError(f"{str(contents.run.folder)!r} has no train/log.jsonl, which tells how it was trained")
     scores = [row.get("score") for row in rows]
     known = [score for score in scores if score is not None]
-    model = world.method.build(world.materials, recipe)
+    model = contents.method.build(contents.materials, recipe)
     return Training(
         asked=recipe.train.epochs,
         done=len(rows),
@@ -138,7 +138,7 @@ def _training(world: World) -> Training | None:
         scores=tuple(scores),
         seconds=round(sum(row["seconds"] for row in rows), 1),
         parameters=sum(p.numel() for p in model.parameters()),
-        targets=HistoryBatches(world, model).sequences.num_targets,
+        targets=HistoryBatches(contents, model).sequences.num_targets,
     )
 
 

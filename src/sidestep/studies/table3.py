@@ -6,8 +6,8 @@ from typing import Any
 
 from sidestep import artifact, recipes
 from sidestep.evaluation.seeds import Spread
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.world import World
 from sidestep.studies import tokenizers
 from sidestep.studies.cells import data_name, file_name, identity
 from sidestep.studies.outcome import Outcome, Wanted
@@ -40,8 +40,8 @@ def table3(
     wanted = tuple(Wanted(row, "", seed, artifact.exists(folder / "sids")) for (row, seed), folder in folders.items())
     data, beauty = f"{name}, of which nothing was read", False
     if judged:
-        world = World(Run.open(next(iter(folders.values()))))
-        sizes = (world.interactions.num_users, len(world.catalog), len(world.interactions))
+        contents = RunContents(Run.open(next(iter(folders.values()))))
+        sizes = (contents.interactions.num_users, len(contents.catalog), len(contents.interactions))
         data = f"{name}: {sizes[0]:,} users, {sizes[1]:,} items, {sizes[2]:,} interactions"
         beauty = is_beauty(*sizes)
     return Outcome(

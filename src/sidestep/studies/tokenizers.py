@@ -11,8 +11,8 @@ from sidestep import artifact, recipes
 from sidestep.errors import ConfigError, did_you_mean
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.sid_report import judge_run
 from sidestep.pipeline.stages import run_until
+from sidestep.workshop.report import judge_run
 
 Say = Callable[[str], None]
 Rows = Mapping[str, Sequence[str]]

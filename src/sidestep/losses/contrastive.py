@@ -1,0 +1,39 @@
+"""Losses that tell one pair from all the others of a batch."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def cosines(a: Float[Tensor, "*n D"], b: Float[Tensor, "m D"]) -> Float[Tensor, "*n m"]:
+    """Every cosine between two sets of vectors, in full precision under autocast too: a small tau magnifies errors."""
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T
+
+
+def info_nce(
+    interest: Float[Tensor, "n D"],
+    items: Float[Tensor, "n D"],
+    barred: Bool[Tensor, "n n"],
+    tau: float,
+) -> Float[Tensor, ""]:
+    """S2GR eq. 20: each interest vector against the batch's target items, the mean over the n targets.
+
+    barred: True where column j is no negative of row i: the same item again, or the same user's other targets.
+    """
+    similarity = cosines(interest, items) / tau
+    return F.cross_entropy(similarity.masked_fill(barred, -torch.inf), torch.arange(len(items), device=items.device))
+
+
+def tell_apart(
+    noisy: Float[Tensor, "k n D"], clean: Float[Tensor, "k n D"], barred: Bool[Tensor, "n n"], tau: float
+) -> Float[Tensor, ""]:
+    """ReaRec (arXiv 2503.22675), PRL: -log softmax_j(noisy_i . clean_j / tau) at j = i, the mean over the n targets and
+    the k steps.
+
+    barred: True where column j is no negative of row i.
+    """
+    similarity = (noisy @ clean.transpose(1, 2) / tau).masked_fill(barred, -torch.inf)
+    own = torch.arange(noisy.shape[1], device=noisy.device).expand(len(noisy), -1)
+    return F.cross_entropy(similarity.flatten(0, 1), own.flatten())

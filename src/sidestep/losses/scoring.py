@@ -1,0 +1,130 @@
+"""What scorers of items learn by: cross-entropies over a catalogue, and ReaRec's divergence."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PROBABILITIES_AT_ONCE = 2**22
+"""So many of a table `[n, N]` of probabilities stay in a processor's cache, more or less."""
+LEAST_ROWS = 64
+"""Fewer rows of it at once, and a product over a large catalogue is spent on reading the embeddings."""
+
+
+def _blocks(rows: int, columns: int) -> list[slice]:
+    at_once = max(PROBABILITIES_AT_ONCE // max(columns, 1), LEAST_ROWS)
+    return [slice(begin, begin + at_once) for begin in range(0, rows, at_once)]
+
+
+class FullCrossEntropy(torch.autograd.Function):
+    """The loss and both gradients, a block of targets at a time: the `[n, N]` table of probabilities, which takes most
+    of a step's time once it leaves the processor's cache, is never kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, embeddings: Tensor, targets: Tensor) -> Tensor:
+        to_states, to_embeddings = torch.empty_like(states), torch.zeros_like(embeddings)
+        total = states.new_zeros(())
+        for block in _blocks(len(states), len(embeddings)):
+            own = targets[block, None]
+            table = states[block] @ embeddings.T
+            table -= table.amax(1, keepdim=True)
+            chosen = table.gather(1, own)
+            sums = table.exp_().sum(1, keepdim=True)
+            total += (sums.log() - chosen).sum()
+            table /= sums
+            table.scatter_add_(1, own, torch.full_like(chosen, -1.0))  # softmax minus the target's 1
+            to_states[block] = table @ embeddings
+            to_embeddings.addmm_(table.T, states[block])
+        ctx.save_for_backward(to_states / len(states), to_embeddings / len(states))
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        to_states, to_embeddings = ctx.saved_tensors
+        return grads[0] * to_states, grads[0] * to_embeddings, None
+
+
+def full_cross_entropy(
+    states: Float[Tensor, "n D"], embeddings: Float[Tensor, "N D"], targets: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """-log softmax_i(state . e_i) at the target, over the whole catalogue; the mean over the n targets."""
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = FullCrossEntropy.apply(states.float(), embeddings.float(), targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def sampled_cross_entropy(
+    states: Float[Tensor, "n D"],
+    embeddings: Float[Tensor, "N D"],
+    targets: Int[Tensor, " n"],
+    negatives: Int[Tensor, " m"],
+) -> Float[Tensor, ""]:
+    """The same over the target and m items drawn uniformly for the batch; a drawn target is no negative of its own.
+
+    Each negative stands for N / m items: log(N / m) is added to its logit (Bengio & Senecal 2008; the constant -log q
+    that all uniform draws share), so that the loss estimates `full_cross_entropy`.
+    """
+    own = (states * embeddings[targets]).sum(-1, keepdim=True)
+    others = states @ embeddings[negatives].T + math.log(len(embeddings) / len(negatives))
+    others = others.masked_fill(negatives == targets[:, None], -torch.inf)
+    return F.cross_entropy(torch.cat([own, others], 1), targets.new_zeros(len(targets)))
+
+
+def binary_cross_entropy(
+    states: Float[Tensor, "n D"],
+    embeddings: Float[Tensor, "N D"],
+    targets: Int[Tensor, " n"],
+    negatives: Int[Tensor, "n m"],
+) -> Float[Tensor, ""]:
+    """SASRec sec. III-E: -log sigmoid(target) - sum over m negatives of log(1 - sigmoid(negative)), the mean over the
+    n targets.
+    """
+    own = (states * embeddings[targets]).sum(-1)
+    others = torch.einsum("nd,nmd->nm", states, embeddings[negatives])
+    return -(F.logsigmoid(own) + F.logsigmoid(-others).sum(-1)).mean()
+
+
+class Divergence(torch.autograd.Function):
+    """`divergence` and both gradients, a block of targets at a time as in `FullCrossEntropy`.
+
+    With z the logits and D_ij = KL(p_i || p_j):  dD_ij/dz_i = p_i (log p_i - log p_j - D_ij),  dD_ij/dz_j = p_j - p_i.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, steps: Tensor, embeddings: Tensor) -> Tensor:
+        to_steps, to_embeddings = torch.empty_like(steps), torch.zeros_like(embeddings)
+        total = steps.new_zeros(())
+        for block in _blocks(steps.shape[1], len(embeddings) * len(steps)):
+            log_probs = torch.log_softmax(steps[:, block] @ embeddings.T, -1)
+            probs = log_probs.exp()
+            slopes = torch.zeros_like(probs)
+            for first in range(len(steps)):
+                for second in range(first + 1, len(steps)):
+                    ratio = log_probs[first] - log_probs[second]
+                    apart = (probs[first] * ratio).sum(-1, keepdim=True)
+                    total += apart.sum()
+                    slopes[first] += probs[first] * (ratio - apart)
+                    slopes[second] += probs[second] - probs[first]
+            to_steps[:, block] = slopes @ embeddings
+            to_embeddings.addmm_(slopes.flatten(0, 1).T, steps[:, block].flatten(0, 1))
+        count = steps.shape[1]
+        ctx.save_for_backward(to_steps / count, to_embeddings / count)
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        to_steps, to_embeddings = ctx.saved_tensors
+        return grads[0] * to_steps, grads[0] * to_embeddings
+
+
+def divergence(steps: Float[Tensor, "s n D"], embeddings: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
+    """ReaRec (arXiv 2503.22675), ERL: sum over i < j of KL(p_i || p_j), the mean over the n targets, with p_i the
+    softmax over the catalogue that step i's state gives.
+    """
+    with torch.autocast(steps.device.type, enabled=False):
+        loss: Tensor = Divergence.apply(steps.float(), embeddings.float())  # type: ignore[no-untyped-call]
+    return loss

@@ -1,0 +1,1 @@
+"""One function a method: what is minimised, and what is worth logging."""

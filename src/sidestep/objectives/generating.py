@@ -1,0 +1,68 @@
+"""What is minimised for each generator; the last line is the paper's total loss."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sidestep.data.sequences import SequenceBatch
+from sidestep.generators.encoder_decoder import Prediction
+from sidestep.generators.thinking import ThinkingConfig
+from sidestep.losses import contrastive, generating
+from sidestep.objectives.levels import by_level
+
+Clusters = list[Tensor]
+Says = Callable[[SequenceBatch], Prediction]
+
+
+def tiger(model: Says, batch: SequenceBatch) -> dict[str, Tensor]:
+    """TIGER: next-code cross-entropy; also S2GR without L_Think."""
+    prediction: Prediction = model(batch)
+    per_level = generating.recommend(prediction.logits, prediction.codes)
+    return {**by_level("recommend", per_level), "total": per_level.sum()}
+
+
+def s2gr(model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters) -> dict[str, Tensor]:
+    """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two where there is an interest.
+
+    clusters: the cluster of every code of each level, L tensors `[K_l]`.
+    """
+    prediction: Prediction = model(batch)
+    thoughts, centroids = prediction.thoughts, prediction.centroids
+    assert thoughts is not None
+    assert centroids is not None
+    recommend = generating.recommend(prediction.logits, prediction.codes)
+    align, accuracy = [], []
+    for level, drawn_to in enumerate(centroids):
+        target = clusters[level].to(drawn_to.device)[prediction.codes[:, level]]
+        logits = generating.cluster_logits(thoughts[:, level], drawn_to, thinking.tau)
+        align.append(generating.align(logits, target))
+        accuracy.append((logits.detach().argmax(-1) == target).float().mean())
+    found = {
+        **by_level("recommend", recommend),
+        **by_level("align", torch.stack(align)),
+        **by_level("thought_accuracy", torch.stack(accuracy)),
+    }
+    total = recommend.sum() + thinking.align_weight * torch.stack(align).sum()
+    if prediction.interest is None:
+        return {**found, "total": total}
+    info_nce = contrastive.info_nce(prediction.interest, _item_means(prediction), _barred(prediction), thinking.tau)
+    holistic = generating.holistic(thoughts[:, 0], prediction.interest)
+    total = total + info_nce + thinking.reg_weight * holistic
+    return {**found, "info_nce": info_nce, "interest_cosine": 1 - holistic, "total": total}
+
+
+def _item_means(prediction: Prediction) -> Tensor:
+    """The mean of each target's code embeddings, `[n, D]`, with no gradient (spec section 3.2)."""
+    levels = zip(prediction.embeddings, prediction.codes.unbind(1), strict=True)
+    return torch.stack([embeddings.detach()[codes] for embeddings, codes in levels]).mean(0)
+
+
+def _barred(prediction: Prediction) -> Tensor:
+    """Where a target is no negative: it has the same semantic ID, or belongs to the same user; `[n, n]`."""
+    first, *others = prediction.codes.unbind(1)
+    same_id = first[:, None] == first
+    for codes in others:  # level by level, since `[n, n, L]` at once would cost several times as much
+        same_id &= codes[:, None] == codes
+    same_user = prediction.rows[:, None] == prediction.rows
+    return (same_id | same_user).fill_diagonal_(False)

@@ -1,0 +1,69 @@
+"""What is minimised for each scorer of items; the last line is the paper's total loss."""
+
+import torch
+from torch import Tensor, nn
+
+from sidestep.data.sequences import SequenceBatch
+from sidestep.losses import contrastive, scoring
+from sidestep.objectives.levels import by_level
+from sidestep.scorers.rearec import ReasonedPrediction
+from sidestep.scorers.sequential import BaselineConfig, ItemPrediction
+
+
+def next_item(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """The next item itself, by the loss that `baseline.loss` names; negatives are drawn uniformly."""
+    return {"total": item_loss(model(batch), baseline)}
+
+
+def next_items(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """`next_item` for each of several towers, added up; they share nothing."""
+    towers = torch.stack([item_loss(tower, baseline) for tower in model(batch)])
+    return {**by_level("tower", towers), "total": towers.sum()}
+
+
+def rearec_erl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """ReaRec with ensemble learning: every state recommends, and they are kept apart,
+    L = sum_i L_CE(r_i) - diversity * sum_{i<j} KL(p_i || p_j).
+
+    This is the paper's equation, with the settings of the authors' code; the code itself takes the cross-entropy of the
+    mean state alone, and averages the divergence over all ordered pairs with detached log-probabilities.
+    """
+    found: ReasonedPrediction = model(batch)
+    steps = found.steps / baseline.tau
+    recommend = torch.stack([scoring.full_cross_entropy(step, found.embeddings, found.targets) for step in steps])
+    apart = scoring.divergence(steps, found.embeddings)
+    total = recommend.sum() - baseline.diversity * apart
+    return {**by_level("recommend", recommend), "divergence": apart.detach(), "total": total}
+
+
+def rearec_prl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig) -> dict[str, Tensor]:
+    """ReaRec with progressive learning: the last state recommends, the earlier ones at temperatures that fall from step
+    to step, and each reasoned state is told from other targets' through noise,
+    L = L_CE(r_K / tau) + mean_{i<K} L_CE(r_i / (tau alpha^(K-i))) + L_contrast.
+    """
+    found: ReasonedPrediction = model(batch)
+    final = scoring.full_cross_entropy(found.states, found.embeddings, found.targets)
+    earlier = found.steps[:-1]
+    taus = [baseline.tau * baseline.growth ** (len(earlier) - step) for step in range(len(earlier))]
+    progressive = torch.stack([
+        scoring.full_cross_entropy(step / tau, found.embeddings, found.targets)
+        for step, tau in zip(earlier, taus, strict=True)
+    ]).mean()  # fmt: skip
+    contrast = final.new_zeros(())
+    if found.noisy is not None:
+        same_history = (found.rows[:, None] == found.rows).fill_diagonal_(False)
+        contrast = contrastive.tell_apart(found.noisy, found.steps[1:], same_history, baseline.tau)
+    parts = {"recommend": final, "progressive": progressive, "contrast": contrast}
+    return {**{name: part.detach() for name, part in parts.items()}, "total": final + progressive + contrast}
+
+
+def item_loss(found: ItemPrediction, baseline: BaselineConfig) -> Tensor:
+    said = (found.states, found.embeddings, found.targets)
+    num_items, num_targets = len(found.embeddings), len(found.targets)
+    device = found.targets.device
+    if baseline.loss == "ce":
+        return scoring.full_cross_entropy(*said)
+    if baseline.loss == "sampled":
+        return scoring.sampled_cross_entropy(*said, torch.randint(num_items, (baseline.negatives,), device=device))
+    drawn = torch.randint(num_items, (num_targets, baseline.negatives), device=device)
+    return scoring.binary_cross_entropy(*said, drawn)

@@ -1,0 +1,126 @@
+"""Beam search under the trie: one loop over levels, in log-probabilities, for every generator."""
+
+from dataclasses import dataclass, replace
+from typing import Generic
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.data.sequences import SequenceBatch
+from sidestep.search.steppable import S, Steppable
+from sidestep.sids.trie import NOWHERE, Children, Permitted
+
+
+@dataclass(frozen=True)
+class Beams(Generic[S]):
+    """Paths, best first; a row with fewer than W of them ends in paths with score `-inf`.
+
+    nodes: trie nodes that the paths end in, `NOWHERE` for a path that is none. scores: log-probability of each path.
+    codes: the paths. log_probs: their parts, level by level.
+    state: the generator's, which has still to hear the paths' last code; those of complete paths, the last two.
+    """
+
+    nodes: Int[Tensor, "B W"]
+    scores: Float[Tensor, "B W"]
+    codes: Int[Tensor, "B W l"]
+    log_probs: Float[Tensor, "B W l"]
+    state: S
+
+    def narrow(self, rows: Int[Tensor, " n"], begin: int, end: int) -> "Beams[S]":
+        """Beams begin .. end - 1 of some rows."""
+        kept = torch.arange(begin, end, device=rows.device)
+        state = self.state if len(rows) == len(self.scores) else self.state.take(rows)
+        return Beams(
+            self.nodes[rows, begin:end],
+            self.scores[rows, begin:end],
+            self.codes[rows, begin:end],
+            self.log_probs[rows, begin:end],
+            state.select(kept.expand(len(rows), -1)),
+        )
+
+
+def beam_search(
+    model: Steppable[S], batch: SequenceBatch, permitted: Permitted, num_beams: int, k: int | None = None
+) -> Beams[S]:
+    """The k best permitted paths of every row among those whose prefixes stay within the `num_beams` best, and those
+    that equal the k-th of them; k is `num_beams` where it is not given, and never more.
+
+    Scores are the model's log-probabilities over the full codebook: codes outside the trie are removed and the rest
+    is not renormalised (DESIGN decision 2). With as many beams as prefixes this is exhaustive scoring.
+    """
+    rows, device = len(batch), batch.history.device
+    nodes, scores = torch.zeros(rows, 1, dtype=torch.int64, device=device), torch.zeros(rows, 1, device=device)
+    beams = Beams(nodes, scores, nodes.new_empty(rows, 1, 0), scores.new_empty(rows, 1, 0), model.start(batch))
+    for level in range(permitted.num_levels - 1):
+        log_probs, state = _step(model, beams)
+        children = permitted.children(level, beams.nodes)
+        child_log_probs = log_probs.gather(2, children.codes)
+        totals = _totals(beams, child_log_probs, children)
+        beams = _grown(replace(beams, state=state), child_log_probs, totals, children, num_beams)
+    return _completed(model, beams, permitted, min(k or num_beams, num_beams))
+
+
+def last_state(model: Steppable[S], complete: Beams[S]) -> S:
+    """The state in which the last code of complete paths was said, which the search itself does not keep."""
+    return model.step(complete.state, complete.codes[:, :, -2] if complete.codes.shape[2] > 1 else None)[1]
+
+
+def _step(model: Steppable[S], beams: Beams[S]) -> tuple[Float[Tensor, "B W K"], S]:
+    """Let every beam hear its last code."""
+    return model.step(beams.state, beams.codes[:, :, -1] if beams.codes.shape[2] else None)
+
+
+def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: int) -> Beams[S]:
+    """The k best complete paths, and those that equal the k-th, which whoever knows the items puts in order.
+
+    Log-probabilities only fall, so a prefix that scores less than the k-th best complete path so far can add none.
+    Beams stand best first: they are completed in portions, until the first one of the next portion is such a prefix.
+    """
+    width = beams.scores.shape[1]
+    children = permitted.children(permitted.num_levels - 1, beams.nodes)
+    child_log_probs = torch.full(children.codes.shape, -torch.inf, device=beams.scores.device)
+    rows = torch.arange(len(child_log_probs), device=child_log_probs.device)
+    begin, end = 0, min(k + k // 2, width)
+    while len(rows):
+        log_probs, _ = _step(model, beams.narrow(rows, begin, end))
+        child_log_probs[rows, begin:end] = log_probs.gather(2, children.codes[rows, begin:end])
+        if end == width:
+            break
+        totals = _totals(beams, child_log_probs, children)[rows]
+        worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1]
+        following = beams.scores[rows, end]
+        rows = rows[(following >= worst) & ~following.isinf()]
+        begin, end = end, min(4 * end, width)
+    totals = _totals(beams, child_log_probs, children)
+    worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1:]
+    equal_or_better = ((totals >= worst) & ~totals.isinf()).sum(1)
+    return _grown(beams, child_log_probs, totals, children, max([k, *equal_or_better.tolist()]))
+
+
+def _grown(
+    beams: Beams[S],
+    child_log_probs: Float[Tensor, "B W n"],
+    totals: Float[Tensor, "B Wn"],
+    children: Children,
+    count: int,
+) -> Beams[S]:
+    """The `count` best paths that are one code longer."""
+    scores, places = totals.topk(min(count, totals.shape[1]), dim=1)
+    parents, nodes, said = children.take(places)
+    return Beams(
+        nodes.masked_fill(scores.isinf(), NOWHERE),
+        scores,
+        torch.cat([_rows(beams.codes, parents), said[:, :, None]], dim=2),
+        torch.cat([_rows(beams.log_probs, parents), child_log_probs.flatten(1).gather(1, places)[:, :, None]], dim=2),
+        beams.state.select(parents),
+    )
+
+
+def _totals(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children) -> Float[Tensor, "B Wn"]:
+    """The score of every path that is one code longer; `-inf` where it leads nowhere."""
+    return (beams.scores[:, :, None] + child_log_probs).masked_fill(~children.open, -torch.inf).flatten(1)
+
+
+def _rows(x: Tensor, parents: Int[Tensor, "B W"]) -> Tensor:
+    return x.gather(1, parents[:, :, None].expand(-1, -1, x.shape[2]))

@@ -1,0 +1,173 @@
+"""What became of semantic IDs between two versions, two runs, or two tables made elsewhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sidestep import artifact
+from sidestep.data.catalog import SOURCE_ROW, Catalog
+from sidestep.data.interactions import Ints
+from sidestep.errors import DataError, did_you_mean
+from sidestep.pipeline import versions
+from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.run import RECIPE, Run
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.workshop.tables import read_file
+
+EXAMPLES = 10
+"""How many of the items that moved are named."""
+
+NO_CODE = -1
+
+
+@dataclass(frozen=True)
+class Listed:
+    """codes: `[N, L]`. sids: with codebooks, where they are known. catalog: whose items these are; None where only the
+    order of the rows tells them apart. items_file: the catalogue before anything was appended, whose items file a bare
+    table has the rows of.
+    """
+
+    codes: Ints
+    sids: SemanticIds | None = None
+    catalog: Catalog | None = None
+    items_file: Catalog | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    item_id: str
+    before: list[int]
+    after: list[int]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """moved_at: of the items that moved, how many first differ at level 1, 2, ... new, gone: items that only the
+    second, or only the first, has. levels: of either. codebooks: "unknown" where one of the two is a bare table.
+    examples: the first items that moved.
+    """
+
+    kept: int
+    moved: int
+    moved_at: list[int]
+    new: int
+    gone: int
+    levels: list[int]
+    codebooks: Literal["same", "changed", "unknown"]
+    examples: list[Moved]
+
+    def text(self) -> str:
+        lines = [
+            f"{self.kept:,} items keep their ID, {self.moved:,} moved, {self.new:,} are new, {self.gone:,} are gone"
+        ]
+        if self.moved:
+            where = ", ".join(f"level {level}: {count:,}" for level, count in enumerate(self.moved_at, start=1))
+            lines.append(f"first moved at {where}")
+        lines.append(f"codebooks: {self.codebooks}; levels: {self.levels[0]} and {self.levels[1]}")
+        lines += [f"  {entry.item_id}: {_spelled(entry.before)} -> {_spelled(entry.after)}" for entry in self.examples]
+        if self.moved > len(self.examples):
+            lines.append(f"  and {self.moved - len(self.examples):,} more")
+        return "\n".join(lines)
+
+
+def compare(first: str, second: str) -> Difference:
+    """The difference of two sources: RUN (its newest version), RUN@VERSION, a folder of semantic IDs, or a table in a
+    .npy or .npz file (FILE.npz:NAME where it holds several). A bare table has the rows of the other one's items file.
+
+    Raises:
+        ArtifactError, DataError: a source that cannot be read.
+    """
+    ours = _of_folder(first)
+    theirs = _of_folder(second)
+    return difference(
+        ours or _of_file(first, theirs.items_file if theirs else None),
+        theirs or _of_file(second, ours.items_file if ours else None),
+    )
+
+
+def difference(first: Listed, second: Listed) -> Difference:
+    """Items are told apart by their outside ids where both know them, else by their rows. With unlike numbers of
+    levels, an ID that only grew, or shrank, has moved at the first level that one of the two lacks.
+    """
+    ours, theirs = _common(first, second)
+    before, after = first.codes[ours], second.codes[theirs]
+    depth = max(before.shape[1], after.shape[1])
+    differs = _padded(before, depth) != _padded(after, depth)
+    moved = np.flatnonzero(differs.any(axis=1))
+    catalog = first.catalog or second.catalog
+    rows = ours if first.catalog else theirs
+    return Difference(
+        kept=len(ours) - len(moved),
+        moved=len(moved),
+        moved_at=np.bincount(differs[moved].argmax(axis=1), minlength=depth).tolist(),
+        new=len(second.codes) - len(theirs),
+        gone=len(first.codes) - len(ours),
+        levels=[first.codes.shape[1], second.codes.shape[1]],
+        codebooks=_codebooks(first.sids, second.sids),
+        examples=[
+            Moved(catalog.item_ids[rows[at]] if catalog else str(rows[at]), before[at].tolist(), after[at].tolist())
+            for at in moved[:EXAMPLES].tolist()
+        ],
+    )
+
+
+def _of_folder(source: str) -> Listed | None:
+    """A run, a version of it, or a folder of semantic IDs with or without its catalogue beside it."""
+    path, version = versions.split_version(source)
+    if (path / RECIPE).is_file():
+        run = Run.open(path)
+        number = versions.newest(run) if version is None else version
+        versions.manifest(run, number)
+        contents = RunContents(run, number)
+        return Listed(contents.sids.codes, contents.sids, contents.catalog, RunContents(run).catalog)
+    if not artifact.exists(path):
+        return None
+    sids, beside = SemanticIds.load(path), path.parent / "catalog"
+    catalog = Catalog.load(beside) if artifact.exists(beside) else None
+    return Listed(sids.codes, sids, catalog, None if catalog is None else _without_appended(catalog))
+
+
+def _without_appended(catalog: Catalog) -> Catalog:
+    """The items that have a row in the items file, where rows are known."""
+    known = SOURCE_ROW in catalog.table.columns
+    return Catalog(catalog.table.drop_nulls(SOURCE_ROW)) if known else catalog
+
+
+def _of_file(source: str, catalog: Catalog | None) -> Listed:
+    path, _, name = (source, "", "") if Path(source).exists() else source.rpartition(":")
+    tables = {table.name: table for table in read_file(Path(path or source), catalog)}
+    if not name and len(tables) > 1:
+        raise DataError(
+            f"{source!r} holds {len(tables)} tables ({', '.join(list(tables)[:5])}); choose one, as in "
+            f"{source}:{next(iter(tables))}"
+        )
+    if name and name not in tables:
+        raise DataError(f"{path!r} has no table {name!r}{did_you_mean(name, tables)}; it has {', '.join(tables)}")
+    return Listed(tables[name or next(iter(tables))].codes, catalog=catalog)
+
+
+def _common(first: Listed, second: Listed) -> tuple[Ints, Ints]:
+    """The rows of the items that both have, in the order of the first."""
+    if first.catalog is None or second.catalog is None:
+        rows = np.arange(min(len(first.codes), len(second.codes)))
+        return rows, rows
+    row_of = second.catalog.number_of
+    there = np.array([row_of.get(item_id, NO_CODE) for item_id in first.catalog.item_ids], dtype=np.int64)
+    return np.flatnonzero(there >= 0), there[there >= 0]
+
+
+def _padded(codes: Ints, depth: int) -> Ints:
+    return np.pad(codes, ((0, 0), (0, depth - codes.shape[1])), constant_values=NO_CODE)
+
+
+def _codebooks(first: SemanticIds | None, second: SemanticIds | None) -> Literal["same", "changed", "unknown"]:
+    if first is None or second is None:
+        return "unknown"
+    same = first.codebook_sizes == second.codebook_sizes and all(map(np.array_equal, first.codebooks, second.codebooks))
+    return "same" if same else "changed"
+
+
+def _spelled(codes: list[int]) -> str:
+    return "-".join(map(str, codes))

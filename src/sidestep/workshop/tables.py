@@ -1,0 +1,199 @@
+"""Tables of semantic IDs, from runs and from files made elsewhere, on the items of one catalogue."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sidestep import artifact
+from sidestep.data.catalog import SOURCE_ROW, Catalog
+from sidestep.data.interactions import Ints
+from sidestep.errors import ArtifactError, DataError
+from sidestep.evaluation.geometry import deviation, left_by_codewords, squares
+from sidestep.evaluation.sid_quality import Making
+from sidestep.pipeline import versions
+from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.run import RECIPE, Run
+from sidestep.sids import tokenizer
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.vectors.item_vectors import ItemVectors
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+LARGEST_CODE = 2**24 - 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of semantic IDs.
+
+    codes: `[N, L]`. sizes: codes at every level; where a file does not say, the largest code + 1.
+    sids: with codebooks and clusters, and making: what its tokenizer tells, where it comes from a run.
+    """
+
+    name: str
+    codes: Ints
+    sizes: tuple[int, ...]
+    sids: SemanticIds | None = None
+    making: Making | None = None
+
+    def cut(self, levels: int) -> "Table":
+        """The same with its first levels alone."""
+        return replace(self, name=f"{self.name} [:{levels}]", codes=self.codes[:, :levels], sizes=self.sizes[:levels])
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / RECIPE).is_file()
+
+
+def opened(source: Path) -> RunContents | None:
+    """The run that a source names, as in RUN or, for a later version of its items and IDs, RUN@VERSION; None where it
+    names none.
+    """
+    path, version = versions.split_version(str(source))
+    if not is_run(path):
+        return None
+    run = Run.open(path)
+    if version is not None:
+        versions.manifest(run, version)
+    return RunContents(run, 1 if version is None else version)
+
+
+def of_run(contents: RunContents, name: str = "") -> Table:
+    """The table of a run.
+
+    Raises:
+        ArtifactError: it has no semantic IDs yet, or altered ones.
+    """
+    run = contents.run
+    if not artifact.exists(run.path("sids")):
+        raise ArtifactError(
+            f"{str(run.folder)!r} has no semantic IDs yet; make them with `sidestep tokenize {run.folder}`"
+        )
+    sids = contents.sids
+    return Table(name or run.folder.resolve().name, sids.codes, sids.codebook_sizes, sids, _making(contents))
+
+
+def same_items(table: Table, catalog: Catalog, judged_by: Catalog) -> Table:
+    """A run's table in the order of another run's catalogue.
+
+    Raises:
+        DataError: the two do not hold the same items.
+    """
+    if catalog.item_ids == judged_by.item_ids:
+        return table
+    known = catalog.number_of
+    strange = next((item_id for item_id in judged_by.item_ids if item_id not in known), None)
+    if strange is not None or len(catalog) != len(judged_by):
+        example = "" if strange is None else f", and not {strange!r}"
+        raise DataError(
+            f"{table.name!r} has {len(catalog):,} items{example}; expected the {len(judged_by):,} of the first run, "
+            "whose catalogue and vectors judge every table; report on runs of other data one by one"
+        )
+    rows = judged_by.items(catalog.item_ids).argsort()
+    sids = None if table.sids is None else replace(table.sids, codes=table.sids.codes[rows])
+    return replace(table, codes=table.codes[rows], sids=sids)
+
+
+def read_file(path: Path, catalog: Catalog | None) -> list[Table]:
+    """Every array of an `.npz`, or the one of an `.npy`, as a table. Nothing is ever unpickled.
+
+    Row i of an array is row i of the items file; `catalog` says which rows those of its items are.
+
+    Raises:
+        DataError: no such file, not whole numbers `[rows, levels]`, negative or enormous codes, too many or few rows.
+    """
+    return [_table(path, name, array, catalog) for name, array in _arrays(path).items()]
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    kinds = f"expected a run folder ({RECIPE} in it), or .npz or .npy tables of codes"
+    if path.is_dir():
+        raise DataError(f"{str(path)!r} is no run folder; {kinds}")
+    if not path.exists():
+        raise DataError(f"No file or folder {str(path)!r}; {kinds}")
+    if path.suffix not in (".npz", ".npy"):
+        raise DataError(f"Cannot read {str(path)!r}: its name ends in {path.suffix!r}; {kinds}")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {path.stem: loaded}
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        reason = "pickled objects are never read" if "pickle" in str(error) else str(error).splitlines()[0]
+        raise DataError(f"Cannot read {str(path)!r} ({reason}); {kinds}") from None
+    if not arrays:
+        raise DataError(f"{str(path)!r} holds no arrays; {kinds}")
+    return arrays
+
+
+def _table(path: Path, name: str, array: Array, catalog: Catalog | None) -> Table:
+    where = f"{str(path)!r}, table {name!r}:"
+    if array.ndim != 2 or not array.size:
+        raise DataError(f"{where} an array of shape {list(array.shape)}, expected codes [items, levels]")
+    if array.dtype.kind not in "iu":
+        raise DataError(f"{where} values of type {array.dtype}, expected codes as whole numbers; save them as int64")
+    if array.min() < 0:
+        row, level = (int(place[0]) for place in np.nonzero(array < 0))
+        raise DataError(
+            f"{where} the code {array[row, level]} in row {row} at level {level + 1}; codes count from 0, and every "
+            "item needs one at every level"
+        )
+    if array.max() > LARGEST_CODE:
+        raise DataError(f"{where} the code {array.max()}, expected at most {LARGEST_CODE}; number the codes from 0")
+    codes = array.astype(np.int64)
+    codes = codes if catalog is None else codes[_rows(where, len(codes), catalog)]
+    return Table(name, codes, tuple((codes.max(axis=0) + 1).tolist()))
+
+
+def _rows(where: str, num_rows: int, catalog: Catalog) -> Ints:
+    """Which row belongs to each item, `[N]`."""
+    rows: Ints = np.arange(len(catalog))
+    if SOURCE_ROW in catalog.table.columns:
+        appended = catalog.table[SOURCE_ROW].null_count()
+        if appended:
+            raise DataError(
+                f"{where} its rows are those of the items file, where {appended:,} items have none, since they were "
+                "appended; report on version 1, as in RUN@1"
+            )
+        rows = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
+    needed = int(rows.max(initial=-1)) + 1
+    if num_rows < needed or (num_rows != needed and needed == len(rows)):
+        raise DataError(
+            f"{where} {num_rows:,} rows, expected {needed:,}: one for every row of the items file, in its order"
+        )
+    return rows
+
+
+def _making(contents: RunContents) -> Making:
+    """What codewords leave of the latents and of the vectors, and the clusters of every level that has a meaning."""
+    sids = contents.sids
+    if not artifact.exists(contents.run.path("tokenizer")):
+        return Making(sids.clusters, without="the run has no tokenizer")
+    vectors, model = contents.aligned, contents.tokenizer
+    learnt = min(len(model.quantiser.levels), sids.num_levels)  # levels behind these tell items apart, and mean nothing
+    books = sids.codebooks[:learnt]
+    if len(vectors) != len(sids):  # items were appended, whose vectors were not kept
+        return Making(sids.clusters[:learnt], without="the vectors of appended items were not kept; see version 1")
+    latents = model.encode(torch.from_numpy(vectors.values)).cpu().numpy()
+    left = left_by_codewords(latents, sids.codes, books)
+    return Making(sids.clusters[:learnt], left or (), _decoded(model, vectors, sids.codes, books))
+
+
+def _decoded(model: tokenizer.Tokenizer, vectors: ItemVectors, codes: Ints, books: Sequence[Array]) -> list[float]:
+    """Level by level, the share of the vectors' squared deviation from their mean that is left once the sum of the
+    codewords is decoded.
+    """
+    total, found = deviation(vectors.values), []
+    if total is None:
+        return []
+    said = torch.zeros(len(codes), books[0].shape[1])
+    for level, book in enumerate(books):
+        said += torch.from_numpy(book[codes[:, level]])
+        found.append(squares(model.decode(said).cpu().numpy() - vectors.values) / total)
+    return found
