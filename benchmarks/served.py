@@ -158,7 +158,7 @@ class Served:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [Path(sys.executable).with_name("sidestep"), "serve", f"shop={folder}", f"--port={self.port}"]
+        command = [sys.executable, "-m", "sidestep", "serve", f"shop={folder}", f"--port={self.port}"]
         settings = ["--threads=1", f"--max-batch={max_batch}", "--deadline-ms=60000", "--max-queue=4096"]
         self._command, self._log = [*command, *settings], log
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def test_methods_and_recipes_are_listed_for_people_and_for_programs() -> None:
     assert succeed("recipes").out.count("\n") == len(built_in())
 
 
-def test_the_installed_command_answers_a_mistake_with_one_line_and_code_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [[executable()], [sys.executable, "-m", "sidestep"]], ids=["script", "module"])
+def test_the_command_answers_a_mistake_with_one_line_and_code_2(command: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
-        [executable(), "recommend", "nowhere", "--user", "u"], capture_output=True, text=True, cwd=tmp_path
+        [*command, "recommend", "nowhere", "--user", "u"], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 2
     assert done.stdout == ""

@@ -48,6 +48,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("serving", "bundle", "report", "studies", "workshop", "pipeline", "recipes", "methods", "data.inspect"),
         *GROUND,
     ),
+    "__main__": ("cli",),
     "": ("pipeline.exporting", "pipeline"),  # sidestep/__init__.py, lazily
 }
 """For every room, the rooms (or the single modules) that it may import besides itself."""

@@ -31,7 +31,7 @@ class Standing:
     """A running `sidestep serve`, and every line that it has said."""
 
     def __init__(self, *words: object) -> None:
-        program = [sys.executable, "-c", "from sidestep.cli import main; main()", "serve", *map(str, words)]
+        program = [sys.executable, "-m", "sidestep", "serve", *map(str, words)]
         keys = {"SIDESTEP_API_KEY": SECRET, "SIDESTEP_ADMIN_KEY": ADMIN}
         self.process = subprocess.Popen(
             [*program, "--port", "0"],

@@ -193,8 +193,7 @@ class _Work:
     def _begin(self, cell: Cell) -> "subprocess.Popen[bytes]":
         folder = self._folder(cell)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, "-c", "from sidestep.cli import main; main()"]
-        words = [*program, "run", cell.recipe, *cell.overrides, "--out", str(folder)]
+        words = [sys.executable, "-m", "sidestep", "run", cell.recipe, *cell.overrides, "--out", str(folder)]
         threads = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         with _log_file(folder).open("ab") as log:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=threads)
