@@ -3,49 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
+from fused_world import NUM_ITEMS, POPULARITY, make_fused
 from sidestep.data.splits import TrainingInteractions
-from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
-from sidestep.recommenders.generative import GenerativeRecommender
-from sidestep.scorers.sequential import BaselineConfig
-from sidestep.scorers.towers import TwoTowers
 from small_world import make_batch, make_sids, small
-
-NUM_ITEMS = 40
-POPULARITY = np.arange(NUM_ITEMS)
-
-
-def make_fused(
-    lead: bool = True, neighbours: int = 0, half_life: float | None = 1.0, floor: float = 0.1, **changes: object
-) -> Fused:
-    torch.manual_seed(0)
-    config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
-    scorer = TwoTowers(POPULARITY, config, torch.randn(NUM_ITEMS, 5))
-    for tower in (scorer.numbers, scorer.content):
-        torch.nn.init.normal_(tower.item_embedding.weight)
-    fusion = FusionConfig(lead=lead, neighbours=neighbours, half_life=half_life, floor=floor)
-    return Fused(make_sids(), small(**changes), ThinkingConfig(), scorer, fusion).eval()
-
-
-@pytest.mark.parametrize("history", ["items", "codes"])
-@pytest.mark.parametrize("encoder", ["causal", "bidirectional"])
-def test_the_path_of_a_given_item_is_as_probable_as_the_search_says(encoder: str, history: str) -> None:
-    model, batch = make_fused(encoder=encoder, history=history), make_batch()
-    found = GenerativeRecommender(model, make_sids(), POPULARITY, 6, num_beams=NUM_ITEMS).rank(batch, 12)
-    said = model.path_log_probs(model.answer(batch, found.items)).sum(1).view(4, 12)
-    torch.testing.assert_close(said, found.scores, atol=1e-5, rtol=0)
-
-
-def test_places_without_an_item_are_left_out_of_an_answer() -> None:
-    model, batch = make_fused(), make_batch()
-    items = torch.tensor([[3, -1, 7], [-1, -1, -1], [1, 2, -1], [-1, -1, 9]])
-    said = model.answer(batch, items)
-    assert torch.equal(said.rows, torch.tensor([0, 0, 2, 2, 3]))
-    alone = model.answer(batch.take(torch.tensor([3])), torch.tensor([[9]]))
-    torch.testing.assert_close(model.path_log_probs(said)[4:], model.path_log_probs(alone))
 
 
 def test_without_a_lead_the_codes_are_those_of_the_generator_alone() -> None:

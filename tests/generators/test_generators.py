@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import EncoderDecoder
+from sidestep.generators.prediction import ThoughtfulPrediction
 from sidestep.generators.thinking import Thinking
 from sidestep.sids.semantic_ids import SemanticIds
 from small_world import SIZES, THINKING, make, make_batch, make_sids, small
@@ -129,7 +130,7 @@ def test_interleaved_thoughts_equal_recomputing_the_whole_sequence() -> None:
         logits = hidden @ model.embeddings(level).T
         prediction = model(batch)
         torch.testing.assert_close(prediction.logits[level], logits, atol=1e-5, rtol=0)
-        assert prediction.thoughts is not None
+        assert isinstance(prediction, ThoughtfulPrediction)
         torch.testing.assert_close(prediction.thoughts[:, level], thought, atol=1e-5, rtol=0)
         inputs.append(model.embeddings(level)[prediction.codes[:, level]] * model.config.width**0.5)
 
@@ -190,7 +191,7 @@ def test_selected_state_goes_on_from_the_chosen_beams(kind: str) -> None:
 def test_gradients_flow_through_thoughts_to_every_parameter() -> None:
     model = make("s2gr").train()
     prediction = model(make_batch())
-    assert prediction.thoughts is not None
+    assert isinstance(prediction, ThoughtfulPrediction)
     assert prediction.interest is not None
     sum(logits.logsumexp(-1).sum() for logits in prediction.logits).backward()  # type: ignore[union-attr]
     silent = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep import config, objectives
-from sidestep.generators.encoder_decoder import Prediction
+from sidestep import config
+from sidestep.generators.prediction import ThoughtfulPrediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.losses import contrastive, generating
 from sidestep.methods import METHODS, Materials, Recipe, with_parts
+from sidestep.objectives import generating as objective_generating
 from sidestep.sids.clusters import shuffled
 from small_world import THINKING, make, make_batch, make_sids
 
@@ -19,7 +21,7 @@ GENERATORS = [name for name, method in METHODS.items() if method.kind == "genera
 
 def taught(model: torch.nn.Module, **thinking: object) -> dict[str, torch.Tensor]:
     clusters = [torch.from_numpy(cluster) for cluster in make_sids().clusters]
-    return objectives.s2gr(model, make_batch(), ThinkingConfig.model_validate(thinking), clusters)
+    return objective_generating.s2gr(model, make_batch(), ThinkingConfig.model_validate(thinking), clusters)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -54,8 +56,8 @@ def test_the_weight_of_alignment_weighs_alignment_alone() -> None:
 def test_the_last_of_several_thoughts_is_the_one_that_is_taught() -> None:
     for kind in ("two thoughts", "two in front"):
         model = make(kind)
-        prediction: Prediction = model(make_batch())
-        assert prediction.thoughts is not None
+        prediction = model(make_batch())
+        assert isinstance(prediction, ThoughtfulPrediction)
         assert prediction.thoughts.shape[1] == 3
         assert model.thought_position.shape[0] == 6
         shifted = make(kind)

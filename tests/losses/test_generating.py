@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sidestep.generators.prediction import ThoughtfulPrediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.losses import contrastive, generating
 from sidestep.objectives import generating as objective_generating
@@ -92,7 +93,7 @@ def test_eq_24_adds_up() -> None:
 def test_thought_accuracy_is_the_share_of_thoughts_nearest_to_the_true_cluster() -> None:
     model, parts = taught()
     prediction = model(make_batch())
-    assert prediction.thoughts is not None
+    assert isinstance(prediction, ThoughtfulPrediction)
     for level, cluster in enumerate(make_sids().clusters):
         named = model.cluster_probs(level, prediction.thoughts[:, level]).argmax(-1)
         truth = torch.from_numpy(cluster)[prediction.codes[:, level]]

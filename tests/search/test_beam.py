@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidestep.data.sequences import NO_ITEM, SequenceBatch, question
-from sidestep.generators.encoder_decoder import DecodingState, EncoderDecoder
+from sidestep.generators.encoder_decoder import EncoderDecoder
+from sidestep.generators.state import DecodingState
 from sidestep.recommenders import generative
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter

@@ -1,7 +1,7 @@
-"""TIGER (Rajput et al. 2023, arXiv 2305.05065): a T5-style encoder-decoder that says the next item's semantic ID."""
+"""TIGER (Rajput et al. 2023, arXiv 2305.05065): a T5-style encoder-decoder over semantic IDs."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.data.sequences import SequenceBatch
+from sidestep.generators.prediction import Prediction
+from sidestep.generators.state import DecodingState
 from sidestep.layers.blocks import Decoder, Encoder
-from sidestep.layers.state import BeamCache, Cache, Memory, first_positions
+from sidestep.layers.state import Cache, first_positions
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.vocabulary import Vocabulary
 
@@ -42,55 +44,11 @@ class GeneratorConfig(Section):
     start: Literal["codebook", "random"] = "codebook"
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a generator says of the n real targets of a batch, each given the true codes before it.
-
-    logits: per level `[n, K_l]`. codes: the true codes `[n, L]`. rows: the history each target belongs to, `[n]`.
-    embeddings: the code embeddings of each level, `[K_l, D]`.
-    thoughts: `[n, L, D]`, those that are taught, and centroids: per level `[C_l, D]`, what they are drawn to, where the
-        generator thinks. interest: `[n, D]`, where it has a whole interest.
-    """
-
-    logits: list[Float[Tensor, "n _"]]
-    codes: Int[Tensor, "n L"]
-    rows: Int[Tensor, " n"]
-    embeddings: list[Float[Tensor, "_ D"]]
-    thoughts: Float[Tensor, "n L D"] | None = None
-    centroids: list[Float[Tensor, "_ D"]] | None = None
-    interest: Float[Tensor, "n D"] | None = None
-
-
-@dataclass(frozen=True)
-class DecodingState:
-    """Where a search stands, W beams to each user.
-
-    begin: the decoder's first input. level: the level whose code comes next. thoughts: the thought before each code so
-    far, `[B, W, D]` each.
-    """
-
-    memory: Memory
-    begin: Float[Tensor, "B 1 D"]
-    cache: BeamCache = field(default_factory=BeamCache)
-    level: int = 0
-    thoughts: tuple[Float[Tensor, "B W D"], ...] = ()
-
-    def select(self, parents: Int[Tensor, "B W"]) -> "DecodingState":
-        """The state in which beam w of user b goes on from beam `parents[b, w]`."""
-        thoughts = tuple(
-            thought.gather(1, parents[:, :, None].expand(-1, -1, thought.shape[2])) for thought in self.thoughts
-        )
-        return replace(self, cache=self.cache.select(parents), thoughts=thoughts)
-
-    def take(self, rows: Int[Tensor, " n"]) -> "DecodingState":
-        """The state of some rows."""
-        thoughts = tuple(thought[rows] for thought in self.thoughts)
-        cache, memory = self.cache.take(rows), self.memory.take(rows)
-        return replace(self, memory=memory, begin=self.begin[rows], cache=cache, thoughts=thoughts)
-
-
 class EncoderDecoder(nn.Module):
-    """TIGER's generator. Batches carry item numbers; the code table of the items is a buffer in here.
+    """TIGER's generator. Batches carry item numbers; the code table of the items is a buffer of the generator.
+
+    A subclass with another decoder overrides `decode` (teacher forcing) and `step` (search), which must agree; one with
+    another history overrides `encode`. `path_log_probs` then needs no change.
 
     A level's output head is tied to the embeddings of its codes. These are kept small (`D ** -0.5`) and multiplied by
     `D ** 0.5` on the way in, as in Vaswani et al. 2017 (section 3.4): the function is T5's, which keeps them large and
@@ -98,6 +56,7 @@ class EncoderDecoder(nn.Module):
     """
 
     tokens: Int[Tensor, "N L"]
+    state_type: ClassVar[type[DecodingState]] = DecodingState
 
     def __init__(self, sids: SemanticIds, config: GeneratorConfig) -> None:
         super().__init__()
@@ -161,38 +120,59 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, batch: SequenceBatch) -> Prediction:
         """Every target's logits under teacher forcing."""
+        return self.predict(batch)
+
+    def predict(self, batch: SequenceBatch) -> Prediction:
+        """`forward` of the generator alone, where a subclass trains more than a generator."""
         encoded, per_item = self.encode(batch)
-        asked = batch.targets >= 0
+        real = batch.targets >= 0
         tokens = self.tokens[batch.targets.clamp(min=0)].long()
         seen = first_positions(batch.visible * per_item, encoded.shape[1])
-        return self.decode(tokens, asked, encoded, seen)
+        return self.decode(tokens, real, encoded, seen)
+
+    def forced(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Prediction:
+        """The prediction of given items as the next one after each whole history, in the order of `items`; places that
+        hold `NO_ITEM` are left out.
+        """
+        visible = batch.lengths[:, None].clamp(min=1).expand(-1, items.shape[1])
+        return self.predict(replace(batch, targets=items, visible=visible))
+
+    def path_log_probs(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Float[Tensor, "B C L"]:
+        """The log-probability of every code of given items after each whole history, over the full codebook: the
+        numbers of which a search adds up its scores. `-inf` at places that hold `NO_ITEM`.
+
+        Gradients reach the generator. For a loss, pick the real places first, since `-inf - -inf` is no number.
+        """
+        real = items >= 0
+        log_probs = self.forced(batch, items).code_log_probs()
+        return log_probs.new_full((*items.shape, self.num_levels), -torch.inf).index_put((real,), log_probs)
 
     def decode(
         self,
         tokens: Int[Tensor, "B P L"],
-        asked: Bool[Tensor, "B P"],
+        real: Bool[Tensor, "B P"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
     ) -> Prediction:
-        """All levels in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
+        """All levels of the real targets in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
         x = torch.cat([self._begin(encoded, seen), self.read(tokens[:, :, :-1])], dim=2)
         memory = self.decoder.remember(encoded, seen, queries=x.shape[1] * x.shape[2])
         hidden, _ = self.decoder(x, memory, Cache())
-        return self._prediction(hidden[asked], tokens[asked], asked)
+        return self._prediction(hidden[real], tokens[real], real)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         """Encode the histories once, for any number of beams."""
         encoded, per_item = self.encode(batch)
         seen = first_positions(batch.lengths[:, None] * per_item, encoded.shape[1])
-        return DecodingState(self.decoder.remember(encoded, seen), self._begin(encoded, seen)[:, :, 0])
+        return self.state_type(self.decoder.remember(encoded, seen), self._begin(encoded, seen)[:, :, 0])
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
     ) -> tuple[Float[Tensor, "B W K"], DecodingState]:
-        """Log-probabilities of the next level's codes after each beam took `codes`; None before the first level,
-        where one beam stands for all.
+        """Log-probabilities of the next level's codes, with `codes` as the last code of each beam; None before the
+        first level, where one beam stands for all.
         """
-        hidden, cache = self.decoder.step(self._last(state, codes), state.memory, state.cache)
+        hidden, cache = self.decoder.step(self._last_input(state, codes), state.memory, state.cache)
         return self._log_probs(state.level, hidden), replace(state, cache=cache, level=state.level + 1)
 
     def _begin(self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"]) -> Float[Tensor, "B Q 1 D"]:
@@ -202,8 +182,8 @@ class EncoderDecoder(nn.Module):
         last = (seen.sum(dim=2, keepdim=True) - 1).clamp(min=0)
         return self.begin + encoded.gather(1, last.expand(-1, -1, encoded.shape[2]))[:, :, None]
 
-    def _last(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W D"]:
-        """The embedding of the token each beam said last."""
+    def _last_input(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W D"]:
+        """The decoder's input for the last code of each beam."""
         if codes is None:
             return state.begin
         return self.read(codes + self.vocabulary.firsts[state.level - 1])
@@ -217,20 +197,20 @@ class EncoderDecoder(nn.Module):
         return torch.log_softmax(self._logits(level, hidden), dim=-1)
 
     def _prediction(
-        self, hidden: Float[Tensor, "n L D"], tokens: Int[Tensor, "n L"], asked: Bool[Tensor, "B P"]
+        self, hidden: Float[Tensor, "n L D"], tokens: Int[Tensor, "n L"], real: Bool[Tensor, "B P"]
     ) -> Prediction:
         levels = range(self.num_levels)
         return Prediction(
             [self._logits(level, hidden[:, level]) for level in levels],
             self.vocabulary.codes(tokens),
-            asked.nonzero()[:, 0],
+            real.nonzero()[:, 0],
             [self.embeddings(level) for level in levels],
         )
 
 
 def turned(codebook: Float[Tensor, "K d"], width: int) -> Float[Tensor, "K D"] | None:
     """A level's centred codewords, turned at random into another width: they keep their angles, and are of the size of
-    random embeddings. None for a single codeword, or many equal ones, which say nothing.
+    random embeddings. None for a single codeword, or many equal ones, which hold no information.
     """
     words = codebook - codebook.mean(dim=0)
     words = words @ nn.init.orthogonal_(torch.empty(words.shape[1], width))

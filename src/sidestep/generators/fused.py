@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from sidestep.config import HomePath, Section
 from sidestep.data.sequences import SequenceBatch
-from sidestep.generators.encoder_decoder import GeneratorConfig, Prediction
+from sidestep.generators.encoder_decoder import GeneratorConfig
+from sidestep.generators.prediction import Prediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.sequential import ItemPrediction
@@ -48,7 +49,7 @@ class FusionConfig(Section):
 
 @dataclass(frozen=True)
 class FusedPrediction:
-    """codes: as the generator would say it alone. items: as each tower of the scorer would."""
+    """codes: the prediction of the generator alone. items: that of each tower of the scorer."""
 
     codes: Prediction
     items: tuple[ItemPrediction, ...]
@@ -102,7 +103,7 @@ class Fused(Thinking):
         return encoded, per_item
 
     def forward(self, batch: SequenceBatch) -> FusedPrediction:  # type: ignore[override]
-        return FusedPrediction(super().forward(batch), self.scorer(batch))
+        return FusedPrediction(self.predict(batch), self.scorer(batch))
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
         """The item-level score of every item, as `recommenders.itemwise.ItemScorer` wants it, on the model's device."""
@@ -112,18 +113,6 @@ class Fused(Thinking):
         batch = batch.to(scores.device)
         remembered = self.neighbour_weight * torch.log(self.floor + self.neighbours.evidence(batch))
         return torch.where((batch.lengths > 0)[:, None], scores + remembered, scores)
-
-    def answer(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Prediction:
-        """What the generator says of given items after each whole history, -1 where there is none: their logits and
-        thoughts, `[n, ...]` in the order of the items that there are.
-        """
-        visible = batch.lengths[:, None].clamp(min=1).expand(-1, items.shape[1])
-        return super().forward(SequenceBatch(batch.history, batch.lengths, items, visible))
-
-    def path_log_probs(self, said: Prediction) -> Float[Tensor, "n L"]:
-        """The log-probability of every code of an answer, over the full codebook."""
-        levels = zip(said.logits, said.codes.unbind(1), strict=True)
-        return torch.stack([logits.log_softmax(-1).gather(1, codes[:, None])[:, 0] for logits, codes in levels], 1)
 
 
 def _as_long_as_the_generator(model: nn.Module, tensors: dict[str, Any], prefix: str, *_: Any) -> None:

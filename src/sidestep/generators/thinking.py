@@ -3,7 +3,7 @@ produces a latent thought, supervised to name the coarse cluster of the code to 
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sidestep.config import Section
-from sidestep.generators.encoder_decoder import DecodingState, EncoderDecoder, GeneratorConfig, Prediction, turned
+from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig, turned
+from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
+from sidestep.generators.state import DecodingState, ThinkingState
 from sidestep.layers.blocks import Decoder
 from sidestep.layers.state import Cache
 from sidestep.losses import generating
@@ -57,6 +59,8 @@ class Thinking(EncoderDecoder):
     Thoughts are outputs fed back as inputs, so a pass over all levels at once is impossible; teacher forcing needs
     L + 1 cached passes (of 1, 2, ..., 2, 1 tokens), decoding 2 for each level.
     """
+
+    state_type: ClassVar[type[DecodingState]] = ThinkingState
 
     def __init__(self, sids: SemanticIds, config: GeneratorConfig, thinking: ThinkingConfig) -> None:
         super().__init__(sids, config)
@@ -105,60 +109,61 @@ class Thinking(EncoderDecoder):
     def decode(
         self,
         tokens: Int[Tensor, "B P L"],
-        asked: Bool[Tensor, "B P"],
+        real: Bool[Tensor, "B P"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
     ) -> Prediction:
         if not self.thinking.thoughts:
-            return super().decode(tokens, asked, encoded, seen)
+            return super().decode(tokens, real, encoded, seen)
         begin, num_targets = self._begin(encoded, seen), tokens.shape[1]
         queries = num_targets * (self.num_levels + len(self.thought_position))
         memory, cache = self.decoder.remember(encoded, seen, queries=queries), Cache()
-        said = self.read(tokens)
+        codes = self.read(tokens)
         last = begin[:, :, 0]
-        x, thoughts, spoken = [last], [], []
-        answers: list[int] = []  # the places in x behind which a code is said
+        x, thoughts, outputs = [last], [], []  # outputs: per level, the state that predicts its code
+        predicting: list[int] = []  # the places in x whose outputs predict a code
         for level in range(self.num_levels):
             for number in self._thoughts_before(level):
                 hidden, cache = self.decoder(torch.stack(x, dim=2), memory, cache)
-                spoken += [hidden[:, :, place] for place in answers]
+                outputs += [hidden[:, :, place] for place in predicting]
                 thoughts.append(hidden[:, :, -1] + self.thought_position[number])
-                x, answers = [self._heard(thoughts[-1], last)], []
-            answers.append(len(x) - 1)
-            last = said[:, :, level]
+                x, predicting = [self._thought_input(thoughts[-1], last)], []
+            predicting.append(len(x) - 1)
+            last = codes[:, :, level]
             x.append(last)
         hidden, _ = self.decoder(torch.stack(x[:-1], dim=2), memory, cache)
-        spoken += [hidden[:, :, place] for place in answers]
-        prediction = self._prediction(torch.stack(spoken, dim=2)[asked], tokens[asked], asked)
-        taught = torch.stack(thoughts[self.thinking.per_level - 1 :: self.thinking.per_level], dim=2)[asked]
+        outputs += [hidden[:, :, place] for place in predicting]
+        plain = self._prediction(torch.stack(outputs, dim=2)[real], tokens[real], real)
+        taught = torch.stack(thoughts[self.thinking.per_level - 1 :: self.thinking.per_level], dim=2)[real]
         centroids = [self.centroids(level) for level in range(self.num_levels)]
-        prediction = replace(prediction, thoughts=taught, centroids=centroids)
+        prediction = ThoughtfulPrediction(**vars(plain), thoughts=taught, centroids=centroids)
         if not self.thinking.interest:
             return prediction
         remembered = self.interest_decoder.remember(encoded, seen, queries=num_targets)
         interest, _ = self.interest_decoder(begin, remembered, Cache())
-        return replace(prediction, interest=interest[asked][:, 0])
+        return replace(prediction, interest=interest[real][:, 0])
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
     ) -> tuple[Float[Tensor, "B W K"], DecodingState]:
-        """Thinks within the beam, then says what code may come (spec section 3.4)."""
+        """The thoughts before a code, then the code's log-probabilities (spec section 3.4)."""
         if not self.thinking.thoughts:
             return super().step(state, codes)
-        x = last = self._last(state, codes)
+        assert isinstance(state, ThinkingState)
+        x = last = self._last_input(state, codes)
         cache, thoughts = state.cache, state.thoughts
         for number in self._thoughts_before(state.level):
             hidden, cache = self.decoder.step(x, state.memory, cache)
             thought = hidden + self.thought_position[number]
             if (number + 1) % self.thinking.per_level == 0:
                 thoughts = (*thoughts, thought)
-            x = self._heard(thought, last)
+            x = self._thought_input(thought, last)
         hidden, cache = self.decoder.step(x, state.memory, cache)
         log_probs = self._log_probs(state.level, hidden)
         return log_probs, replace(state, cache=cache, level=state.level + 1, thoughts=thoughts)
 
-    def _heard(self, thought: Float[Tensor, "*B D"], last: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-        """A thought as it is read. last: the token that it follows, or the decoder's first input."""
+    def _thought_input(self, thought: Float[Tensor, "*B D"], last: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """A thought as the decoder reads it. last: the input before the thoughts."""
         return thought + last if self.thinking.carry else thought
 
     def _thoughts_before(self, level: int) -> range:

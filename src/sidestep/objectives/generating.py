@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sidestep.data.sequences import SequenceBatch
-from sidestep.generators.encoder_decoder import Prediction
+from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.losses import contrastive, generating
 from sidestep.objectives.levels import by_level
@@ -27,13 +27,12 @@ def s2gr(model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: 
 
     clusters: the cluster of every code of each level, L tensors `[K_l]`.
     """
-    prediction: Prediction = model(batch)
-    thoughts, centroids = prediction.thoughts, prediction.centroids
-    assert thoughts is not None
-    assert centroids is not None
+    prediction = model(batch)
+    assert isinstance(prediction, ThoughtfulPrediction)
+    thoughts = prediction.thoughts
     recommend = generating.recommend(prediction.logits, prediction.codes)
     align, accuracy = [], []
-    for level, drawn_to in enumerate(centroids):
+    for level, drawn_to in enumerate(prediction.centroids):
         target = clusters[level].to(drawn_to.device)[prediction.codes[:, level]]
         logits = generating.cluster_logits(thoughts[:, level], drawn_to, thinking.tau)
         align.append(generating.align(logits, target))

@@ -25,7 +25,8 @@ from sidestep.evaluation.reasoning import (
     prefix_hits,
     share_of_commonest,
 )
-from sidestep.generators.encoder_decoder import Prediction
+from sidestep.generators.encoder_decoder import EncoderDecoder
+from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
 from sidestep.layers.products import fast_products
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
@@ -125,9 +126,8 @@ def _heard(recommender: GenerativeRecommender, cases: Cases) -> _Heard:
             for level, (logits, codes) in enumerate(levels)
         ]
         right_in_trie.append(torch.stack(among, 1).cpu())
-        paths = [logits.log_softmax(-1).gather(1, codes[:, None]) for logits, codes in levels]
-        log_probs.append(torch.cat(paths, 1).sum(1).cpu())
-        if said.thoughts is not None:
+        log_probs.append(said.code_log_probs().sum(1).cpu())
+        if isinstance(said, ThoughtfulPrediction):
             thoughts.append(said.thoughts.float().cpu())
             named.append(_nearest(recommender, said))
     thinks = bool(thoughts)
@@ -150,7 +150,7 @@ def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answe
         seconds += time.process_time() - before
         found.append(items)
         said = _said(recommender, asked, items)  # forced along an answer's path, it thinks what led there
-        if said.thoughts is not None:
+        if isinstance(said, ThoughtfulPrediction):
             clusters = torch.full((*items.shape, said.codes.shape[1]), NO_LABEL)
             clusters[items >= 0] = _nearest(recommender, said)
             named.append(clusters)
@@ -168,19 +168,16 @@ def _portions(recommender: GenerativeRecommender, cases: Cases) -> Iterator[tupl
 
 @torch.no_grad()
 def _said(recommender: GenerativeRecommender, asked: SequenceBatch, items: Tensor) -> Prediction:
-    """What the generator says of items `[B, P]` after each whole history, as exactly as it searches."""
-    visible = asked.lengths[:, None].clamp(min=1).expand(-1, items.shape[1])
-    batch = SequenceBatch(asked.history, asked.lengths, items, visible).to(recommender.device)
+    """The generator's prediction of items `[B, P]` after each whole history, in the precision of its search."""
+    model, device = cast(EncoderDecoder, recommender.model), recommender.device
     bf16 = recommender.precision == "bf16"
-    with fast_products(), torch.autocast(recommender.device.type, torch.bfloat16, enabled=bf16):
-        said: Prediction = recommender.model(batch)
-    return said
+    with fast_products(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        return model.forced(asked.to(device), items.to(device))
 
 
 @torch.no_grad()
-def _nearest(recommender: GenerativeRecommender, said: Prediction) -> Tensor:
-    """The cluster that each thought names, `[n, L]`."""
-    assert said.thoughts is not None
+def _nearest(recommender: GenerativeRecommender, said: ThoughtfulPrediction) -> Tensor:
+    """The cluster nearest to each thought, `[n, L]`."""
     model = cast(Thinker, recommender.model)
     levels = enumerate(said.thoughts.unbind(1))
     return torch.stack([model.cluster_probs(level, thoughts).argmax(-1) for level, thoughts in levels], 1).cpu()

@@ -21,11 +21,11 @@ Opinions = tuple[Tensor, Tensor, Tensor]
 
 @runtime_checkable
 class PathScorer(Protocol):
-    """A generator that tells the probability of any item's path."""
+    """A generator with the log-probabilities of any item's path."""
 
-    def answer(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Any: ...
+    def forced(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Any: ...
 
-    def path_log_probs(self, said: Any) -> Float[Tensor, "n L"]: ...
+    def path_log_probs(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Float[Tensor, "B C L"]: ...
 
 
 class FusedRecommender:
@@ -123,10 +123,9 @@ class FusedRecommender:
         items = items.masked_fill(repeated, NO_ITEM)
         items[batch.lengths == 0, proposed.shape[1] :] = NO_ITEM
         empty = (batch.lengths == 0)[:, None]
-        own = items[:, proposed.shape[1] :]  # the search has told the probability of what it proposes
-        own_by_path = torch.full(own.shape, -torch.inf)
-        said = self._paths.answer(self._read(batch).to(self._searcher.device), own.to(self._searcher.device))
-        own_by_path[own >= 0] = self._paths.path_log_probs(said).sum(1).cpu()
+        own = items[:, proposed.shape[1] :]  # the search gives the probability of what it proposes
+        device = self._searcher.device
+        own_by_path = self._paths.path_log_probs(self._read(batch).to(device), own.to(device)).sum(2).cpu()
         by_path = torch.cat([scored, own_by_path], dim=1)
         return items, by_path, torch.where(empty, by_path, by_item.gather(1, items.clamp(min=0)))
 
@@ -145,17 +144,17 @@ class FusedRecommender:
         asked = items.masked_fill((batch.lengths == 0)[:, None], NO_ITEM)
         device = self._searcher.device
         with fast_products():
-            said = self._paths.answer(self._read(batch).to(device), asked.to(device))
-            log_probs = self._paths.path_log_probs(said).tolist()
+            prediction = self._paths.forced(self._read(batch).to(device), asked.to(device))
+            log_probs = prediction.code_log_probs().tolist()
             named = []
-            if isinstance(self._paths, Thinker) and said.thoughts is not None:
-                for level in range(said.codes.shape[1]):
-                    probs = self._paths.cluster_probs(level, said.thoughts[:, level])
+            if isinstance(self._paths, Thinker) and hasattr(prediction, "thoughts"):
+                for level in range(prediction.codes.shape[1]):
+                    probs = self._paths.cluster_probs(level, prediction.thoughts[:, level])
                     top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
                     named.append((top.indices.tolist(), top.values.tolist()))
         flat = [
             Path(codes, log_probs[n], [clusters[n] for clusters, _ in named], [probs[n] for _, probs in named])
-            for n, codes in enumerate(said.codes.tolist())
+            for n, codes in enumerate(prediction.codes.tolist())
         ]
         counts = (asked >= 0).sum(1).tolist()
         ends = torch.tensor([0, *counts]).cumsum(0).tolist()

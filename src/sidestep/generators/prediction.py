@@ -1,0 +1,39 @@
+"""Outputs of a generator under teacher forcing: one class for every generator, one more for those with thoughts."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Logits of the n real targets of a batch, each level given the true codes before it.
+
+    logits: per level `[n, K_l]`. codes: the true codes. rows: the row of the batch that each target belongs to.
+    embeddings: the code embeddings of each level, `[K_l, D]`.
+    """
+
+    logits: list[Float[Tensor, "n _"]]
+    codes: Int[Tensor, "n L"]
+    rows: Int[Tensor, " n"]
+    embeddings: list[Float[Tensor, "_ D"]]
+
+    def code_log_probs(self) -> Float[Tensor, "n L"]:
+        """The log-probability of every true code, over the full codebook of its level."""
+        levels = zip(self.logits, self.codes.unbind(1), strict=True)
+        return torch.stack([logits.log_softmax(-1).gather(1, codes[:, None])[:, 0] for logits, codes in levels], 1)
+
+
+@dataclass(frozen=True)
+class ThoughtfulPrediction(Prediction):
+    """The prediction of a generator with thoughts.
+
+    thoughts: the supervised thought before each code. centroids: per level `[C_l, D]`, the targets of eq. 18.
+    interest: the vector of the whole interest (eq. 19); None where the generator has no light decoder.
+    """
+
+    thoughts: Float[Tensor, "n L D"]
+    centroids: list[Float[Tensor, "_ D"]]
+    interest: Float[Tensor, "n D"] | None = None
