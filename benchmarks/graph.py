@@ -24,8 +24,8 @@ from machine import Work, report, rounded, table, take_turns
 from shop import open_shop
 from sidestep.data.sources.planted import PlantedWorld
 from sidestep.data.splits import SplitConfig, TrainingInteractions, split
-from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence, normalise, propagate, unit_rows
-from sidestep.vectors.item_vectors import Matrix
+from sidestep.encoders.directions import Matrix, unit_rows
+from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence, normalise, propagate
 
 CONFIG = GraphConfig()
 MESSAGES = 4e9

@@ -31,9 +31,9 @@ from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.training.loop import Objective
 from sidestep.training.optim import TrainConfig
+from sidestep.vectors.choosing import EmbedConfig
 from sidestep.vectors.graph import GraphConfig
 from sidestep.vectors.item_vectors import ItemVectors
-from sidestep.vectors.text import EmbedConfig
 
 
 class EvaluateConfig(Section):

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from sidestep.data.interactions import NO_TIME, Interactions
 from sidestep.data.splits import SplitConfig, TrainingInteractions, split
+from sidestep.encoders.directions import unit_rows
 from sidestep.errors import DataError
 from sidestep.vectors import graph
 from sidestep.vectors.graph import (
@@ -17,7 +18,6 @@ from sidestep.vectors.graph import (
     normalise,
     propagate,
     spectral_vectors,
-    unit_rows,
 )
 from sidestep.vectors.item_vectors import ItemVectors
 

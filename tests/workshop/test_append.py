@@ -199,7 +199,7 @@ def test_mistakes_are_named_and_leave_nothing_behind(run: Path, tmp_path: Path) 
 def test_vectors_of_behaviour_cannot_be_made_for_new_items(make_run: Callable[..., Path], tmp_path: Path) -> None:
     run = make_run("embed.kind=behaviour")
     items = write_items(tmp_path / "new.jsonl", NEW)
-    assert "nobody has met a further item" in refuse("sids", "append", run, "--items", items)
+    assert "no user has interacted with a further item" in refuse("sids", "append", run, "--items", items)
     assert not (run / "versions").exists()
 
 

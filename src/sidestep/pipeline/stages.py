@@ -39,7 +39,7 @@ from sidestep.sids.batches import VectorBatches
 from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
-from sidestep.vectors import graph, text
+from sidestep.vectors import choosing, graph
 from sidestep.vectors.item_vectors import ItemVectors
 
 Say = Callable[[str], None]
@@ -75,11 +75,11 @@ def embed(run: Run, say: Say) -> None:
         return
     contents = RunContents(run)
     with meter("embed", len(contents.catalog)) as shown:
-        vectors = text.embed(
+        vectors = choosing.embed(
             contents.catalog, recipe.embed, contents.split.train, recipe.seed, folder=recipe.data.path,
             progress=lambda done, total: shown.update(done), graph=recipe.graph,
         )  # fmt: skip
-    read = text.vectors_file(recipe.embed, recipe.data.path)
+    read = choosing.vectors_file(recipe.embed, recipe.data.path)
     vectors.save(run.path("vectors"), config=settings, parents=parents, meta=inputs([read] if read else []))
     say(f"vectors: {len(vectors):,} x {vectors.width}")
 

@@ -15,8 +15,9 @@ from scipy import sparse
 from sidestep.config import Section
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.splits import TrainingInteractions
+from sidestep.encoders.directions import Matrix, inverse_lengths, unit_rows
 from sidestep.errors import DataError
-from sidestep.vectors.item_vectors import ItemVectors, Matrix
+from sidestep.vectors.item_vectors import ItemVectors
 
 if TYPE_CHECKING:
     Graph = sparse.csr_array[Any, tuple[int, int]]
@@ -155,7 +156,7 @@ def propagate(
     """
     betas = alpha * (1 - alpha) ** np.arange(hops + 1)
     betas /= betas.sum()
-    inverse = _inverse_lengths(x)
+    inverse = inverse_lengths(x)
     edges = _torch_csr(a_hat)
     aligned = np.empty(x.shape, dtype=np.float32) if out is None else out
     for begin in range(0, x.shape[1], block):
@@ -166,7 +167,7 @@ def propagate(
             hop = torch.addmm(start, edges, hop, beta=alpha, alpha=1 - alpha)
             total.add_(hop, alpha=float(beta))
         aligned[:, columns] = total.numpy()
-    aligned *= _inverse_lengths(aligned)
+    aligned *= inverse_lengths(aligned)
     return aligned
 
 
@@ -225,14 +226,3 @@ def _leading(matrix: Graph, width: int, rng: np.random.Generator) -> tuple[Matri
         vectors = basis @ inner
     order = np.argsort(-values, kind="stable")[:width]
     return values[order].astype(np.float32), np.ascontiguousarray(vectors[:, order], dtype=np.float32)
-
-
-def unit_rows(x: Matrix) -> Matrix:
-    """Rows of length 1; zero rows stay zero."""
-    return x * _inverse_lengths(x)
-
-
-def _inverse_lengths(x: Matrix) -> Matrix:
-    length = np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64))[:, None]
-    inverse: Matrix = np.divide(1, length, out=np.zeros_like(length), where=length > 0).astype(np.float32)
-    return inverse

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from sidestep import artifact
+from sidestep.encoders.directions import Matrix
 from sidestep.errors import DataError
-
-Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)

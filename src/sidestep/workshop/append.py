@@ -11,6 +11,7 @@ import torch
 from sidestep import artifact
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.further import extended, read_further
+from sidestep.encoders.directions import unit_rows
 from sidestep.errors import ConfigError, DataError
 from sidestep.methods import METHODS, Recipe
 from sidestep.pipeline import versions
@@ -20,10 +21,9 @@ from sidestep.sids.collisions import Found, Settled, settle
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import Tokenizer
 from sidestep.vectors import graph
+from sidestep.vectors.choosing import embed_further
 from sidestep.vectors.files import read_vectors
-from sidestep.vectors.graph import unit_rows
 from sidestep.vectors.item_vectors import ItemVectors
-from sidestep.vectors.text import embed_further
 
 Say = Callable[[str], None]
 

