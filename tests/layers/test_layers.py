@@ -45,14 +45,14 @@ def test_one_query_has_the_gradients_of_a_plain_product() -> None:
         torch.testing.assert_close(gradient, expected)
 
 
-def test_projections_taken_over_to_the_history_change_no_answer_and_no_gradient() -> None:
+def test_projections_folded_into_the_history_change_no_answer_and_no_gradient() -> None:
     torch.manual_seed(0)
     cross = CrossAttention(WIDTH, HEADS, HEAD_WIDTH, dropout=0.0)
     x, encoded, mask = torch.randn(BATCH, QUERIES, WIDTH), torch.randn(BATCH, MEMORY, WIDTH), additive(seen())
     answers, gradients = [], []
     for queries in (None, 1):
         remembered = cross.remember(encoded[:, :4], queries)
-        assert remembered.taken_over == (queries is None)
+        assert remembered.folded == (queries is None)
         answer = cross.look(x, remembered, mask[:, :, :4])
         cross.zero_grad()
         answer.square().sum().backward()
@@ -70,7 +70,7 @@ def test_the_cheaper_of_both_ways_is_taken(memory: int, queries: int | None) -> 
     over = 2 * HEADS * memory * WIDTH * asked + 2 * HEADS * HEAD_WIDTH * WIDTH * memory
     kept = 2 * HEADS * HEAD_WIDTH * (WIDTH + memory) * asked
     remembered = CrossAttention(WIDTH, HEADS, HEAD_WIDTH, 0.0).remember(torch.randn(1, memory, WIDTH), queries)
-    assert remembered.taken_over == (over < kept)
+    assert remembered.folded == (over < kept)
 
 
 def test_steps_of_beams_equal_one_pass_over_their_paths() -> None:

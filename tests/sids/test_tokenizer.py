@@ -344,17 +344,17 @@ def test_a_partner_that_stands_twice_in_a_batch_is_no_negative_of_itself() -> No
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kind": "pq", "codebooks": "ema"}, "codebooks = 'ema' does nothing for kind = 'pq'"),
-        ({"kind": "rq-vae", "size_balanced": True}, "size_balanced = True does nothing"),
-        ({"kind": "rq-kmeans", "learnt_bits": True}, "learnt_bits = True does nothing"),
+        ({"kind": "pq", "codebooks": "ema"}, "codebooks = 'ema' has no effect with kind = 'pq'"),
+        ({"kind": "rq-vae", "size_balanced": True}, "size_balanced = True has no effect"),
+        ({"kind": "rq-kmeans", "learnt_bits": True}, "learnt_bits = True has no effect"),
         ({"codebook_size": (8, 4)}, "codebook_size names 2 levels and num_levels = 3"),
         ({"random_levels": 3}, "leaves no level to learn"),
-        ({"random_levels": 1, "collisions": "nearest"}, "by chance"),
+        ({"random_levels": 1, "collisions": "nearest"}, "at random"),
         ({"num_levels": 10, "random_levels": 8, "codebook_size": 256}, "too many paths to draw from"),
         ({"codebooks": "ema"}, "set uniformity = 0"),
-        ({"kind": "rq-vae", "dmax": 0.5}, "dmax = 0.5 does nothing for kind = 'rq-vae'"),
-        ({"ema_decay": 0.9}, "ema_decay = 0.9 does nothing for codebooks = 'gradient'"),
-        ({"idle_batches": 3}, "idle_batches = 3 does nothing for dead_codes = 'revive'"),
+        ({"kind": "rq-vae", "dmax": 0.5}, "dmax = 0.5 has no effect with kind = 'rq-vae'"),
+        ({"ema_decay": 0.9}, "ema_decay = 0.9 has no effect with codebooks = 'gradient'"),
+        ({"idle_batches": 3}, "idle_batches = 3 has no effect with dead_codes = 'revive'"),
         ({"kind": "res-kmeans-fsq", "codebook_size": 12}, "power of 2, not 12"),
     ],
 )
@@ -382,7 +382,7 @@ def test_policies_settle_the_collisions_of_any_tokenizer(kind: str, policy: str,
     values, recipe = vectors(150), config(kind=kind, codebook_size=6, collisions=policy, random_levels=random_levels)
     model = train(values, recipe)
     found = tokenizer.semantic_ids(model, values, recipe, 0)
-    made, note = tokenizer.settled(model, found, values, recipe, 0, None)
+    made, note = tokenizer.without_collisions(model, found, values, recipe, 0, None)
     assert len(np.unique(found.codes, axis=0)) < 150
     assert made.num_levels == 3 + (policy == "extra")
     if random_levels == 0:

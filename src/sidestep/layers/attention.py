@@ -1,8 +1,8 @@
 """T5's attention (Raffel et al. 2020, arXiv 1910.10683): unscaled products, no biases, a learned bias for every
 bucket of relative distance.
 
-Written out as products, since PyTorch's fused attention has no kernel on a CPU for a learned bias or for dropout, and
-takes about three times as long as these for heads of 64 and a few dozen positions.
+Written as explicit products: PyTorch's fused attention has no CPU kernel for a learned bias or for dropout, and takes
+about three times as long for heads of width 64 and a few dozen positions.
 """
 
 import math
@@ -19,8 +19,8 @@ from sidestep.layers.state import KeysValues, Remembered
 class RelativeBias(nn.Module):
     """The additive attention bias of a stack, shared by its layers.
 
-    Half of the buckets hold exact distances, the other half grow logarithmically up to `max_distance`. A causal stack
-    looks back only, so all its buckets serve the past.
+    Half of the buckets hold exact distances, the others grow logarithmically up to `max_distance`. A causal stack
+    attends only to earlier positions, so all its buckets cover the past.
     """
 
     def __init__(self, num_heads: int, causal: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
@@ -47,7 +47,7 @@ class RelativeBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention's four projections, and how heads are told apart."""
+    """The four projections of multi-head attention, and the split into heads."""
 
     def __init__(self, width: int, num_heads: int, head_width: int, dropout: float) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Attention of a stack to its own tokens. While searching, beams look at the few tokens on their own path."""
+    """Self-attention of a stack. In a search, a beam attends to the few tokens on its own path."""
 
     def step(
         self,
@@ -94,10 +94,10 @@ class SelfAttention(Attention):
         path: list[KeysValues],
         bias: Float[Tensor, "S H"],
     ) -> tuple[Float[Tensor, "B W D"], KeysValues]:
-        """One new token for every beam, behind the tokens of its path.
+        """One new token for every beam, after the tokens of its path.
 
         path: keys and values of each earlier token, `[B, W or 1, H, d]` each. bias: of every token, the new one last.
-        Products of single rows, which a matrix product would only slow down.
+        Computed as products of single rows; a batched matrix product is slower here.
         """
         query, own = self._heads(self.query(x)), (self._heads(self.key(x)), self._heads(self.value(x)))
         path = [*path, own]
@@ -110,32 +110,32 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Attention to an encoded history, by many queries of one user."""
+    """Attention of many queries of one user to an encoded history."""
 
     def remember(self, encoded: Float[Tensor, "B M D"], queries: int | None) -> Remembered:
-        """What every query needs of the history, once per user.
+        """The part of the attention that all queries of a user share.
 
-        A score is (W_q x) . (W_k m) = x . (W_q^T W_k m), and an output W_o (W_v m): with the projections taken over to
-        the M positions, a query costs 2 H M D multiply-adds instead of 2 H d (D + M), and a position 2 H d D more.
-        That is done where it is less for the number of queries that are expected of each user; None means many.
+        A score is (W_q x) . (W_k m) = x . (W_q^T W_k m), and an output W_o (W_v m). With W_q and W_o folded into the M
+        positions, a query costs 2 H M D multiply-adds instead of 2 H d (D + M), and a position 2 H d D more. They are
+        folded if this is cheaper for the expected number of `queries` per user; None means many.
         """
         width, batch, memory = self.query.in_features, encoded.shape[0], encoded.shape[1]
         product = width * self.head_width
         own = product / queries if queries else 0
         if memory * (width - self.head_width + own) >= product:
             keys, values = self.keys_values(encoded)
-            return Remembered(keys, values, taken_over=False)
+            return Remembered(keys, values, folded=False)
         keys, values = self._heads(self.key(encoded)), self._heads(self.value(encoded))
         keys = torch.einsum("bmhd,hdw->bhmw", keys, self.query.weight.view(self.num_heads, -1, width))
         values = torch.einsum("bmhd,whd->bhmw", values, self.out.weight.view(width, self.num_heads, -1))
         shape = (batch, self.num_heads * memory, width)
-        return Remembered(keys.reshape(shape), values.reshape(shape), taken_over=True)
+        return Remembered(keys.reshape(shape), values.reshape(shape), folded=True)
 
     def look(
         self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q M"]
     ) -> Float[Tensor, "B Q D"]:
         """The mask is added to the products."""
-        if not remembered.taken_over:
+        if not remembered.folded:
             return self(x, remembered.keys, remembered.values, mask[:, None])
         scores = (x @ remembered.keys.transpose(1, 2)).view(*x.shape[:2], self.num_heads, mask.shape[2])
         scores = scores + mask[:, :, None]
@@ -145,8 +145,8 @@ class CrossAttention(Attention):
 class RowProduct(torch.autograd.Function):
     """`row @ matrix` for many single rows, `[..., 1, x] @ [..., x, y]`.
 
-    Each matrix's gradient is an outer product. As one batched product, thousands of them take ten times as long as
-    written out.
+    The gradient of each matrix is an outer product. Thousands of them take ten times as long as one batched product
+    than as a broadcast multiplication.
     """
 
     @staticmethod

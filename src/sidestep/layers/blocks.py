@@ -42,7 +42,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Encodes histories, looking both ways (the paper's T5) or back only (every position can then be a target)."""
+    """Encodes histories, bidirectional (the paper's T5) or causal (every position can then be a target)."""
 
     def __init__(
         self, width: int, num_heads: int, head_width: int, inner: int, num_layers: int, dropout: float, causal: bool
@@ -57,7 +57,7 @@ class Encoder(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B S D"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
-        """`real` is False at padding, which nobody looks at."""
+        """`real` is False at padding, which is masked."""
         positions = torch.arange(x.shape[1], device=x.device)
         seen = real[:, None, None, :]
         if self.causal:
@@ -90,7 +90,7 @@ class DecoderBlock(nn.Module):
         remembered: Remembered,
         mask: Float[Tensor, "B PS M"],
     ) -> tuple[Float[Tensor, "B P S D"], KeysValues]:
-        """The block's output, and every target's own keys and values up to and with the new tokens."""
+        """The block's output, and every target's own keys and values including the new tokens."""
         rows = self.attention_norm(x).flatten(0, 1)
         own = cache.extended(layer, self.attention.keys_values(rows))
         x = x + self.dropout(self.attention(rows, *own, causal)).view(x.shape)
@@ -105,13 +105,13 @@ class DecoderBlock(nn.Module):
         mask: Float[Tensor, "B 1 M"],
     ) -> tuple[Float[Tensor, "B W D"], list[KeysValues]]:
         """The block's output, and the path with the new token."""
-        heard, own = self.attention.step(self.attention_norm(x), path, bias)
-        return self._look(x + heard, remembered, mask), [*path, own]
+        attended, own = self.attention.step(self.attention_norm(x), path, bias)
+        return self._look(x + attended, remembered, mask), [*path, own]
 
     def _look(
         self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"]
     ) -> Float[Tensor, "B Q D"]:
-        """Behind self-attention: the tokens of one user side by side, looking at one history."""
+        """Cross-attention and feed-forward: all tokens of a user attend to the same history."""
         x = x + self.dropout(self.cross.look(self.cross_norm(x), remembered, mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
@@ -136,18 +136,19 @@ class Decoder(nn.Module):
     def remember(
         self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"], queries: int | None = None
     ) -> Memory:
-        """What every layer needs of the histories, once per user.
+        """The keys and values of the histories for every layer, computed once per user.
 
-        queries: how many tokens will look at each history, None for many; decides only which way costs less.
+        queries: expected number of tokens that attend to each history, None for many; only decides which computation is
+            cheaper.
         """
         return Memory([block.cross.remember(encoded, queries) for block in self._blocks()], additive(seen))
 
     def forward(
         self, x: Float[Tensor, "B P S D"], memory: Memory, cache: Cache
     ) -> tuple[Float[Tensor, "B P S D"], Cache]:
-        """Decode S new tokens of every target behind those in the cache.
+        """Decode S new tokens of every target after those in the cache.
 
-        Returns the normed outputs and the cache that also holds the new tokens.
+        Returns the normed outputs and the cache including the new tokens.
         """
         past, new = cache.length, x.shape[2]
         positions = torch.arange(past + new, device=x.device)
@@ -163,7 +164,7 @@ class Decoder(nn.Module):
     def step(
         self, x: Float[Tensor, "B W D"], memory: Memory, cache: BeamCache
     ) -> tuple[Float[Tensor, "B W D"], BeamCache]:
-        """Decode one new token of every beam; in eval mode the same function as `forward`."""
+        """Decode one new token of every beam; in eval mode equal to `forward`."""
         assert not self.training
         positions = torch.arange(cache.length + 1, device=x.device)
         bias = self.bias(positions[-1:], positions)[:, 0].T

@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little on a CPU."""
+"""Dropout with random numbers that are cheap on a CPU."""
 
 import torch
 from jaxtyping import Float
@@ -8,11 +8,11 @@ _STEPS = 2**16
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout`, with 16 random bits for an element, so that four elements share one draw of the global generator.
-    On a CPU, PyTorch's draws made up a fifth of a training step.
+    """`nn.Dropout` with 16 random bits per element, so that four elements share one draw of the global generator. On a
+    CPU, PyTorch's own draws take a fifth of a training step.
 
-    The probability is kept to the nearest 1/65,536, and what is kept is divided by the share that is kept, as exactly
-    as x's own precision allows.
+    The probability is rounded to the nearest 1/65,536. The kept elements are divided by the kept share, in x's
+    precision.
     """
 
     def __init__(self, p: float) -> None:
@@ -28,7 +28,7 @@ class Dropout(nn.Module):
 
 
 def _kept(x: Tensor, dropped: int) -> Tensor:
-    """0 for `dropped` of 65,536 elements, the inverse of the share that is kept for the others; shaped as x."""
+    """0 for `dropped` of 65,536 elements, the inverse of the kept share for the others; shaped as x."""
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
     return (bits >= dropped - _STEPS // 2).to(x.dtype).mul_(_STEPS / (_STEPS - dropped))

@@ -1,8 +1,8 @@
-"""Matrix products in float32 through the library that is fast on this processor.
+"""Matrix products in float32 with the library that is fast on this processor.
 
-PyTorch sends float32 products to MKL, which on AMD processors runs at less than half the rate of oneDNN, shipped beside
-it, for the very same product. PyTorch reaches oneDNN only behind a switch that *permits* it to round to bfloat16;
-without matrix tiles (AMX) it has no such kernel and stays in float32, which is checked here before it is relied on.
+PyTorch computes float32 products with MKL, which on AMD processors runs at less than half the speed of oneDNN, which it
+also ships. PyTorch uses oneDNN only with a switch that *permits* rounding to bfloat16. On processors without matrix
+tiles (AMX), oneDNN has no bfloat16 kernel and stays in float32; this is checked here before the switch is used.
 """
 
 import platform
@@ -20,14 +20,14 @@ FLOAT32_ERROR = 1e-5
 
 
 _inside: list[str] = []
-"""What the switch stood at, once for every context that is entered; it is one for the whole process."""
+"""The original value of the switch, once for every open context; the switch is global to the process."""
 _lock = Lock()
 
 
 @contextmanager
 def fast_products() -> Iterator[None]:
-    """Inside, float32 products on the CPU take the faster route. It never depends on a measured time, so that the same
-    machine takes the same route each time, and gives the same bits.
+    """A context in which float32 products on the CPU use the faster library. The choice does not depend on a measured
+    time, so the same machine always makes the same choice and computes the same bits.
     """
     with _switched() if _reroute() else nullcontext():
         yield
@@ -35,7 +35,7 @@ def fast_products() -> Iterator[None]:
 
 @contextmanager
 def _switched() -> Iterator[None]:
-    """Threads may come and go: the first one in notes how the switch stood, the last one out puts it back."""
+    """Contexts of several threads may overlap: the first one in saves the switch, the last one out restores it."""
     setting = _switch()
     with _lock:
         _inside.append(_inside[0] if _inside else setting.fp32_precision)
@@ -51,7 +51,7 @@ def _switched() -> Iterator[None]:
 
 @cache
 def _reroute() -> bool:
-    """Whether MKL is slow here, and oneDNN exact."""
+    """Whether MKL is slow on this processor, and oneDNN exact."""
     return _is_amd() and bool(torch.backends.mkl.is_available()) and _is_exact()  # type: ignore[no-untyped-call]
 
 
@@ -61,12 +61,12 @@ def _switch() -> Any:
 
 def _is_amd() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
-    told = cpuinfo.read_text() if cpuinfo.is_file() else platform.processor()
-    return "AuthenticAMD" in told
+    vendor = cpuinfo.read_text() if cpuinfo.is_file() else platform.processor()
+    return "AuthenticAMD" in vendor
 
 
 def _is_exact() -> bool:
-    """Whether a product behind the switch has float32's error."""
+    """Whether a product with the switch on has an error of float32 size."""
     if not hasattr(_switch(), "fp32_precision"):
         return False
     values = torch.arange(256 * 256, dtype=torch.float64).mul(0.7).sin().view(256, 256)

@@ -1,4 +1,4 @@
-"""What a decoder remembers between steps: the encoded history and the keys and values of the tokens so far."""
+"""A decoder's state between steps: the encoded history and the keys and values of the tokens so far."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,15 +11,15 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Remembered:
-    """A history as one layer's cross-attention sees it.
+    """Keys and values of a history for one layer's cross-attention.
 
-    taken_over: whether the queries' and outputs' projections are in here. Keys and values are `[B, H * M, D]` each
-        then, `[B, H, M, d]` otherwise.
+    folded: whether the query and output projections are folded in. Keys and values are then `[B, H * M, D]` each,
+        otherwise `[B, H, M, d]`.
     """
 
     keys: Tensor
     values: Tensor
-    taken_over: bool
+    folded: bool
 
     def take(self, rows: Int[Tensor, " n"]) -> "Remembered":
         return replace(self, keys=self.keys[rows], values=self.values[rows])
@@ -27,9 +27,9 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Memory:
-    """The encoded history, as every decoder layer sees it.
+    """The encoded history, for every decoder layer.
 
-    mask: 0 where query row q of user b may look and a number near the lowest elsewhere, `[B, Q or 1, M]`.
+    mask: `[B, Q or 1, M]`, 0 where query row q of user b may attend, and a number near the lowest elsewhere.
     """
 
     layers: list[Remembered]
@@ -63,9 +63,9 @@ class Cache:
 class BeamCache:
     """Self-attention keys and values of the tokens, codes and thoughts alike, on every beam's path.
 
-    layers: per layer and token `[B, W or 1, H, d]` each; a token that all beams of a user share is kept once.
-    parents: the beams to go on from, `[B, W]`, where they are not yet picked out of `layers`. That happens when the
-        next token is decoded, and so never for the last one.
+    layers: per layer and token `[B, W or 1, H, d]` each; a token that all beams of a user share is stored once.
+    parents: `[B, W]`, the selected beams, if they are not yet gathered from `layers`. They are gathered when the next
+        token is decoded, so never after the last one.
     """
 
     layers: list[list[KeysValues]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class BeamCache:
         return len(self.layers[0]) if self.layers else 0
 
     def select(self, parents: Int[Tensor, "B W"]) -> "BeamCache":
-        """Beam w of user b goes on from beam `parents[b, w]`."""
+        """Beam w of user b continues beam `parents[b, w]`."""
         if self.parents is not None:
             parents = self.parents.gather(1, parents)
         return replace(self, parents=parents)
@@ -88,7 +88,7 @@ class BeamCache:
         return BeamCache(layers, None if self.parents is None else self.parents[rows])
 
     def path(self, layer: int) -> list[KeysValues]:
-        """The tokens of one layer, from the first one on."""
+        """Keys and values of the tokens of one layer, in order."""
         if not self.layers:
             return []
         return [(self._picked(keys), self._picked(values)) for keys, values in self.layers[layer]]
@@ -106,5 +106,5 @@ def first_positions(visible: Int[Tensor, "B Q"], width: int) -> Bool[Tensor, "B 
 
 
 def additive(seen: Bool[Tensor, "*rows M"]) -> Float[Tensor, "*rows M"]:
-    """0 where one may look, the lowest number elsewhere."""
+    """An additive attention mask: 0 where `seen`, the lowest number elsewhere."""
     return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, torch.finfo(torch.float32).min)

@@ -113,7 +113,7 @@ def tokenize(run: Run, say: Say) -> None:
     learn(run, model, vectors, run.training_folder("tokenizer-train", settings, parents))
     popularity = RunContents(run).popularity if recipe.tokenizer.uses_interactions else None
     found = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
-    made, note = tokenizer.settled(model, found, vectors, recipe.tokenizer, recipe.seed, popularity)
+    made, note = tokenizer.without_collisions(model, found, vectors, recipe.tokenizer, recipe.seed, popularity)
     _save_weights(run, "tokenizer", model, settings, parents)
     made.save(run.path("sids"), config=settings, parents=parents)
     say(codebooks.summary(made))

@@ -1,4 +1,4 @@
-"""Training data of a tokenizer: item vectors in random batches, with co-interacted partners where they are wanted."""
+"""Training data of a tokenizer: item vectors in random batches, optionally with a co-interacted partner per item."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,8 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class VectorBatch:
-    """vectors: of n items, or of n items and then of a partner for each.
-    items, partners: the item numbers of such pairs, n each; empty where there are no partners.
+    """vectors: of n items; with partners, of the n items followed by their n partners.
+    items, partners: the item numbers of the n pairs; empty without partners.
     """
 
     vectors: Float[Tensor, "m D"]
@@ -30,13 +30,13 @@ class VectorBatch:
 
 
 class VectorBatches:
-    """The vectors in random batches; their order, and who is whose partner, are a pure function of (seed, epoch).
+    """The vectors in random batches. Their order and the choice of partners are a pure function of (seed, epoch).
 
-    An epoch has at least `FEWEST` batches, unless they would hold less than `SMALLEST` vectors each: a small catalogue
-    would otherwise be trained for a few dozen steps in all.
+    An epoch has at least `FEWEST` batches, unless they would hold less than `SMALLEST` vectors each: otherwise a small
+    catalogue would be trained for only a few dozen steps.
 
     Args:
-        edges: the co-occurrence graph to draw partners from, in proportion to how often two items meet. An item
+        edges: the co-occurrence graph to draw partners from, in proportion to how often two items co-occur. An item
             without a neighbour is its own partner.
     """
 
@@ -46,8 +46,8 @@ class VectorBatches:
         self._seed, self._edges = seed, edges
 
     def batches(self, epoch: int) -> list[Indices]:
-        """Item numbers of every batch of an epoch, `[n, 1]`, beside their partners' where there are any, `[n, 2]`.
-        The batches are as equal in size as can be.
+        """Item numbers of every batch of an epoch, `[n, 1]`, or `[n, 2]` with their partners.
+        Batch sizes differ by at most 1.
         """
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._values))
@@ -61,14 +61,14 @@ class VectorBatches:
 
 
 def draw_partners(edges: Graph, rng: np.random.Generator) -> Indices:
-    """A neighbour of every item, `[N]`, in proportion to the edges' weights; where it has none, the item itself."""
+    """A neighbour of every item, `[N]`, drawn in proportion to the edge weights; the item itself if it has none."""
     num_items = edges.shape[0]
     running = np.concatenate([[0.0], np.cumsum(edges.data, dtype=np.float64)])
     low, high = running[edges.indptr[:-1]], running[edges.indptr[1:]]
     drawn = low + rng.random(num_items) * (high - low)
     entry = np.searchsorted(running, drawn, side="right") - 1
     last = np.maximum(edges.indptr[1:] - 1, 0)
-    entry = np.minimum(np.maximum(entry, edges.indptr[:-1]), last)  # rounding never leaves an item's own row
+    entry = np.minimum(np.maximum(entry, edges.indptr[:-1]), last)  # keeps a rounded draw within the item's own row
     alone = edges.indptr[:-1] == edges.indptr[1:]
     partners = edges.indices[np.where(alone, 0, entry)] if edges.nnz else np.zeros(num_items, dtype=np.int64)
     return np.where(alone, np.arange(num_items), partners).astype(np.int64)

@@ -14,11 +14,11 @@ from sidestep.sids.semantic_ids import Floats, Ints, SemanticIds
 def cluster_codes(codebook: Floats, num_clusters: int, seed: int, balanced: bool = True) -> Ints:
     """The cluster of every code of one level, `[K]`, by k-means on the frozen codewords `[K, d]`.
 
-    balanced: clusters hold equally many codes. The uniformity loss draws codewords towards one distance from each other
-        all, and then plain k-means puts half of them into one cluster, whose name says nothing.
+    balanced: all clusters hold the same number of codes. The uniformity loss makes all distances between codewords
+        alike; plain k-means then puts half of the codewords into one cluster, whose name carries no information.
 
-    There are at most as many clusters as distinct codewords. Clusters are numbered 0, 1, 2 ... in the order in which
-    the codes first meet them, so that every number occurs and the naming does not hang on k-means.
+    There are at most as many clusters as distinct codewords. Clusters are numbered 0, 1, 2 ... in the order of their
+    first code, so that every number occurs and the numbering does not depend on k-means.
     """
     generator = torch.Generator().manual_seed(seed)
     cluster = balanced_kmeans if balanced else kmeans
@@ -30,12 +30,12 @@ def cluster_codes(codebook: Floats, num_clusters: int, seed: int, balanced: bool
 
 
 def adaptive_counts(codes: Ints, codebook_sizes: Sequence[int]) -> list[int]:
-    """How many clusters suit each level: K_l = exp(H_l / 2), H_l the entropy of the level's codes given those before.
+    """Number of clusters for each level: K_l = exp(H_l / 2), H_l the entropy of the level's codes given those before.
 
-    So many that naming the cluster is as hard as then naming the code within it: each of the two carries half of what
-    is left to say. H_l falls where codes are used unevenly, and where few items share a prefix, so that K follows both
-    the entropy of the codebook and the density of the items. (S2GR leaves one fixed K for all levels, and sec. 5.5.1
-    shows that too many do harm; this is our proposal.) At least 2 where a level has two codes.
+    With this number, the cluster and the code within the cluster carry half of the entropy each. H_l falls where codes
+    are used unevenly and where few items share a prefix, so K follows both the entropy of the codebook and the density
+    of the items. (S2GR uses one fixed K for all levels, and its sec. 5.5.1 reports that too many clusters do harm; this
+    formula is our proposal.) At least 2 where a level has two codes.
 
     codes: `[N, L]`.
     """
@@ -49,6 +49,6 @@ def adaptive_counts(codes: Ints, codebook_sizes: Sequence[int]) -> list[int]:
 
 
 def shuffled(sids: SemanticIds, seed: int) -> SemanticIds:
-    """The same IDs with every level's codes dealt out anew to clusters of the same sizes: what they name is nothing."""
+    """The same IDs with each level's codes assigned at random to clusters of the same sizes."""
     rng = np.random.default_rng(seed)
     return replace(sids, clusters=[rng.permutation(cluster) for cluster in sids.clusters])

@@ -1,4 +1,4 @@
-"""One level of a residual quantiser, and the tricks that may be handed to it."""
+"""One level of a residual quantiser, and its options: balancer, start, learning rule, treatment of dead codes."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -15,17 +15,17 @@ USAGE_DECAY = 0.99
 
 @runtime_checkable
 class Balancer(Protocol):
-    """Bends the distances by which codes are chosen while training; never the final assignment."""
+    """Changes the distances by which codes are chosen in training. The final assignment uses plain distances."""
 
     def __call__(self, distances: Float[Tensor, "B K"], usage: Float[Tensor, " K"]) -> Float[Tensor, "B K"]: ...
 
 
 @dataclass(frozen=True)
 class LoadBalance:
-    """S2GR eqs 13 and 14: seldom used codes look nearer than they are, often used ones farther.
+    """S2GR eqs 13 and 14: reduces the distance to rarely used codes and increases it to often used ones.
 
-    dmax: the largest share by which a distance is changed. It must stay below 1, where an unused code would have
-        distance 0 from everything.
+    dmax: the largest relative change of a distance. It must be below 1: at 1, an unused code would have distance 0 from
+        every residual.
     """
 
     dmax: float
@@ -46,7 +46,7 @@ class LoadBalance:
 
 @runtime_checkable
 class Start(Protocol):
-    """Where a table's codewords begin: at most `size` rows, made of all residuals or of nothing but chance."""
+    """Initial codewords of a table: at most `size` rows, computed from all residuals or drawn at random."""
 
     def __call__(
         self, residuals: Float[Tensor, "N d"], size: int, generator: torch.Generator
@@ -64,8 +64,8 @@ def balanced_start(residuals: Float[Tensor, "N d"], size: int, generator: torch.
 
 
 def random_start(residuals: Float[Tensor, "N d"], size: int, generator: torch.Generator) -> Float[Tensor, "K d"]:
-    """Uniform in [-1/K, 1/K], blind to the residuals: the start of van den Oord et al.'s code and of those who
-    follow it. It is poor, most codes are never chosen, and is here to be compared with.
+    """Uniform in [-1/K, 1/K], independent of the residuals: the start of van den Oord et al.'s code and its successors.
+    Most codes are then never chosen; it serves as a baseline.
     """
     drawn = torch.rand(size, residuals.shape[1], generator=generator).to(residuals)
     return (2 * drawn - 1) / size
@@ -73,13 +73,14 @@ def random_start(residuals: Float[Tensor, "N d"], size: int, generator: torch.Ge
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """Codewords learn as moving averages of what chooses them (van den Oord et al., 2017, appendix A.1), without
+    """Codewords learn as moving averages of their residuals (van den Oord et al., 2017, appendix A.1), without
     gradient: N_k <- g N_k + (1 - g) n_k, m_k <- g m_k + (1 - g) sum of the n_k residuals, e_k = m_k / N_k.
 
-    It is computed as e_k + (1 - g) (sum - n_k e_k) / N_k, which is the same and needs no m_k: a codeword that k-means,
-    `refit` or `revive` moved is not pulled back by what was summed up before. Unused codewords stay where they are.
+    Computed as e_k + (1 - g) (sum - n_k e_k) / N_k, which is equal and needs no m_k: a codeword that k-means, `refit`
+    or `revive` has moved is not pulled back by earlier sums. Unused codewords do not move.
 
-    decay: g, in GR2 .95 to .99. N_k is the codebook's `usage`. Of several processes the first one's batches count.
+    decay: g, in GR2 .95 to .99. N_k is the codebook's `usage`. With several processes, only the batches of the first
+        one count.
     """
 
     decay: float
@@ -101,14 +102,14 @@ class MovingAverage:
 
 @runtime_checkable
 class DeadCodes(Protocol):
-    """What becomes of codes that nothing chooses."""
+    """Treatment of codes that no residual chooses."""
 
     def after_batch(self, codebook: "Codebook", residuals: Float[Tensor, "B d"], errors: Float[Tensor, " B"]) -> None:
-        """errors: squared distance of every residual of a training batch to the codeword chosen for it."""
+        """errors: squared distance of every residual of a training batch to its codeword."""
         ...
 
     def between_epochs(self, codebook: "Codebook", residuals: Float[Tensor, "N d"], generator: torch.Generator) -> int:
-        """Given all residuals. Returns how many codes were dead."""
+        """residuals: of all items. Returns the number of dead codes."""
         ...
 
 
@@ -125,7 +126,7 @@ class Leave:
 
 @dataclass(frozen=True)
 class Revive(Leave):
-    """Between epochs, every code that no residual is nearest to moves onto a residual, drawn in proportion to its
+    """Between epochs, every code that is nearest to no residual moves onto a residual, drawn in proportion to its
     squared error.
     """
 
@@ -142,9 +143,9 @@ class Revive(Leave):
 
 @dataclass(frozen=True)
 class Reset(Leave):
-    """GR2 stage 1a: a code that was idle for so many training batches on end moves onto the input of the batch that is
-    served worst; several idle codes take the worst inputs, one each. With several processes the
-    first one's batch decides.
+    """GR2 stage 1a: a code that was idle for `idle_batches` training batches in a row moves onto the input of the batch
+    with the largest error; several idle codes take the inputs of largest error, one each. With several processes, the
+    batch of the first one decides.
     """
 
     idle_batches: int
@@ -156,22 +157,22 @@ class Reset(Leave):
             worst = worst[errors[worst] > 0][: len(idle)]
             codebook.move(idle[: len(worst)], residuals[worst])
         if distributed.is_available() and distributed.is_initialized():
-            distributed.broadcast(codebook.codewords.detach(), src=0)  # buffers are kept alike for us, parameters not
+            distributed.broadcast(codebook.codewords.detach(), src=0)  # torch synchronises buffers, not parameters
 
 
 class Codebook(nn.Module):
-    """A table of codewords, and how residuals choose among them (S2GR eq. 6).
+    """A table of codewords and the assignment of residuals to them (S2GR eq. 6).
 
-    codewords: `[K, d]`, trained by gradient, or a buffer where `learning` moves them.
-    usage: `[K]` how often each code was chosen lately, u_k of eq. 13: a running mean over training batches.
-    idle: `[K]` training batches since each code was last chosen.
-    delta, mu: what eqs 11 and 12 measure distances between codewords by; see `rescale`.
+    codewords: `[K, d]`, trained by gradient, or a buffer that `learning` updates.
+    usage: `[K]`, recent use of each code, u_k of eq. 13: a running mean over training batches.
+    idle: `[K]`, training batches since each code was last chosen.
+    delta, mu: scales of the distances between codewords in eqs 11 and 12; see `rescale`.
 
     Args:
-        balancer: bends the distances while training.
-        learning: how codewords learn, where it is not by gradient.
-        start: where they begin.
-        dead_codes: what becomes of those that nothing chooses.
+        balancer: changes the distances in training.
+        learning: update rule of the codewords; None for gradients.
+        start: initial codewords.
+        dead_codes: treatment of codes that no residual chooses.
     """
 
     codewords: Tensor
@@ -196,7 +197,7 @@ class Codebook(nn.Module):
         else:
             self.register_buffer("codewords", torch.zeros(size, width))
         self.register_buffer("usage", torch.ones(size))
-        # Only what a resumed training needs is saved.
+        # Saved only where a resumed training needs it.
         self.register_buffer("idle", torch.zeros(size, dtype=torch.int64), persistent=isinstance(dead_codes, Reset))
         self.register_buffer("delta", torch.zeros(()))
         self.register_buffer("mu", torch.ones(()))
@@ -206,8 +207,8 @@ class Codebook(nn.Module):
         return len(self.codewords)
 
     def forward(self, residuals: Float[Tensor, "B d"]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B d"]]:
-        """The code chosen for every residual and its codeword. While training, the balancer has its say, the usage is
-        counted, and codewords that learn without gradient move after they were looked up.
+        """The code and the codeword of every residual. In training, the balancer changes the distances, the usage is
+        counted, and codewords that learn without gradient are updated after the look-up.
         """
         with torch.no_grad():
             codes = self._balanced(residuals, self.usage) if self.training else self.assign(residuals)
@@ -232,7 +233,7 @@ class Codebook(nn.Module):
         self.dead_codes.after_batch(self, residuals, (residuals - codewords).square().sum(1))
 
     def _balanced(self, residuals: Float[Tensor, "B d"], usage: Float[Tensor, " K"]) -> Int[Tensor, " B"]:
-        """The nearest codes by the balancer's distances; by plain ones where there is none."""
+        """The nearest codes by the balancer's distances, or by plain distances without a balancer."""
         if self.balancer is None:
             return self.assign(residuals)
         bend = self.balancer
@@ -240,41 +241,41 @@ class Codebook(nn.Module):
         return torch.cat([bend(table, usage).argmin(dim=1) for table in tables])
 
     def rescale(self) -> None:
-        """Fit delta and mu to the codewords as they stand now."""
+        """Fit delta and mu to the current codewords."""
         delta, mu = tokenizing.uniformity_scale(self.codewords)
         self.delta.copy_(delta)
         self.mu.copy_(mu)
 
     @torch.no_grad()
     def initialize(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> None:
-        """Place the codewords where `start` says. Where that gives fewer, the last codewords repeat."""
-        found = self.start(residuals, len(self), generator)
-        self.codewords.copy_(found[torch.arange(len(self)).clamp(max=len(found) - 1)])
+        """Set the codewords to those of `start`. Where it gives fewer than K, the last one repeats."""
+        initial = self.start(residuals, len(self), generator)
+        self.codewords.copy_(initial[torch.arange(len(self)).clamp(max=len(initial) - 1)])
         self.usage.fill_(1.0)
         self.idle.zero_()
 
     @torch.no_grad()
     def refit(self, residuals: Float[Tensor, "N d"]) -> None:
-        """One balanced k-means step on all residuals: count how often each code is nearest, choose again by the
-        balancer's distances, move every codeword to the mean of what it then stands for.
+        """One balanced k-means step on all residuals: count how often each code is nearest, assign again by the
+        balancer's distances, move every codeword to the mean of its residuals.
 
-        Codewords taught by gradient alone lag behind the encoder; and the balance bends only what is trained, whereas
-        the mean carries it over to the plain distances of the final assignment.
+        Codewords trained by gradient alone lag behind the encoder, and the balancer acts in training only. Moving the
+        codewords to the means carries the balance over to the plain distances of the final assignment.
         """
         usage = self.assign(residuals).bincount(minlength=len(self)).to(self.usage.dtype)
         self.codewords.copy_(cluster_means(residuals, self._balanced(residuals, usage), self.codewords))
 
     @torch.no_grad()
     def revive(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> int:
-        """Between epochs: deal with the codes that no residual is nearest to, as `dead_codes` says.
+        """Between epochs: apply `dead_codes` to the codes that are nearest to no residual.
 
-        Returns how many were dead.
+        Returns the number of dead codes.
         """
         return self.dead_codes.between_epochs(self, residuals, generator)
 
     @torch.no_grad()
     def move(self, codes: Int[Tensor, " n"], residuals: Float[Tensor, "n d"]) -> None:
-        """Put codewords onto residuals, and let them pass for used as often as the average."""
+        """Set codewords to residuals and their usage to the average."""
         self.codewords[codes] = residuals
         self.usage[codes] = self.usage.mean()
         self.idle[codes] = 0

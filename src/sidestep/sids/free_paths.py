@@ -1,4 +1,4 @@
-"""Free paths for items that have to leave theirs: nearest first, by a beam over a quantiser's levels."""
+"""Free paths for items whose own path is taken: nearest first, by a beam search over a quantiser's levels."""
 
 import math
 from typing import Any
@@ -16,21 +16,21 @@ Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 FIRST_BEAMS, MORE_BEAMS, PATHS_PER_BEAM = 8, 4, 32
-"""Beams of the first search, how many times more each further search has, and how many paths it gives."""
+"""Number of beams of the first search, growth factor of each further search, and paths returned per beam."""
 CROWD = 512
-"""So many items of one ID that have to leave it are moved together: they are all but the same."""
+"""From this number of items that leave the same ID on, they are moved as one group: their vectors are almost equal."""
 CANDIDATES_AT_ONCE = 1 << 22
 
 
 def free_paths(quantiser: ResidualQuantiser, latents: Float[Tensor, "n d"], groups: Ints, taken: Ints) -> Ints:
-    """A path for every latent, `[n, L]`, none of them twice and none of the taken ones `[P, L]`.
+    """A path for every latent, `[n, L]`: all distinct, and none of the taken ones `[P, L]`.
 
-    The nearest pair of a latent and a free path is matched first, then the nearest of what is left, and so on. Paths
-    are searched for by a beam over the levels, which is widened for latents that find all its paths taken. Very many
-    latents are matched in portions, the first ones first. Where hundreds belong to one group (items without a text,
-    perhaps, whose vectors are all the same), these get the free paths nearest to their mean, in their order.
+    The nearest pair of a latent and a free path is matched first, then the nearest remaining pair, and so on. A beam
+    search over the levels gives the candidate paths; it is widened for latents whose candidates are all taken. Large
+    numbers of latents are matched in portions, in order. Groups of `CROWD` and more latents (for example, items without
+    text, whose vectors are equal) get the free paths nearest to their mean, in the order of the latents.
 
-    groups: `[n]`, which latents had one ID. There must be n free paths; more than that is not asked.
+    groups: `[n]`, the number of each latent's former ID. At least n paths must be free.
     """
     paths = np.empty((len(latents), len(quantiser.levels)), dtype=np.int64)
     busy = np.sort(_keys(taken))
@@ -60,14 +60,14 @@ def _around(quantiser: ResidualQuantiser, centre: Float[Tensor, "1 d"], count: i
     beams = FIRST_BEAMS
     while True:
         candidates = _candidates(quantiser, centre, beams)[0][0]
-        found = candidates[_free(_keys(candidates), busy)]
-        if len(found) >= count:
-            return found[:count]
+        free = candidates[_free(_keys(candidates), busy)]
+        if len(free) >= count:
+            return free[:count]
         beams *= MORE_BEAMS
 
 
 def _free(keys: Keys, busy: Keys) -> Mask:
-    """Which of the paths are free. `busy` is ascending."""
+    """Whether each path is free. `busy` is ascending."""
     if not len(busy):
         return np.ones(keys.shape, dtype=bool)
     return busy[np.minimum(np.searchsorted(busy, keys), len(busy) - 1)] != keys
@@ -83,8 +83,8 @@ def _candidates(quantiser: ResidualQuantiser, latents: Float[Tensor, "n d"], bea
     for number, level in enumerate(quantiser.levels):
         codewords = level.codewords.detach()
         table = squared_distances(residuals, codewords).flatten(1)
-        wanted = beams if number < last else PATHS_PER_BEAM * beams if prefixes > beams else table.shape[1]
-        costs, places = table.topk(min(wanted, table.shape[1]), largest=False)
+        num_kept = beams if number < last else PATHS_PER_BEAM * beams if prefixes > beams else table.shape[1]
+        costs, places = table.topk(min(num_kept, table.shape[1]), largest=False)
         parents, codes = places // len(codewords), places % len(codewords)
         kept = paths.gather(1, parents[:, :, None].expand(-1, -1, number))
         paths = torch.cat([kept, codes[:, :, None]], dim=2)
@@ -95,10 +95,10 @@ def _candidates(quantiser: ResidualQuantiser, latents: Float[Tensor, "n d"], bea
 
 
 def _closest_first(candidates: Ints, costs: Floats, busy: Keys) -> Ints:
-    """Which of its candidates each latent gets, `[n]`; -1 where it gets none. The nearest pair is matched first.
+    """The number of the candidate that each latent gets, `[n]`; -1 for none. The nearest pair is matched first.
 
-    It comes to the same, in fewer rounds, that every latent asks for one path after the other, nearest first, and a
-    path goes over to a nearer one (deferred acceptance: Gale and Shapley, 1962). Among equals the earlier has it.
+    Implemented as deferred acceptance (Gale and Shapley, 1962), which has the same result in fewer rounds: every latent
+    proposes to its candidates, nearest first, and a path keeps the nearest proposer. Ties go to the earlier latent.
     """
     keys = _keys(candidates)
     free = _free(keys, busy)
@@ -130,8 +130,8 @@ def _closest_first(candidates: Ints, costs: Floats, busy: Keys) -> Ints:
 
 
 def _keys(paths: Ints) -> Keys:
-    """A number for every path. Two different paths have the same one with probability 2^-64, whatever the number of
-    levels; then a free path would count as taken, never the other way round.
+    """A 64-bit hash of every path. Two different paths collide with probability 2^-64 for any number of levels; a free
+    path would then count as taken, never the reverse.
     """
     factors = np.random.default_rng(0).integers(0, 2**64, paths.shape[-1], dtype=np.uint64) | np.uint64(1)
     return (paths.astype(np.uint64) * factors).sum(axis=-1, dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""A level whose code is a row of bits, each telling on which side of a hyperplane a residual lies."""
+"""A level whose code is a row of bits: each is the side of a hyperplane on which a residual lies."""
 
 from typing import Protocol, runtime_checkable
 
@@ -12,12 +12,12 @@ ITQ_ITERATIONS = 50  # of Gong and Lazebnik (2011), sec. 2.2
 LEARNING_STEPS = 1000
 LEARNING_BATCH = 1024
 LEARNING_RATE = 3e-2
-LEAST_GAP = 1e-6  # of the largest residual's length: nearer projections may be one number, differently rounded
+LEAST_GAP = 1e-6  # relative to the longest residual: smaller differences of projections may be rounding
 
 
 @runtime_checkable
 class Directions(Protocol):
-    """The directions `[d, b]` along which residuals are cut in two, b <= d."""
+    """The directions `[d, b]` along which residuals are split in two, b <= d."""
 
     def __call__(
         self, residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator
@@ -25,10 +25,10 @@ class Directions(Protocol):
 
 
 def itq(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator) -> Float[Tensor, "d b"]:
-    """The first `bits` principal axes, turned within their span so that the projections come as near to +-1, times a
-    common scale, as they can: iterative quantisation (Gong and Lazebnik, 2011, sec. 2.2). Orthonormal.
+    """The first `bits` principal axes, rotated within their span so that the projections are as near as possible to +-1
+    times a common scale: iterative quantisation (Gong and Lazebnik, 2011, sec. 2.2). Orthonormal.
 
-    The generator draws the rotation that it starts from.
+    The generator draws the initial rotation.
     """
     mean, covariance = moments(residuals)
     axes = torch.linalg.eigh(covariance).eigenvectors[:, -bits:]
@@ -43,9 +43,9 @@ def itq(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator) 
 
 
 def autoencoder(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator) -> Float[Tensor, "d b"]:
-    """Directions learnt by gradient, from those of `itq` on: round(sigmoid(r W)), QARM V2's third level, must restore
-    the residual through a linear decoder; rounding passes the gradient straight through (FSQ: Mentzer et al., 2023,
-    arXiv 2309.15505, sec. 3.1). QARM V2 (arXiv 2602.08559) does not say how its W came about.
+    """Directions learnt by gradient, starting from those of `itq`: round(sigmoid(r W)), QARM V2's third level, must
+    restore the residual through a linear decoder; the gradient of the rounding is straight-through (FSQ: Mentzer et
+    al., 2023, arXiv 2309.15505, sec. 3.1). QARM V2 (arXiv 2602.08559) does not state how it obtains W.
 
     The generator draws the batches.
     """
@@ -73,28 +73,29 @@ def autoencoder(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Gen
 class FSQ(nn.Module):
     """Binary finite scalar quantisation: the third level of QARM V2's Res-KmeansFSQ (arXiv 2602.08559, sec. B).
 
-    A residual is projected on `bits` directions and each projection is compared with its median over the residuals
-    the level was fitted to, so that every bit halves them. The code is the bits read as one number, the most
-    significant of the direction of most variance. A code stands for the affine function of its bits that restores the
-    residuals best; as this may do no worse than nothing, a further level never harms.
+    A residual is projected on `bits` directions, and each projection is compared with its median over the residuals
+    that the level was fitted to, so that every bit halves them. The code is the bits read as one number; the most
+    significant bit belongs to the direction of largest variance. The codeword of a code is the affine function of its
+    bits that restores the residuals best; its error is at most that of a zero codeword, so a further level never
+    increases the total error.
 
-    codewords: `[2^bits, d]`, what every code stands for; those that no residual has, too.
+    codewords: `[2^bits, d]`, also for codes that no residual has.
     directions: `[d, bits]`. thresholds: `[bits]`.
 
     Args:
         bits: at most `width`.
         width: d, dimensions of a residual.
-        find: where the directions come from: `itq`, or learnt by `autoencoder`.
+        fit: the source of the directions: `itq`, or `autoencoder` (learnt).
     """
 
     codewords: Tensor
     directions: Tensor
     thresholds: Tensor
 
-    def __init__(self, bits: int, width: int, find: Directions = itq) -> None:
+    def __init__(self, bits: int, width: int, fit: Directions = itq) -> None:
         super().__init__()
         assert 0 <= bits <= width
-        self.bits, self.find = bits, find
+        self.bits, self.fit = bits, fit
         self.register_buffer("codewords", torch.zeros(2**bits, width))
         self.register_buffer("directions", torch.zeros(width, bits))
         self.register_buffer("thresholds", torch.zeros(bits))
@@ -104,17 +105,17 @@ class FSQ(nn.Module):
 
     @torch.no_grad()
     def assign(self, residuals: Float[Tensor, "B d"]) -> Int[Tensor, " B"]:
-        """The code of every residual by the sides of the hyperplanes it lies on; not by distance. Pure."""
+        """The code of every residual from its sides of the hyperplanes, not from distances. Pure."""
         values = 2 ** torch.arange(self.bits - 1, -1, -1, device=residuals.device)
         return ((residuals @ self.directions > self.thresholds) * values).sum(1)
 
     @torch.no_grad()
     def initialize(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> None:
-        """Find directions, thresholds and codewords for all residuals."""
+        """Fit directions, thresholds and codewords to all residuals."""
         if not self.bits:
             self.codewords.copy_(residuals.double().mean(0, keepdim=True))
             return
-        directions = self.find(residuals, self.bits, generator)
+        directions = self.fit(residuals, self.bits, generator)
         directions = directions / directions.norm(dim=0).clamp(min=torch.finfo(directions.dtype).tiny)
         order = (residuals @ directions).var(0, correction=0).argsort(descending=True, stable=True)
         self.directions.copy_(directions[:, order])
@@ -136,8 +137,8 @@ def moments(rows: Float[Tensor, "N d"]) -> tuple[Float[Tensor, " d"], Float[Tens
 
 
 def _medians(projected: Float[Tensor, "N b"], largest: Float[Tensor, ""]) -> Float[Tensor, " b"]:
-    """A number between the median of every column and what comes next above it. The median itself would be some
-    residual's own projection, on whose side that residual falls by rounding.
+    """A number between the median of every column and the next larger entry. The median itself would be the projection
+    of some residual, whose side would then depend on rounding.
 
     largest: length of the longest residual.
     """
@@ -149,9 +150,9 @@ def _medians(projected: Float[Tensor, "N b"], largest: Float[Tensor, ""]) -> Flo
 
 
 def _decoded(residuals: Float[Tensor, "N d"], codes: Int[Tensor, " N"], bits: int) -> Float[Tensor, "K d"]:
-    """What every code stands for: the affine function of its bits of least squares over the residuals.
+    """The codeword of every code: the affine function of its bits, fitted to the residuals by least squares.
 
-    By the sums over residuals of equal code, of which there are at most 2^bits; a bit that never varies has no part.
+    Accumulated in blocks of residuals. A bit that never varies contributes nothing.
     """
     patterns = _design(torch.arange(2**bits, device=codes.device), bits)
     gram = residuals.new_zeros(bits + 1, bits + 1, dtype=torch.float64)
@@ -165,7 +166,7 @@ def _decoded(residuals: Float[Tensor, "N d"], codes: Int[Tensor, " N"], bits: in
 
 
 def _design(codes: Int[Tensor, " n"], bits: int) -> Float[Tensor, "n b1"]:
-    """The bits of every code as -1 and 1, the most significant first, and a 1 beside them."""
+    """The bits of every code as -1 and 1, the most significant first, and a last column of ones."""
     places = torch.arange(bits - 1, -1, -1, device=codes.device)
     signs = (codes[:, None] >> places & 1) * 2.0 - 1
     return torch.cat([signs, torch.ones_like(signs[:, :1])], dim=1).double()

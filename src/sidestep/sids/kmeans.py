@@ -1,4 +1,4 @@
-"""K-means on any number of points: k-means++ seeding, Lloyd's iterations, distances in blocks; sizes kept equal."""
+"""K-means on any number of points: k-means++ seeds, Lloyd's iterations, distances in blocks; optionally balanced."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BLOCK_ENTRIES = 1 << 18  # entries of the largest distance table that is held at once; 1 MB stays in the cache
+BLOCK_ENTRIES = 1 << 18  # entries of a block of the distance table; 1 MB stays in the cache
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def kmeans(
     """Cluster points by Lloyd's iterations from k-means++ seeds (Arthur and Vassilvitskii, 2007).
 
     Stops when no point changes its cluster. A cluster that lost all its points takes the point farthest from its
-    centroid. Fewer distinct points than `k` make as many clusters as there are distinct points. The same generator
-    state gives the same answer.
+    centroid. With fewer distinct points than `k`, there are as many clusters as distinct points. The same generator
+    state gives the same result.
 
-    weights: how often each point counts, some of them above 0; a point of weight 0 goes to a cluster and moves none.
+    weights: weight of each point, not all 0. A point of weight 0 is assigned to a cluster but does not move a centroid.
     """
     assert len(points) > 0
     assert k > 0
@@ -78,12 +78,12 @@ def balanced_kmeans(
     points: Float[Tensor, "N d"], k: int, generator: torch.Generator, slack: float = 1.0, max_iterations: int = 20
 ) -> Clustering:
     """K-means whose clusters have at most ceil(slack * N / k) points each: constrained k-means (Bradley, Bennett and
-    Demiriz, 2000), which LETTER (arXiv 2405.07314) and OneRec (arXiv 2502.18965) ask for.
+    Demiriz, 2000), which LETTER (arXiv 2405.07314) and OneRec (arXiv 2502.18965) use.
 
-    It goes on from the centroids of plain k-means, and stops as soon as a step is no better. Bradley et al. solve each
-    assignment as a flow of least cost; here it is `capacity_assignment`, which a million points can afford. Fewer
-    distinct points than `k` make fewer clusters, and these share all points. In the answer a point need not be in
-    the cluster of the nearest centroid, and `inertia` is of the distances to its own.
+    It starts from the centroids of plain k-means and stops as soon as a step is no improvement. Bradley et al. solve
+    each assignment as a minimum-cost flow; `capacity_assignment` is cheaper and scales to a million points. With fewer
+    distinct points than `k` there are fewer clusters, which share all points. A point need not be in the cluster of its
+    nearest centroid; `inertia` sums the distances to the assigned one.
     """
     assert slack >= 1
     centroids = kmeans(points, k, generator).centroids
@@ -105,9 +105,9 @@ def capacity_assignment(
 ) -> Int[Tensor, " N"]:
     """A near centroid for every point, at most `capacity` points for each.
 
-    In rounds: every point that is left asks for its nearest centroid with room; where too many ask, those are taken
-    that would lose most by going to their second choice. A round fills a centroid or is the last, so there are at most
-    k of them, of ever fewer points.
+    In rounds: every remaining point requests its nearest centroid with room; where a centroid has too many requests, it
+    takes the points whose second choice is the most expensive. A round fills a centroid or is the last, so there are at
+    most k rounds, with fewer and fewer points.
     """
     assert capacity * len(centroids) >= len(points)
     assignment = torch.empty(len(points), dtype=torch.int64, device=points.device)
@@ -119,8 +119,8 @@ def capacity_assignment(
         choices = open[choices]
         order = losses.argsort(descending=True, stable=True)
         order = order[choices[order].argsort(stable=True)]
-        asked = choices.bincount(minlength=len(room))
-        places = torch.arange(len(left), device=left.device) - (asked.cumsum(0) - asked)[choices[order]]
+        requests = choices.bincount(minlength=len(room))
+        places = torch.arange(len(left), device=left.device) - (requests.cumsum(0) - requests)[choices[order]]
         taken = order[places < room[choices[order]]]
         assignment[left[taken]] = choices[taken]
         room -= choices[taken].bincount(minlength=len(room))
@@ -131,7 +131,7 @@ def capacity_assignment(
 def _choices(
     points: Float[Tensor, "N d"], rows: Int[Tensor, " n"], centroids: Float[Tensor, "k d"]
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """The nearest centroid of some of the points, and how much farther the second nearest is."""
+    """The nearest centroid of some of the points, and the extra distance of the second nearest."""
     choices = torch.empty(len(rows), dtype=torch.int64, device=points.device)
     losses = torch.zeros(len(rows), dtype=points.dtype, device=points.device)
     for block in blocks(len(rows), max(len(centroids), points.shape[1])):
@@ -173,14 +173,14 @@ def _seeds(
 
 
 def _draw(mass: Float[Tensor, " N"], generator: torch.Generator) -> int:
-    """A number in proportion to its mass, by the running sum, because torch.multinomial takes at most 2^24 weights."""
+    """An index drawn in proportion to mass, from the running sum: torch.multinomial takes at most 2^24 weights."""
     running = mass.cumsum(0)
     drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(running.device) * running[-1]
     return int(torch.searchsorted(running, drawn, right=True).clamp(max=len(mass) - 1))
 
 
 def _from(points: Float[Tensor, "N d"], number: int) -> Float[Tensor, " N"]:
-    """The squared distance of every point from one of them, without rounding away what is near it."""
+    """The squared distance of every point from one of them, exact for near points (no expansion of the square)."""
     distances = torch.empty(len(points), dtype=torch.float64, device=points.device)
     for block in blocks(*points.shape):
         distances[block] = (points[block] - points[number]).square().sum(1)
@@ -188,7 +188,7 @@ def _from(points: Float[Tensor, "N d"], number: int) -> Float[Tensor, " N"]:
 
 
 def _fill_empty(assignment: Int[Tensor, " N"], distances: Float[Tensor, " N"], k: int) -> Int[Tensor, " N"]:
-    """Hand the farthest point to each empty cluster, never the last point of another cluster."""
+    """Assign the farthest point to each empty cluster, but never the only point of another cluster."""
     sizes = assignment.bincount(minlength=k)
     empty = (sizes == 0).nonzero().flatten().tolist()
     if not empty:

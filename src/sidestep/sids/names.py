@@ -1,4 +1,4 @@
-"""Names for clusters: what a thought means in words."""
+"""Names for clusters: the meaning of a thought in words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Words = np.ndarray[Any, np.dtype[np.object_]]
 WORDS = 3
 MAX_WORDS = 20_000
 CLEARLY = 1.3
-"""A second or third word is said only if so many times as many of the cluster's items hold it as was to be expected."""
+"""A second or third word needs at least this lift: its share of the cluster's items over the expected share."""
 
 
 def cluster_names(
@@ -23,12 +23,11 @@ def cluster_names(
 ) -> list[list[str]]:
     """A name for every cluster of every level.
 
-    Where items have texts, up to three words that best distinguish the cluster's items: a word's share of the
-    cluster's items, times the logarithm of how much larger that share is than expected. Expected at the first level is
-    its share of the whole catalogue. The clusters of later levels group residuals, which say what the levels above
-    have left open; so expected there is its share of the items that have the same clusters as these at all levels
-    above. Where items have no texts, or no word tells the cluster apart, its name is the titles of the cluster's two
-    most popular items.
+    With texts: up to three words that best distinguish the cluster's items. The score of a word is its share of the
+    cluster's items, times the logarithm of the ratio of this share to the expected share. At the first level the
+    expected share is that of the whole catalogue. The clusters of later levels group residuals, which describe what the
+    levels above leave open; there the expected share is that of the items with the same clusters at all levels above.
+    Without texts, or where no word distinguishes the cluster: the titles of the cluster's two most popular items.
     """
     clusters = [cluster[sids.codes[:, level]] for level, cluster in enumerate(sids.clusters)]
     counts = list(zip(clusters, sids.num_clusters, strict=True))
@@ -41,22 +40,22 @@ def cluster_names(
     vectorizer = CountVectorizer(binary=True, token_pattern=pattern, stop_words="english", max_features=MAX_WORDS)
     try:
         present = sparse.csr_array(vectorizer.fit_transform(texts), dtype=np.float64)
-    except ValueError:  # no text holds a single word, only numbers and signs
+    except ValueError:  # the texts contain no words, only numbers and signs
         return by_items
     words = vectorizer.get_feature_names_out()
     names, above = [], np.zeros(len(sids), dtype=np.int64)
-    for (cluster, count), shown in zip(counts, by_items, strict=True):
-        said = _by_words(cluster, count, above, present, words)
-        names.append([word or item for word, item in zip(said, shown, strict=True)])
+    for (cluster, count), item_names in zip(counts, by_items, strict=True):
+        word_names = _by_words(cluster, count, above, present, words)
+        names.append([word or item for word, item in zip(word_names, item_names, strict=True)])
         above = np.unique(np.stack([above, cluster]), axis=1, return_inverse=True)[1]
     return names
 
 
 def _by_words(cluster: Ints, count: int, above: Ints, present: sparse.csr_array, words: Words) -> list[str]:
-    """Empty where no word distinguishes a cluster.
+    """The words of each cluster as one string; empty where no word distinguishes it.
 
-    above: a number for the clusters of each item at all levels above. present: `[N, words]`, 1 where item i's text
-    holds word w.
+    above: `[N]`, a number for each item's clusters at all levels above. present: `[N, words]`, 1 where item i's text
+    contains word w.
     """
     num_above = int(above.max()) + 1
     totals = _members(above, num_above) @ present
@@ -64,27 +63,27 @@ def _by_words(cluster: Ints, count: int, above: Ints, present: sparse.csr_array,
     mixture = sparse.csr_array((np.ones(len(cluster)), (cluster, above)), shape=(count, num_above))
     names, members = [], _members(cluster, count)
     for number in range(count):
-        held = (members[[number]] @ present).toarray().ravel()
+        actual = (members[[number]] @ present).toarray().ravel()
         usual = (mixture[[number]] @ expected).toarray().ravel()
-        names.append(", ".join(_telling(held, usual, words)))
+        names.append(", ".join(_distinctive(actual, usual, words)))
     return names
 
 
-def _telling(held: Shares, usual: Shares, words: Words) -> list[str]:
-    """The words that name a cluster, of words in alphabetical order. held, usual: the share of the cluster's items
-    that holds each word, and that was to be expected.
+def _distinctive(actual: Shares, usual: Shares, words: Words) -> list[str]:
+    """The words that name a cluster. words: in alphabetical order. actual, usual: the share of the cluster's items that
+    contain each word, and the expected share.
     """
-    some = held > 0
-    lift = np.divide(held, usual, out=np.ones_like(held), where=some)
-    score = held * np.log(lift)
-    said: list[str] = []
+    occurs = actual > 0
+    lift = np.divide(actual, usual, out=np.ones_like(actual), where=occurs)
+    score = actual * np.log(lift)
+    chosen: list[str] = []
     for word in np.argsort(-score, kind="stable"):
-        if len(said) == WORDS or score[word] <= 1e-9:
+        if len(chosen) == WORDS or score[word] <= 1e-9:
             break
-        singular = words[word].rstrip("s")  # or "nail" and "nails" would take two places to say one thing
-        if (not said or lift[word] >= CLEARLY) and all(singular != other.rstrip("s") for other in said):
-            said.append(words[word])
-    return said
+        singular = words[word].rstrip("s")  # "nail" and "nails" count as one word
+        if (not chosen or lift[word] >= CLEARLY) and all(singular != other.rstrip("s") for other in chosen):
+            chosen.append(words[word])
+    return chosen
 
 
 def _members(groups: Ints, count: int) -> sparse.csr_array:

@@ -1,4 +1,4 @@
-"""Items whose semantic IDs begin alike: numbers for their prefixes, and an order among the items of each."""
+"""Items whose semantic IDs share a prefix: numbers for the prefixes, and the order of the items of each."""
 
 import numpy as np
 
@@ -6,9 +6,10 @@ from sidestep.sids.semantic_ids import Ints
 
 
 def prefixes(codes: Ints) -> list[Ints]:
-    """The number of every item's first l codes, l = 0 .. L, each `[N]`: the same number where they are the same.
+    """A number for every item's first l codes, l = 0 .. L, each `[N]`: equal prefixes have equal numbers.
 
-    Numbers count from 0 and rise with the codes, `[N, L]`. Level by level, so that no product of sizes can overflow.
+    Numbers start at 0 and increase with the codes, `[N, L]`. Computed level by level, so that no product of sizes can
+    overflow.
     """
     numbers = [np.zeros(len(codes), dtype=np.int64)]
     for level in range(codes.shape[1]):
@@ -19,14 +20,14 @@ def prefixes(codes: Ints) -> list[Ints]:
 
 
 def by_popularity(num_items: int, popularity: Ints | None) -> Ints:
-    """Item numbers, the most popular first, and the lower number first among equals, or where nothing is known."""
+    """Item numbers, the most popular first; ties, and all items where popularity is None, by ascending number."""
     return np.arange(num_items) if popularity is None else np.argsort(-popularity, kind="stable")
 
 
 def places(groups: Ints, order: Ints) -> Ints:
-    """Which of its group's items every item is, counted from 0 in the given order, `[N]`."""
+    """The position of every item among the items of its group, from 0, in the given order, `[N]`."""
     by_group = order[np.argsort(groups[order], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
-    found = np.empty(len(groups), dtype=np.int64)
-    found[by_group] = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
-    return found
+    positions = np.empty(len(groups), dtype=np.int64)
+    positions[by_group] = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
+    return positions

@@ -1,6 +1,6 @@
-"""Product quantisation as levels of the residual loop: every level stands for a block of dimensions and no other.
+"""Product quantisation as levels of the residual loop: every level quantises its own block of dimensions.
 
-IDs made so have no hierarchy: a code says the same whatever stands before it. They are the control beside the
+These IDs have no hierarchy: the meaning of a code does not depend on the codes before it. They are the control for the
 hierarchical ones.
 """
 
@@ -15,17 +15,17 @@ from sidestep.sids.fsq import moments
 from sidestep.sids.kmeans import blocks, cluster_means, kmeans, nearest
 
 OPQ_ITERATIONS = 50
-LEAST_VARIANCE = 1e-9  # of the largest variance; what is below it is rounding
-OPQ_SAMPLE = 65_536  # vectors that a rotation is learnt from; faiss takes as many
+LEAST_VARIANCE = 1e-9  # relative to the largest variance; smaller ones are rounding
+OPQ_SAMPLE = 65_536  # vectors that a rotation is learnt from, as in faiss
 
 
 class Block(nn.Module):
     """One block of a product quantiser (Jegou et al., 2011): k-means on some of the dimensions.
 
-    codewords: `[K, d]`, zero outside of the block, so that taking one away leaves the other dimensions as they were.
+    codewords: `[K, d]`, zero outside of the block, so that subtracting one leaves the other dimensions unchanged.
 
     Args:
-        dimensions: the block's own.
+        dimensions: the dimensions of the block.
     """
 
     codewords: Tensor
@@ -40,19 +40,19 @@ class Block(nn.Module):
 
     @torch.no_grad()
     def assign(self, residuals: Float[Tensor, "B d"]) -> Int[Tensor, " B"]:
-        """The nearest code of every residual within the block, which is the nearest on the whole. Pure."""
+        """The nearest code of every residual within the block, which is also the nearest overall. Pure."""
         return nearest(residuals[:, self.dimensions], self.codewords[:, self.dimensions])[0]
 
     @torch.no_grad()
     def initialize(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> None:
-        """Place the codewords by k-means. Where fewer residuals are distinct, the last codewords repeat."""
+        """Set the codewords by k-means. With fewer than K distinct residuals, the last codeword repeats."""
         centroids = kmeans(residuals[:, self.dimensions].contiguous(), len(self), generator).centroids
         self.codewords.zero_()
         self.codewords[:, self.dimensions] = centroids[torch.arange(len(self)).clamp(max=len(centroids) - 1)]
 
 
 def product_levels(width: int, sizes: Sequence[int]) -> list[Block]:
-    """A block for each size, the dimensions dealt out in order, as equally as can be. Needs a dimension for each."""
+    """A block for each size: consecutive dimensions, in numbers that differ by at most 1. Needs one dimension each."""
     return [Block(size, width, block) for size, block in zip(sizes, _cuts(width, len(sizes)), strict=True)]
 
 
@@ -60,9 +60,9 @@ def product_levels(width: int, sizes: Sequence[int]) -> list[Block]:
 def opq_rotation(
     vectors: Float[Tensor, "N D"], sizes: Sequence[int], generator: torch.Generator
 ) -> Float[Tensor, "D D"]:
-    """The rotation R for which `product_levels(D, sizes)` restores vectors @ R best, found by turns: codewords for a
-    given R by a step of k-means in every block, R for given codewords by Procrustes' problem. Non-parametric OPQ (Ge
-    et al., 2013, alg. 1), from the start of parametric OPQ (`_balanced_axes`). Undone by @ R.T.
+    """The rotation R for which `product_levels(D, sizes)` restores vectors @ R best. Alternates between codewords for a
+    given R (one step of k-means in every block) and R for given codewords (the Procrustes problem): non-parametric OPQ
+    (Ge et al., 2013, alg. 1), initialised with parametric OPQ (`_balanced_axes`). The inverse is @ R.T.
 
     Learnt from at most `OPQ_SAMPLE` vectors, drawn at random.
     """
@@ -90,7 +90,7 @@ def opq_rotation(
 
 
 def _cuts(width: int, number: int) -> list[slice]:
-    """The dimensions in so many blocks, the wider ones first."""
+    """The dimensions in `number` blocks, the wider ones first."""
     assert 1 <= number <= width
     widths = [width // number + (block < width % number) for block in range(number)]
     ends = list(accumulate(widths))
@@ -98,18 +98,18 @@ def _cuts(width: int, number: int) -> list[slice]:
 
 
 def _balanced_axes(vectors: Float[Tensor, "N D"], cuts: Sequence[slice]) -> Float[Tensor, "D D"]:
-    """The principal axes, dealt out to the blocks so that the products of their variances are alike: the axis of the
-    next largest variance goes to the block of the least product that has room (Ge et al., sec. 3.2.2).
+    """The principal axes, allocated to the blocks so that the products of their variances are similar: the axis of the
+    next largest variance goes to the block with room whose product is smallest (Ge et al., sec. 3.2.2).
     """
     variances, axes = torch.linalg.eigh(moments(vectors)[1])
-    # Only ratios count. Relative to the least variance every logarithm is positive, and so products grow.
+    # Only ratios matter. Relative to the smallest variance every logarithm is positive, so products grow.
     least = variances[-1].clamp(min=torch.finfo(variances.dtype).tiny) * LEAST_VARIANCE
     logarithms = (variances.clamp(min=least) / least).log().tolist()
-    dealt: list[list[int]] = [[] for _ in cuts]
+    allocated: list[list[int]] = [[] for _ in cuts]
     products = [0.0] * len(cuts)
     for axis in reversed(range(len(logarithms))):
-        roomy = [number for number, cut in enumerate(cuts) if len(dealt[number]) < cut.stop - cut.start]
+        roomy = [number for number, cut in enumerate(cuts) if len(allocated[number]) < cut.stop - cut.start]
         block = min(roomy, key=products.__getitem__)
-        dealt[block].append(axis)
+        allocated[block].append(axis)
         products[block] += logarithms[axis]
-    return axes[:, list(chain(*dealt))].to(vectors.dtype)
+    return axes[:, list(chain(*allocated))].to(vectors.dtype)

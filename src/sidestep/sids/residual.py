@@ -14,9 +14,9 @@ from sidestep.sids.estimators import Estimator, straight_through
 
 @runtime_checkable
 class Level(Protocol):
-    """One level of a quantiser, whatever chooses its codes: a codebook, FSQ's bits, a block of a product quantiser.
+    """One level of a quantiser: a codebook, FSQ's bits, or a block of a product quantiser.
 
-    codewords: `[K, d]`, what each code stands for and takes away from a residual.
+    codewords: `[K, d]`, the vector behind each code, which is subtracted from a residual.
     """
 
     @property
@@ -37,12 +37,12 @@ class Level(Protocol):
 
 @dataclass(frozen=True)
 class Quantised:
-    """What every level saw and chose, coarse to fine.
+    """Inputs and outputs of every level, coarse to fine.
 
     codes: one code per level.
-    residuals: r_0 .. r_{L-1}, what each level was given.
-    codewords: what each level took away from it.
-    total: z_hat, their sum, with the estimator's gradient towards the input.
+    residuals: r_0 .. r_{L-1}, the input of each level.
+    codewords: the codeword that each level subtracts.
+    total: z_hat, the sum of the codewords, with the estimator's gradient towards the input.
     """
 
     codes: Int[Tensor, "B L"]
@@ -52,7 +52,7 @@ class Quantised:
 
 
 class ResidualQuantiser(nn.Module):
-    """Levels, each given what the levels before it left over (S2GR eqs 6 and 7)."""
+    """Levels, each of which quantises the residual of the levels before it (S2GR eqs 6 and 7)."""
 
     def __init__(self, levels: Sequence[nn.Module], estimator: Estimator = straight_through) -> None:
         super().__init__()
@@ -61,13 +61,13 @@ class ResidualQuantiser(nn.Module):
 
     @property
     def codebooks(self) -> Sequence[Codebook]:
-        """The levels of a quantiser that is trained by gradient, which are codebooks all."""
+        """The levels of a quantiser that is trained by gradient, all of which are codebooks."""
         books = [level for level in self.levels if isinstance(level, Codebook)]
         assert len(books) == len(self.levels)
         return books
 
     def forward(self, inputs: Float[Tensor, "B d"]) -> Quantised:
-        """Codewords are subtracted without gradient: a level's loss moves its own codeword and the input, no other."""
+        """Codewords are subtracted without gradient: a level's loss moves only its own codeword and the input."""
         residual = inputs
         codes, residuals, codewords = [], [], []
         for level in self.codebooks:
@@ -81,7 +81,7 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def assign(self, inputs: Float[Tensor, "B d"]) -> Int[Tensor, "B L"]:
-        """Codes by plain distances. Pure: the same inputs give the same codes, and nothing is counted."""
+        """Codes by plain distances. Pure: the same inputs give the same codes, and the usage is not counted."""
         residual, codes = inputs, []
         for level in self.levels:
             codes.append(level.assign(residual))
@@ -90,16 +90,16 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def initialize(self, inputs: Float[Tensor, "N d"], generator: torch.Generator) -> None:
-        """Fit level by level, each on all that the levels before it left over."""
+        """Fit level by level, each on all residuals of the levels before it."""
         for level in self.levels:
             level.initialize(inputs, generator)
             inputs = inputs - level.codewords[level.assign(inputs)]
 
     @torch.no_grad()
     def upkeep(self, inputs: Float[Tensor, "N d"], generator: torch.Generator) -> list[int]:
-        """Level by level, put dead codes back to work and, where the level is balanced, refit it.
+        """Level by level, revive dead codes and, where the level has a balancer, refit it.
 
-        Returns how many codes were dead at each level.
+        Returns the number of dead codes at each level.
         """
         dead = []
         for level in self.codebooks:

@@ -1,4 +1,4 @@
-"""RQ-VAE: an encoder, a residual quantiser and a decoder that must restore the vector from the codewords alone."""
+"""RQ-VAE: an encoder, a residual quantiser and a decoder that restores the vector from the codewords."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from sidestep.layers.products import fast_products
 from sidestep.sids.residual import Quantised, ResidualQuantiser
 
-ENCODE_ROWS = 1024  # vectors encoded at once where no gradient is kept; their hidden layers stay in the cache
+ENCODE_ROWS = 1024  # vectors encoded at once without gradient; their hidden layers stay in the cache
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """inputs: the standardised vectors x. outputs: the decoder's x_hat. quantised: what lies between."""
+    """inputs: the standardised vectors x. outputs: the decoder's x_hat. quantised: codes and codewords between them."""
 
     inputs: Float[Tensor, "B D"]
     outputs: Float[Tensor, "B D"]
@@ -26,9 +26,9 @@ class Reconstruction:
 class RQVAE(nn.Module):
     """TIGER sec. 3.1 (arXiv 2305.05065), S2GR sec. 4.2.2 (arXiv 2601.18664).
 
-    Vectors are standardised first, by the mean and the scale of the catalogue that `standardise_by` saw: raw embeddings
-    of length 1 are so small that the codebooks collapse. There is one scale for all dimensions, so that distances keep
-    their proportions; one for each would make the faint dimensions of LSA, mostly noise, as loud as the first.
+    Vectors are first standardised by the mean and the scale of the vectors given to `standardise_by`: raw embeddings of
+    length 1 are so small that the codebooks collapse. All dimensions share one scale, so that distances keep their
+    proportions; with one scale per dimension, the small dimensions of LSA, mostly noise, would count like the first.
 
     Args:
         width: D, dimensions of an item vector.
@@ -49,8 +49,8 @@ class RQVAE(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def standardise_by(self, vectors: Float[Tensor, "N D"]) -> None:
-        """Take over the mean of every dimension, and the root of the mean variance over dimensions as the scale; where
-        all vectors are one, the scale is 1.
+        """Set the mean of every dimension, and as the scale the root of the mean variance over dimensions, or 1 where
+        all vectors are equal.
         """
         total = self.mean.new_zeros(vectors.shape[1], dtype=torch.float64)
         for block in self._blocks(vectors):
@@ -58,7 +58,7 @@ class RQVAE(nn.Module):
         mean = total / len(vectors)
         squares = torch.stack([(block.double() - mean).square().sum() for block in self._blocks(vectors)]).sum()
         scale = (squares / vectors.numel()).sqrt()
-        same = scale <= 1e-6 * mean.abs().max()  # what float32 cannot tell from rounding
+        same = scale <= 1e-6 * mean.abs().max()  # indistinguishable from rounding in float32
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(same, torch.ones_like(scale), scale))
 

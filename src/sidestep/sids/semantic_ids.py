@@ -46,8 +46,8 @@ class SemanticIds:
         return tuple(int(cluster.max()) + 1 for cluster in self.clusters)
 
     def continues(self, older: "SemanticIds") -> bool:
-        """Whether these are the older IDs, unmoved, with or without further items: what a generator that learnt the
-        older ones can read.
+        """Whether these are the older IDs, unchanged, with or without further items. A generator that was trained on
+        the older IDs can read them.
         """
         return (
             len(self) >= len(older)

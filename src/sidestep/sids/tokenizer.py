@@ -1,7 +1,7 @@
-"""From item vectors to semantic IDs: what a tokenizer is made of, what it is trained on, and the IDs it gives.
+"""From item vectors to semantic IDs: a tokenizer's configuration, its parts, and its IDs.
 
-The training itself is `sidestep.training.loop`, called from the pipeline with the parts made here: the module
-(`build`), its data (`sids.batches`), what it does before each epoch (`Upkeep`), and at the end `semantic_ids`. The
+The training itself is `sidestep.training.loop`, called from the pipeline with the parts built here: the module
+(`build`), its data (`sids.batches`), its work before each epoch (`Upkeep`), and at the end `semantic_ids`. The
 objectives are `sidestep.objectives.rq_vae` and `coba_rq_vae`. Kinds without an encoder are fitted instead, by
 `VectorQuantiser.learn`.
 """
@@ -29,7 +29,7 @@ from sidestep.sids.codebook import (
     kmeans_start,
     random_start,
 )
-from sidestep.sids.collisions import Collisions, Found, settle, with_further_levels
+from sidestep.sids.collisions import Assigned, Collisions, resolve_collisions, with_further_levels
 from sidestep.sids.estimators import rotation, straight_through
 from sidestep.sids.fsq import FSQ, autoencoder, itq
 from sidestep.sids.product import product_levels
@@ -46,33 +46,33 @@ ESTIMATORS = {"straight-through": straight_through, "rotation": rotation}
 
 
 class TokenizerConfig(Section):
-    """How items get their semantic IDs.
+    """Settings of the tokenizer, which gives items their semantic IDs.
 
     kind: trained: rq-vae (TIGER), coba-rq-vae (S2GR: the same with the uniformity loss and the load-balanced
         assignment). Fitted on the vectors themselves: rq-kmeans, res-kmeans-fsq (QARM V2: the last level is bits), pq
         and opq (blocks of dimensions, without hierarchy: the control).
-    num_levels: codes of an ID. codebook_size: how many each level has to choose from, one number for all levels or
-        one for each; where fewer vectors are distinct, a level has as many codes as distinct vectors.
-    train_items: learn from so many items drawn at random; 0 takes all. Every item gets an ID in any case.
-    random_levels: codes of the last so many levels are drawn among those unused under the same prefix (GR2).
-    collisions: what becomes of items that share an ID: "keep" them (ranking expands them), tell them apart by an
-        "extra" code (TIGER), or move all but one to the "nearest" free path.
+    num_levels: codes of an ID. codebook_size: number of codes of each level, one number for all levels or one for each;
+        with fewer distinct vectors, a level has as many codes as there are distinct vectors.
+    train_items: number of items, drawn at random, to learn from; 0 takes all. Every item gets an ID in any case.
+    random_levels: number of last levels whose codes are drawn from those unused under the same prefix (GR2).
+    collisions: treatment of items that share an ID: "keep" (ranking expands the ID), an "extra" code (TIGER), or move
+        all but one to the "nearest" free path.
     num_clusters: clusters of each level's codes, which thoughts are aligned with (eq. 18); "auto" chooses by level.
-    clusters: "balanced" gives every cluster as many codes, "plain" is the paper's k-means.
-    size_balanced: of rq-kmeans and res-kmeans-fsq: clusters of equal size while fitting.
-    learnt_bits: of res-kmeans-fsq: learn the bits' directions by gradient instead of PCA and ITQ.
+    clusters: "balanced" gives all clusters the same number of codes, "plain" is the paper's k-means.
+    size_balanced: rq-kmeans and res-kmeans-fsq only: clusters of equal size while fitting.
+    learnt_bits: res-kmeans-fsq only: learn the bits' directions by gradient instead of PCA and ITQ.
 
-    The rest belongs to the trained kinds.
+    The remaining settings belong to the trained kinds.
     code_width, hidden: dimensions of a codeword and of the encoder's hidden layers; the decoder mirrors them.
     commitment: weight of ||r - sg(e)||^2 against ||e - sg(r)||^2 in eq. 9. S2GR has 1, TIGER 0.25.
     uniformity: weight of eq. 12. dmax: delta_max of eq. 13. Only coba-rq-vae has these two.
     codebooks: how codewords learn, by gradient or as moving averages (ema) with `ema_decay`.
-    estimator: how gradients pass the quantiser. start: codewords from k-means, or at random.
-    dead_codes: "revive" every epoch the codes that no item is nearest to; "reset" those that were idle for
-        `idle_batches` to the batch's worst served input (GR2); or "leave" them.
+    estimator: gradient estimator of the quantiser. start: codewords from k-means, or at random.
+    dead_codes: "revive" every epoch the codes that are nearest to no item; "reset" those that were idle for
+        `idle_batches` to the batch's input of largest error (GR2); or "leave" them.
     diversity, contrastive: weights of GR2's losses; the second needs the co-occurrence graph.
-    epochs, batch_size, lr, weight_decay, warmup_steps: of the training. Longer, CoBa trades ICR for purity. Batches of
-        a small catalogue are smaller; see `VectorBatches`.
+    epochs, batch_size, lr, weight_decay, warmup_steps: of the training. With more epochs, CoBa trades ICR for purity.
+        Batches of a small catalogue are smaller; see `VectorBatches`.
     """
 
     kind: Kind = "coba-rq-vae"
@@ -106,17 +106,17 @@ class TokenizerConfig(Section):
 
     @property
     def trained(self) -> bool:
-        """Whether there is an encoder to train; the other kinds are fitted."""
+        """Whether the kind has an encoder to train; the other kinds are fitted."""
         return self.kind in TRAINED
 
     @property
     def uses_interactions(self) -> bool:
-        """Whether the log is needed: for partners, and to know the most popular item of a shared ID."""
+        """Whether the interactions are needed: for partners, and for the most popular item of a shared ID."""
         return self.contrastive > 0 or self.collisions != "keep"
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Codes at each level, as asked for."""
+        """Number of codes at each level, as configured."""
         size = self.codebook_size
         return size if isinstance(size, tuple) else (size,) * self.num_levels
 
@@ -136,22 +136,23 @@ class TokenizerConfig(Section):
             )
         if self.kind == "coba-rq-vae" and self.codebooks == "ema" and self.uniformity:
             raise ValueError(
-                "the uniformity loss moves codewords by gradient, which codebooks = 'ema' takes none of; set "
+                "the uniformity loss moves codewords by gradient, and with codebooks = 'ema' they have none; set "
                 "uniformity = 0, or codebooks = 'gradient'"
             )
         if self.random_levels and self.collisions == "nearest":
             raise ValueError(
-                "random_levels and collisions = 'nearest' both tell items apart, by chance and by distance; take one"
+                "random_levels and collisions = 'nearest' both separate items that share a prefix, at random and by "
+                "distance; use only one of them"
             )
         bits = self.sizes[self.num_levels - self.random_levels - 1]
         if self.kind == "res-kmeans-fsq" and bits & (bits - 1):
             raise ValueError(f"the last level of res-kmeans-fsq is bits: its size must be a power of 2, not {bits}")
-        self._refuse_strangers()
+        self._refuse_unused_options()
         return self
 
-    def _refuse_strangers(self) -> None:
-        """A trick of another kind would be passed over in silence. (Widths and steps of training are let be: a recipe
-        has them for whatever kind is tried on it.)
+    def _refuse_unused_options(self) -> None:
+        """Refuse options that this kind would silently ignore. (Widths and training steps are accepted, since a recipe
+        keeps them for every kind it is run with.)
         """
         own = dict.fromkeys(_OF_TRAINED, self.trained)
         own["uniformity"] = own["dmax"] = self.kind == "coba-rq-vae"
@@ -162,7 +163,7 @@ class TokenizerConfig(Section):
         for name, belongs in own.items():
             value = getattr(self, name)
             if not belongs and value != type(self).model_fields[name].default:
-                raise ValueError(f"{name} = {value!r} does nothing for {self._reason(name)}; leave it out")
+                raise ValueError(f"{name} = {value!r} has no effect with {self._reason(name)}; leave it out")
 
     def _reason(self, name: str) -> str:
         needed = {"ema_decay": "codebooks", "idle_batches": "dead_codes"}.get(name, "kind")
@@ -173,8 +174,8 @@ _OF_TRAINED = ("codebooks", "estimator", "start", "dead_codes", "diversity", "co
 
 
 class Upkeep:
-    """What a trained tokenizer does before each epoch: codewords get their start before the first; before every other,
-    dead codes are put back to work and balanced levels refitted; before all, the uniformity loss gets its scale. A pure
+    """Work of a trained tokenizer before each epoch. Before the first, codewords are initialised; before every other,
+    dead codes are revived and balanced levels refitted; before each, the scale of the uniformity loss is set. A pure
     function of the model's state, the seed and the epoch.
     """
 
@@ -196,7 +197,7 @@ class Upkeep:
 
 
 def distinct_vectors(vectors: ItemVectors, enough: int) -> int:
-    """How many vectors are distinct, counted up to `enough`."""
+    """The number of distinct vectors, or `enough` if there are more."""
     distinct: set[bytes] = set()
     for row in vectors.values:
         distinct.add(row.tobytes())
@@ -206,15 +207,15 @@ def distinct_vectors(vectors: ItemVectors, enough: int) -> int:
 
 
 def notes(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> list[str]:
-    """What a person should know before these vectors are tokenised; empty when there is nothing to say."""
+    """Warnings about these vectors before they are tokenised; empty in the normal case."""
     largest, sample = max(config.sizes), learning_sample(vectors, config, seed)
     distinct = distinct_vectors(sample, largest)
     if distinct == largest:
         return []
     whose = f"{len(vectors)} items" if sample is vectors else f"The {len(sample)} items of tokenizer.train_items"
     return [
-        f"{whose} have only {distinct} distinct vectors, so no level has more than {distinct} codes; {largest} were "
-        "asked for"
+        f"{whose} have only {distinct} distinct vectors, so no level has more than {distinct} codes instead of the "
+        f"configured {largest}"
     ]
 
 
@@ -226,14 +227,14 @@ def learning_items(num_items: int, config: TokenizerConfig, seed: int) -> Ints:
 
 
 def learning_sample(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> ItemVectors:
-    """Their vectors."""
+    """The vectors of `learning_items`."""
     chosen = learning_items(len(vectors), config, seed)
     return vectors if len(chosen) == len(vectors) else ItemVectors(vectors.values[chosen])
 
 
 def build(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> Tokenizer:
-    """A tokenizer for these vectors, standardised by them where it has an encoder, otherwise untrained. Leaves the
-    global random state alone.
+    """An untrained tokenizer for these vectors. With an encoder, it already has their mean and scale. Does not change
+    the global random state.
 
     Raises:
         DataError: there are no vectors, some are zero, or they have too few dimensions for this kind.
@@ -266,7 +267,7 @@ def _trained_level(size: int, config: TokenizerConfig) -> Codebook:
 
 
 def _fitted_levels(width: int, sizes: tuple[int, ...], most: int, config: TokenizerConfig) -> list[nn.Module]:
-    """most: a table of codewords is no larger than this."""
+    """most: the largest size of a table of codewords."""
     if config.kind in ("pq", "opq"):
         return list(product_levels(width, [min(size, most) for size in sizes]))
     start = balanced_start if config.size_balanced else kmeans_start
@@ -284,8 +285,8 @@ def _check(vectors: ItemVectors, config: TokenizerConfig) -> None:
     if zero.any():
         raise DataError(
             f"{int(zero.sum())} of {len(vectors)} item vectors are zero, the first is item {int(zero.argmax())}, and a "
-            "zero vector says nothing of its item; give these items vectors (embed.kind = 'lsa' from their texts, "
-            "'behaviour' from the log), or let neighbours lend theirs with graph.enabled = true"
+            "zero vector cannot be quantised; give these items vectors (embed.kind = 'lsa' from their texts, "
+            "'behaviour' from the log), or mix in their neighbours' vectors with graph.enabled = true"
         )
     learnt = config.num_levels - config.random_levels
     if config.kind in ("pq", "opq") and vectors.width < learnt:
@@ -302,20 +303,20 @@ def _check(vectors: ItemVectors, config: TokenizerConfig) -> None:
 
 
 def semantic_ids(model: Tokenizer, vectors: ItemVectors, config: TokenizerConfig, seed: int) -> SemanticIds:
-    """Every item's codes by plain distances, with the frozen codebooks and their clusters. Items may share an ID, and
-    random levels are still to be drawn; see `settled`.
+    """Every item's codes by plain distances, with the frozen codebooks and their clusters. Items may still share an ID,
+    and random levels are not yet drawn; see `without_collisions`.
     """
     codes = model.eval().assign(torch.from_numpy(vectors.values)).cpu().numpy()
     codebooks = [level.codewords.detach().cpu().numpy().copy() for level in model.quantiser.levels]
     sizes = tuple(len(codebook) for codebook in codebooks)
-    asked = config.num_clusters
-    counts = adaptive_counts(codes, sizes) if asked == "auto" else [asked] * len(sizes)
+    count = config.num_clusters
+    counts = adaptive_counts(codes, sizes) if count == "auto" else [count] * len(sizes)
     balanced = config.clusters == "balanced"
     clusters = [cluster_codes(book, count, seed, balanced) for book, count in zip(codebooks, counts, strict=True)]
     return SemanticIds(codes, sizes, codebooks, clusters)
 
 
-def settled(
+def without_collisions(
     model: Tokenizer,
     sids: SemanticIds,
     vectors: ItemVectors,
@@ -323,19 +324,19 @@ def settled(
     seed: int,
     popularity: Ints | None,
 ) -> tuple[SemanticIds, str]:
-    """The IDs after the recipe's random levels and its policy of collisions, and a line on what that took; an empty one
-    where it took nothing.
+    """The IDs after the recipe's random levels and its collision policy, and a one-line summary, which is empty if
+    nothing changed.
 
-    sids: of `semantic_ids`. popularity: `[N]`, training interactions of each item; where it is None, the lower item
-        number stands for the more popular item.
+    sids: of `semantic_ids`. popularity: `[N]`, training interactions of each item; None ranks items by ascending
+        number.
 
     Raises:
-        DataError: items are to have paths of their own, and there are more items than paths.
+        DataError: every item needs its own path, and there are more items than paths.
     """
     if config.collisions == "keep" and not config.random_levels:
         return sids, ""
     latents = model.encode(torch.from_numpy(vectors.values)).cpu()
-    found = Found(sids.codes, latents, model.quantiser.cpu(), popularity)
+    assigned = Assigned(sids.codes, latents, model.quantiser.cpu(), popularity)
     random_sizes = config.sizes[config.num_levels - config.random_levels :]
-    made = settle(found, config.collisions, random_sizes, seed)
-    return with_further_levels(sids, made, seed), made.note()
+    resolved = resolve_collisions(assigned, config.collisions, random_sizes, seed)
+    return with_further_levels(sids, resolved, seed), resolved.note()

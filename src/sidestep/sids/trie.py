@@ -9,17 +9,17 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 NOWHERE = -1
-"""The node of a path that no item has. Its children are none, and so are its items."""
+"""The node of a path that no item has. It has no children and no items."""
 
 
 @dataclass(frozen=True)
 class Trie:
-    """Which codes may follow which, and which items a path leads to.
+    """The codes that may follow each prefix, and the items at the end of each path.
 
     Depth 0 holds the root, node 0; depth d holds one node per distinct prefix of d codes, numbered in path order;
-    depth L holds the leaves, the distinct semantic IDs. The items, too, are kept in path order: the place of an item
-    in it is its number as a child of its leaf. So whatever stands under a node, at any depth, is one range of numbers,
-    and counting it is one subtraction.
+    depth L holds the leaves, the distinct semantic IDs. The items are also kept in path order, and an item's place in
+    this order is its number as a child of its leaf. So the nodes or items under a node are, at any depth, one range of
+    numbers, and counting them is one subtraction.
 
     Memory: 8 bytes an item and 6 for every node below the root (8, where a level has more than 32,768 codes), plus 2
     for every code. Three levels of 256 codes have at most 256 + 65,536 + N nodes: at most 14 bytes an item, plus
@@ -53,7 +53,7 @@ class Trie:
         small = torch.int16 if max(codebook_sizes) <= 2**15 else torch.int32
         end = torch.tensor([len(codes)])
         begins, last_codes = [torch.zeros(1, dtype=torch.int64)], [torch.zeros(1, dtype=small)]
-        opens_node = torch.zeros(len(codes), dtype=torch.bool)  # the item differs from its predecessor so far
+        opens_node = torch.zeros(len(codes), dtype=torch.bool)  # the item's prefix differs from its predecessor's
         opens_node[0] = True
         for level, size in enumerate(codebook_sizes):
             column = codes[:, level].to(small).index_select(0, order)
@@ -88,34 +88,34 @@ class Trie:
         return len(self.firsts[depth]) - 1
 
     def places(self, depth: int, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
-        """Where in `order` the items of every node begin; those of node n end where those of n + 1 begin."""
+        """The place in `order` where the items of every node begin; those of node n end where those of n + 1 begin."""
         for firsts in self.firsts[depth:]:
             nodes = firsts[nodes]
         return nodes
 
     def counts(self, depth: int) -> Int[Tensor, " n"]:
-        """How many items stand under every node of a depth."""
+        """The number of items under every node of a depth."""
         return self.places(depth, torch.arange(self.num_nodes(depth) + 1, device=self.order.device)).diff()
 
     def parents(self, depth: int, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
-        """The node of a depth above every node of the depth below it; below the leaves are the items' places."""
+        """For nodes of depth + 1, their parents at `depth`; for depth L, the leaves of items' places."""
         return torch.searchsorted(self.firsts[depth], nodes.int(), right=True) - 1
 
     def node_of_item(self, depth: int, items: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
-        """The node of a depth above (or, at depth L, at the end of) every item's path; `NOWHERE` for item -1."""
+        """The node at `depth` on the path of every item; `NOWHERE` for item -1."""
         nodes = self.rank[items.clamp(min=0)]
         for above in reversed(range(depth, self.num_levels + 1)):
             nodes = self.parents(above, nodes)
         return nodes.masked_fill(items < 0, NOWHERE).long()
 
     def span(self, depth: int, nodes: Int[Tensor, "*B"]) -> tuple[Int[Tensor, "*B"], Int[Tensor, "*B"]]:
-        """The first child of every node and how many it has (`NOWHERE` has none); below the leaves, items' places."""
+        """The first child of every node and its number of children (0 for `NOWHERE`). A leaf's children are places."""
         firsts, known = self.firsts[depth], nodes.clamp(min=0)
         begins = firsts[known].long()
         return begins, (firsts[known + 1] - begins).masked_fill(nodes < 0, 0)
 
     def items_under(self, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B M"]:
-        """The items of every leaf in path order, padded with -1 to the largest number of them."""
+        """The items of every leaf in path order, padded with -1 to the largest number of items."""
         begins, counts = self.span(self.num_levels, nodes)
         offsets = torch.arange(_widest(counts), device=nodes.device)
         places = (begins[..., None] + offsets).clamp(max=self.num_items - 1)
@@ -153,7 +153,7 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Children:
-    """The children of W nodes in each of B rows, in path order; D is the largest number of them here.
+    """The children of W nodes in each of B rows, in path order; D is the largest number of children.
 
     firsts: each node's first child; the others' numbers follow it.
     codes: the code that leads to each child, int64; some code of the level where there is no child.
@@ -171,7 +171,7 @@ class Children:
         return numbers.masked_fill(~self.open, 0)
 
     def take(self, places: Int[Tensor, "B k"]) -> tuple[Int[Tensor, "B k"], Int[Tensor, "B k"], Int[Tensor, "B k"]]:
-        """Some of a row's W x D places: which of its nodes each belongs to, the child there (`NOWHERE` where closed),
+        """For k of a row's W x D places: the index of the parent among the W nodes, the child (`NOWHERE` where closed),
         and its code.
         """
         width = self.open.shape[2]
@@ -182,7 +182,7 @@ class Children:
 
 
 Closing = tuple[Int[Tensor, " R"], Int[Tensor, " R"], Int[Tensor, " R"]]
-"""Children that are closed for a row: rows, parents, and which child of its parent each is."""
+"""Children that are closed for a row: rows, parents, and the index of each child among its parent's children."""
 
 
 class Permitted:
@@ -229,7 +229,7 @@ class Permitted:
         return items.masked_fill(~open, -1)
 
     def _close(self, depth: int, nodes: Int[Tensor, "B W"], open: Bool[Tensor, "B W D"]) -> None:
-        """Close, among what stands under nodes, that of which nothing is left but items excluded for the row."""
+        """Close the children of nodes under which all items are excluded for the row."""
         above = self._trie.num_levels - depth
         if above >= len(self._closings):
             return
@@ -238,8 +238,8 @@ class Permitted:
         open[rows[which], beams, offsets[which]] = False
 
     def _closings_of(self, excluded: Int[Tensor, "B E"]) -> list[Closing]:
-        """What the excluded items close under the leaves (themselves), under the nodes above, and so on up to where
-        nothing is closed any more.
+        """The children that the excluded items close: first under the leaves (the items themselves), then level by
+        level upwards, as far as anything is closed.
         """
         trie = self._trie
         rows, nodes = self._places(excluded)
@@ -254,7 +254,7 @@ class Permitted:
         return closings
 
     def _places(self, excluded: Int[Tensor, "B E"]) -> tuple[Int[Tensor, " R"], Int[Tensor, " R"]]:
-        """The rows and the places of the excluded items, ascending, each once, without those barred for all."""
+        """The rows and the places of the excluded items, ascending, each once, without those barred for all rows."""
         real = excluded >= 0
         if self._allowed is not None:
             real &= self._allowed.items[excluded.clamp(min=0)]
@@ -264,9 +264,9 @@ class Permitted:
         return keys // size, keys % size
 
     def _exhausted(self, depth: int, rows: Int[Tensor, " R"], nodes: Int[Tensor, " R"]) -> Int[Tensor, " R_"]:
-        """For rows' excluded items by their nodes at a depth: the first one of each node that has no other item left.
+        """For each node at `depth` whose items are all excluded: the index of its first excluded item.
 
-        Below the leaves, where the nodes are the items' places, that is every one.
+        Below the leaves, where the nodes are the items' places, these are all indices.
         """
         trie = self._trie
         if depth > trie.num_levels:
@@ -281,18 +281,18 @@ class Permitted:
 def _cut(table: Shaped[Tensor, " n"], begins: Int[Tensor, "B W"], width: int) -> Shaped[Tensor, "B W D"]:
     """Entries begin .. begin + width - 1 of a table for every begin.
 
-    This copies whole rows. Indexing by begin + arange would pick entry by entry, and costs ten times as much.
+    This copies whole rows. Indexing by begin + arange would gather single entries, which takes ten times as long.
     """
     return table.unfold(0, width, 1).index_select(0, begins.flatten()).view(*begins.shape, width)
 
 
 def _widest(counts: Int[Tensor, "*B"]) -> int:
-    """The largest count; at least 1, for a width of 0 would leave nothing to gather from."""
+    """The largest count, at least 1: a tensor of width 0 cannot be gathered from."""
     return max(int(counts.max()), 1) if counts.numel() else 1
 
 
 def _runs(ascending: Int[Tensor, " n"]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
-    """Where each run of equal numbers begins and how long it is."""
+    """The first index and the length of each run of equal numbers."""
     heads = F.pad(ascending[1:] != ascending[:-1], (1, 0), value=True)[: len(ascending)].nonzero()[:, 0]
     return heads, F.pad(heads, (0, 1), value=len(ascending)).diff()
 
@@ -302,8 +302,8 @@ def _path_order(
 ) -> Int[Tensor, " N"]:
     """Items by path, then falling popularity, then number.
 
-    The path is read as one number, whose last digit is the popularity. Where it would not fit into 63 bits, it is
-    sorted in parts, the last part first, which comes to the same because the sort is stable.
+    The path is read as one number, whose last digit is the popularity. A number of more than 63 bits is sorted in
+    parts, the last part first, which gives the same order because the sort is stable.
     """
     digits = [(codes[:, level], codebook_sizes[level]) for level in reversed(range(codes.shape[1]))]
     if popularity is not None:

@@ -1,4 +1,4 @@
-"""A quantiser of the item vectors themselves: nothing is trained, every level is fitted once on what it is given."""
+"""A quantiser of the item vectors themselves: nothing is trained by gradient, every level is fitted once."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from sidestep.sids.residual import ResidualQuantiser
 
 class VectorQuantiser(nn.Module):
     """RQ-KMeans, Res-KmeansFSQ, PQ and OPQ: a quantiser without encoder and decoder. Its latents are the vectors, for
-    OPQ turned by a rotation that suits the blocks of its levels.
+    OPQ multiplied by a rotation that is fitted to the blocks of its levels.
 
     Args:
         width: D, dimensions of an item vector; the levels' codewords are as wide.
@@ -29,7 +29,7 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def learn(self, vectors: Float[Tensor, "N D"], generator: torch.Generator) -> None:
-        """Fit the rotation where there is one, then level by level. The same generator state gives the same levels."""
+        """Fit the rotation (OPQ), then level by level. The same generator state gives the same levels."""
         with fast_products():
             if self.turned:
                 sizes = [len(level) for level in self.quantiser.levels]
@@ -38,12 +38,12 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def encode(self, vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-        """The latents: what the first level is given."""
+        """The latents: the input of the first level."""
         return vectors @ self.rotation if self.turned else vectors
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-        """Latents, such as sums of codewords, as vectors; undoes `encode`."""
+        """Latents, such as sums of codewords, as vectors; the inverse of `encode`."""
         return latents @ self.rotation.T if self.turned else latents
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Vocabulary:
-    """Tokens 0..len-1, level after level. The only place that knows where a level begins.
+    """Tokens 0..len-1, level after level. Only this class computes where a level begins.
 
     Args:
         codebook_sizes: number of codes at each level.
@@ -38,7 +38,7 @@ class Vocabulary:
         return codes + self._firsts(codes)
 
     def codes(self, tokens: Int[Tensor, "*B L"]) -> Int[Tensor, "*B L"]:
-        """The codes of tokens; undoes `tokens`."""
+        """The codes of tokens; the inverse of `tokens`."""
         return tokens - self._firsts(tokens)
 
     def _firsts(self, like: Int[Tensor, "*B L"]) -> Int[Tensor, " L"]:

@@ -15,14 +15,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_vectors(path: Path, catalog: Catalog, tensor: str | None = None) -> ItemVectors:
-    """One vector per item of the catalogue, by the end of the file's name.
+    """One vector per item of the catalogue. The file's suffix decides the format:
 
     .npy, .safetensors: numbers `[rows, D]` in the order of the items file. Where the catalogue has a column
-        `source_row`, that row belongs to the item; otherwise row i belongs to item i.
-    .parquet: column `item_id` with the outside ids, and one column of lists or several of numbers. Rows may stand in
-        any order, and rows of other items are passed over.
+        `source_row`, it gives the row of each item; otherwise row i belongs to item i.
+    .parquet: column `item_id` with the outside ids, and one column of lists or several of numbers. Rows may be in any
+        order, and rows of other items are ignored.
 
-    tensor: which tensor of a .safetensors file, where it holds several; which column of lists of a Parquet file.
+    tensor: which tensor of a .safetensors file, or which column of lists of a Parquet file, if there are several.
 
     Raises:
         DataError: no such file or tensor, not two dimensions, not numbers, NaN, items without a vector.
@@ -134,7 +134,7 @@ def _check(path: Path, rows: Array) -> None:
 
 
 def _rows_of_items(path: Path, num_rows: int, catalog: Catalog) -> Ints:
-    """Which row belongs to each item, `[N]`."""
+    """The row of each item, `[N]`."""
     if SOURCE_ROW in catalog.table.columns:
         rows: Ints = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
     else:

@@ -1,6 +1,6 @@
 """The co-occurrence graph of the items, and vectors propagated over it (S2GR, section 3.1.1, eqs 3-5).
 
-Every graph is made from `TrainingInteractions`, so nothing held out can reach it.
+Every graph is built from `TrainingInteractions`, so it cannot contain held-out interactions.
 """
 
 import warnings
@@ -27,16 +27,16 @@ else:  # scipy's arrays take no parameters before 1.16
 PAIRS_PER_CHUNK = 4_000_000
 COLUMNS_PER_BLOCK = 64
 DENSE_UP_TO = 1_000  # items; a dense eigenproblem this small is exact and quick
-SPECTRAL_PASSES = 4  # as good as exact eigenvectors at finding held-out items on Beauty and KuaiRand
+SPECTRAL_PASSES = 4  # the same recall of held-out items as exact eigenvectors on Beauty and KuaiRand
 
 
 class GraphConfig(Section):
-    """How the co-occurrence graph is built and how far vectors travel on it.
+    """Settings of the co-occurrence graph and of the propagation over it.
 
-    by: what the window counts. `window`: positions to each side of an item. `seconds`: time to each side of it.
-    skip_last: leave out each user's last so many interactions of the training part: 1 is the stricter rule, by which
-        the graph knows nothing of the last thing a generator is trained to predict.
-    alpha: how much of its own vector an item keeps at every hop (eq. 5). hops: how far neighbours are heard.
+    by: the unit of the window. `window`: positions to each side of an item. `seconds`: time to each side of it.
+    skip_last: number of last interactions of each user's training part to leave out. 1 is the stricter rule: the graph
+        then does not contain the last target that a generator is trained on.
+    alpha: share of its own vector that an item keeps at every hop (eq. 5). hops: number of propagation steps.
     """
 
     enabled: bool = True
@@ -49,9 +49,9 @@ class GraphConfig(Section):
 
 
 def cooccurrence(interactions: TrainingInteractions, num_items: int, config: GraphConfig) -> Graph:
-    """Who stands near whom: `w_ij` = the number of users in whom i and j co-occur within the window (eq. 3).
+    """The graph: `w_ij` = the number of users in whose history i and j co-occur within the window (eq. 3).
 
-    A user counts once per pair, however often the two meet. Symmetric, without self pairs, float32 `[N, N]`.
+    A user counts once per pair, even if the pair occurs several times. Symmetric, without self pairs, float32 `[N, N]`.
     Memory beyond the result: 8 bytes per pair of rows inside a window.
 
     Raises:
@@ -71,7 +71,7 @@ def cooccurrence(interactions: TrainingInteractions, num_items: int, config: Gra
 
 
 def _rows(interactions: TrainingInteractions, config: GraphConfig) -> tuple[Ints, Ints, Ints | None]:
-    """User, item and time of every row that takes part. With a window of time, rows in order of time."""
+    """User, item and time of every row that is used. With a window of time, rows are sorted by time."""
     log: Interactions = interactions
     if config.skip_last:
         ends = np.searchsorted(log.users, log.users, side="right")
@@ -89,7 +89,7 @@ def _rows(interactions: TrainingInteractions, config: GraphConfig) -> tuple[Ints
 
 
 def _chunks(users: Ints, rows: int) -> Iterator[tuple[int, int]]:
-    """Stretches of whole users with about `rows` rows each; a longer user is a stretch of its own."""
+    """Ranges of whole users with about `rows` rows each; a longer user is a range of its own."""
     ends = np.append(np.flatnonzero(np.diff(users)) + 1, len(users)) if len(users) else np.empty(0, np.int64)
     begin = 0
     while begin < len(users):
@@ -103,18 +103,18 @@ def _chunks(users: Ints, rows: int) -> Iterator[tuple[int, int]]:
 def _pairs(
     users: Ints, items: Ints, times: Ints | None, config: GraphConfig
 ) -> tuple[np.ndarray[Any, np.dtype[np.int32]], np.ndarray[Any, np.dtype[np.int32]]]:
-    """The distinct (user, smaller item, larger item) of some whole users; the user is then forgotten."""
+    """The distinct (user, smaller item, larger item) of a range of whole users, returned without the user."""
     names, local = np.unique(items, return_inverse=True)
     owner = users - users[0]
     furthest = len(users) - 1 if times is not None else min(config.window, len(users) - 1)
     keys = [np.empty(0, np.int64)]
-    for distance in range(1, furthest + 1):  # one shift of the flat log pairs every row with a later one
+    for distance in range(1, furthest + 1):  # shifting the flat log pairs every row with a later one
         first, second = local[:-distance], local[distance:]
         together = owner[:-distance] == owner[distance:]
         if times is not None:
             together &= times[distance:] - times[:-distance] <= config.seconds * 1000
         if not together.any():
-            break  # rows further apart belong to other users, or lie further apart in time
+            break  # rows farther apart belong to other users or exceed the window
         together &= first != second
         low, high = np.minimum(first, second)[together], np.maximum(first, second)[together]
         keys.append((owner[:-distance][together] * len(names) + low) * len(names) + high)
@@ -127,7 +127,7 @@ def _pairs(
 def normalise(weights: Graph) -> Graph:
     """`A_hat = D^-1/2 A D^-1/2` (eq. 4), where an item without neighbours gets a self loop of weight 1.
 
-    Without the loop, eq. 5 would shrink an isolated item's vector at every hop instead of leaving it alone.
+    Without the loop, eq. 5 would shrink an isolated item's vector at every hop instead of leaving it unchanged.
     """
     degree = np.asarray(weights.sum(axis=1), dtype=np.float64).ravel()
     isolated = degree == 0
@@ -148,11 +148,11 @@ def propagate(
         H_0 = X,  H_k = (1 - alpha) A_hat H_{k-1} + alpha X,  k = 1..hops
         H_align = sum_k beta_k H_k,  beta_k = alpha (1 - alpha)^k / sum_i alpha (1 - alpha)^i,  k = 0..hops
 
-    Rows are brought to unit length before and after (our decision, specs/S2GR.md section 2.1); zero rows stay zero.
-    Columns never meet, so `block` of them are worked on at a time: beyond `x` and the answer this takes four
-    `[N, block]`. The products run in PyTorch, on as many threads as it has.
+    Rows are scaled to unit length before and after (our decision, specs/S2GR.md section 2.1); zero rows stay zero.
+    Columns are independent, so `block` of them are computed at a time: beyond `x` and the result this takes memory for
+    four `[N, block]`. The products run in PyTorch, with its number of threads.
 
-    out: where the answer goes, float32 `[N, D]`: a new array by default, or `x` itself where it is needed no more.
+    out: the array for the result, float32 `[N, D]`: a new array by default, or `x` itself to overwrite it.
     """
     betas = alpha * (1 - alpha) ** np.arange(hops + 1)
     betas /= betas.sum()
@@ -172,7 +172,7 @@ def propagate(
 
 
 def _torch_csr(matrix: Graph) -> torch.Tensor:
-    """The same arrays seen by PyTorch, whose product with a dense table takes two thirds of the time of scipy's."""
+    """The same arrays as a PyTorch tensor, whose product with a dense table takes two thirds of the time of scipy's."""
     rows, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
@@ -180,19 +180,19 @@ def _torch_csr(matrix: Graph) -> torch.Tensor:
 
 
 def align(vectors: ItemVectors, weights: Graph, config: GraphConfig, out: Matrix | None = None) -> ItemVectors:
-    """The vectors enriched with what was consumed beside each item: eqs 4 and 5. `out`: see `propagate`."""
+    """The vectors propagated over the co-occurrence graph: eqs 4 and 5. `out`: see `propagate`."""
     return ItemVectors(propagate(normalise(weights), vectors.values, config.alpha, config.hops, out=out))
 
 
 def spectral_vectors(weights: Graph, width: int, seed: int) -> ItemVectors:
-    """Vectors from behaviour alone: `[N, min(width, N)]`, unit rows, for items with neither texts nor vectors.
+    """Vectors from interactions alone: `[N, min(width, N)]`, unit rows, for items with neither texts nor vectors.
 
     The leading eigenvectors of `(D + tau I)^-1/2 A (D + tau I)^-1/2` with tau the mean degree, each times the root of
     its eigenvalue: regularised spectral clustering (Qin & Rohe, NeurIPS 2013), whose tau keeps small components
-    from filling the leading eigenvectors; on Beauty and KuaiRand it finds held-out items better than shifted PMI.
+    from filling the leading eigenvectors; on Beauty and KuaiRand it ranks held-out items better than shifted PMI.
 
-    An item without neighbours gets a random direction of its own: nothing is known of it, and one direction shared by
-    all such items would give them all one semantic ID.
+    An item without neighbours gets its own random direction: with one direction for all such items, they would all
+    have the same semantic ID.
     """
     rng = np.random.default_rng(seed)
     degree = np.asarray(weights.sum(axis=1), dtype=np.float64).ravel()
@@ -211,8 +211,8 @@ def _leading(matrix: Graph, width: int, rng: np.random.Generator) -> tuple[Matri
     """About the `width` algebraically largest eigenvalues and their eigenvectors, largest first, float32.
 
     Subspace iteration from a random sketch (Halko, Martinsson & Tropp, SIAM Review 2011, algorithm 4.4), then
-    Rayleigh-Ritz: a fixed number of passes, where Lanczos may take any number of them on a million items.
-    The most negative eigenvalues would set neighbours apart, so largest does not mean largest in magnitude.
+    Rayleigh-Ritz: a fixed number of passes, whereas Lanczos may need any number of them on a million items.
+    Largest by value, not by magnitude: the most negative eigenvalues would separate neighbours.
     """
     num_items = matrix.shape[0]
     sketch = width + width // 2

@@ -1,4 +1,4 @@
-"""A living catalogue: new items get IDs and no published ID moves; other vectors show which IDs would."""
+"""A growing catalogue: new items get IDs, and published IDs do not change; `requantise` measures the drift of IDs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from sidestep.methods import METHODS, Recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, inputs
-from sidestep.sids.collisions import Found, Settled, settle
+from sidestep.sids.collisions import Assigned, Resolved, resolve_collisions
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import Tokenizer
 from sidestep.vectors import graph
@@ -30,9 +30,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Appended:
-    """version: the number of the version that was written, into `folder`. items: how many there are now.
-    added: how many of them are new. shared: how many of the new ones share their ID with another item.
-    moved: how many of the new ones are not on the path nearest to them.
+    """The result of `append`.
+
+    version: number of the new version, in `folder`. items: number of items in it. added: number of new items.
+    shared: new items that share their ID with another item. moved: new items that are not on their nearest path.
     """
 
     version: int
@@ -53,34 +54,34 @@ class Appended:
 def append(
     run: Run, items: Path, say: Say, vectors: Path | None = None, existing: Literal["error", "skip"] = "error"
 ) -> Appended:
-    """Give new items IDs, by the frozen tokenizer and the run's policy of collisions, and write the catalogue and the
-    IDs with them as the run's next version. Nothing else is touched, and no published ID moves.
+    """Give new items IDs with the frozen tokenizer and the run's collision policy, and write the extended catalogue and
+    IDs as the run's next version. Nothing else changes, and published IDs keep their codes.
 
-    A new item has no neighbour in the co-occurrence graph, so the graph leaves its vector as it is.
+    A new item has no neighbour in the co-occurrence graph, so the graph leaves its vector unchanged.
 
-    items: in the format of the run's items file; see `read_further`. vectors: a file of theirs, where the run's own
-    came from a file. existing: refuse items that the catalogue holds, or skip them.
+    items: in the format of the run's items file; see `read_further`. vectors: a file with the new items' vectors, if
+    the run's own came from a file. existing: refuse items that are already in the catalogue, or skip them.
 
     Raises:
-        DataError, ConfigError: bad files, vectors that cannot be made for new items, or a run whose model cannot answer
-            with new items; nothing is written then.
+        DataError, ConfigError: bad files, vectors that cannot be computed for new items, or a run whose model cannot
+            recommend new items; nothing is written then.
         ArtifactError: the run has no semantic IDs yet.
     """
     method = run.recipe.method
     if METHODS[method].kind != "generator":
         raise ConfigError(
-            f"{str(run.folder)!r} is a run of {method!r}, which scores items by their numbers and knows nothing of new "
-            "ones; append to the run of a generator"
+            f"{str(run.folder)!r} is a run of {method!r}, which has one embedding per training item and cannot score "
+            "new ones; append to the run of a generator"
         )
     version = versions.newest(run)
     parent = versions.manifest(run, version)
     first, contents = RunContents(run), RunContents(run, version)
     further = read_further(items, run.recipe.data, contents.catalog, existing, say)
     values = _vectors(further, first, vectors, say)
-    settled = _settled(first.tokenizer, values, run.recipe, version, contents.sids)
+    resolved = _resolved(first.tokenizer, values, run.recipe, version, contents.sids)
     published = contents.sids
     sids = SemanticIds(
-        np.concatenate([published.codes, settled.codes]),
+        np.concatenate([published.codes, resolved.codes]),
         published.codebook_sizes,
         published.codebooks,
         published.clusters,
@@ -95,17 +96,17 @@ def append(
         saved = catalog.save(staging / "catalog", meta=meta, parents={"catalog": before})
         origin = {"sids": parent.digest, "catalog": saved.digest, "tokenizer": run.digest("tokenizer")}
         sids.save(staging / "sids", meta=meta, parents=origin)
-    return Appended(version + 1, str(place), len(catalog), len(further), settled.shared, settled.moved)
+    return Appended(version + 1, str(place), len(catalog), len(further), resolved.shared, resolved.moved)
 
 
 def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) -> ItemVectors:
-    """What the tokenizer is given of the new items."""
+    """The tokenizer's inputs for the new items."""
     run = first.run
     own = ItemVectors.load(run.path("vectors"))
-    found = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
-    _refuse_zero(found, further)
-    say(f"vectors of {len(found):,} new items: {found.width} dimensions")
-    return ItemVectors(unit_rows(found.values)) if run.recipe.graph.enabled else found
+    vectors = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
+    _refuse_zero(vectors, further)
+    say(f"vectors of {len(vectors):,} new items: {vectors.width} dimensions")
+    return ItemVectors(unit_rows(vectors.values)) if run.recipe.graph.enabled else vectors
 
 
 def _refuse_zero(vectors: ItemVectors, catalog: Catalog) -> None:
@@ -113,57 +114,57 @@ def _refuse_zero(vectors: ItemVectors, catalog: Catalog) -> None:
     if zero.any():
         raise DataError(
             f"{int(zero.sum())} of {len(vectors)} vectors are zero, the first is of item "
-            f"{catalog.item_ids[int(zero.argmax())]!r}, and a zero vector says nothing of its item; leave these out"
+            f"{catalog.item_ids[int(zero.argmax())]!r}, and a zero vector cannot be quantised; leave these out"
         )
 
 
 def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
-    """The IDs that the run's items have by other vectors of theirs, of another slice of time perhaps, through the
-    frozen codebooks, written to the folder `out`. They are no version of the run: its generator was not trained with
-    them. An item that the tokenizer gives the codes it gave before keeps its ID, whatever a policy made of it.
+    """Quantise other vectors of the run's items (for example, of another time slice) with the frozen codebooks, and
+    write the IDs to the folder `out`. They are not a version of the run: its generator was not trained with them. An
+    item whose assigned codes do not change keeps its ID, including the effect of the collision policy.
 
-    vectors: for every item of the run's items file; see `read_vectors`. The graph enriches them as it did the run's
-        own.
+    vectors: for every item of the run's items file; see `read_vectors`. They are propagated over the graph like the
+        run's own.
 
     Raises:
-        DataError: vectors that do not fit. ConfigError: `out` is there already. ArtifactError: no tokenizer yet.
+        DataError: vectors that do not fit. ConfigError: `out` exists. ArtifactError: no tokenizer yet.
     """
     if out.exists():
         raise ConfigError(f"--out {str(out)!r} exists; choose another folder")
     contents, recipe = RunContents(run), run.recipe
-    found = read_vectors(vectors, contents.catalog, recipe.embed.tensor)
-    if found.width != contents.aligned.width:
+    other = read_vectors(vectors, contents.catalog, recipe.embed.tensor)
+    if other.width != contents.aligned.width:
         raise DataError(
-            f"{str(vectors)!r} has vectors of {found.width} dimensions, the run's have {contents.aligned.width}"
+            f"{str(vectors)!r} has vectors of {other.width} dimensions, the run's have {contents.aligned.width}"
         )
     if recipe.graph.enabled:
-        edges = graph.cooccurrence(contents.split.train, len(found), recipe.graph)
-        found = graph.align(found, edges, recipe.graph)
-    _refuse_zero(found, contents.catalog)
+        edges = graph.cooccurrence(contents.split.train, len(other), recipe.graph)
+        other = graph.align(other, edges, recipe.graph)
+    _refuse_zero(other, contents.catalog)
     model, own = contents.tokenizer, contents.sids
     codes, before = (
-        model.assign(torch.from_numpy(values)).cpu().numpy() for values in (found.values, contents.aligned.values)
+        model.assign(torch.from_numpy(values)).cpu().numpy() for values in (other.values, contents.aligned.values)
     )
     moves = (codes != before).any(axis=1)
     stay = replace(own, codes=own.codes[~moves])
     codes = own.codes.copy()
     if moves.any():
-        codes[moves] = _settled(model, ItemVectors(found.values[moves]), recipe, 0, stay).codes
+        codes[moves] = _resolved(model, ItemVectors(other.values[moves]), recipe, 0, stay).codes
     sids = replace(own, codes=codes)
     origin = {"sids": run.digest("sids"), "tokenizer": run.digest("tokenizer")}
     sids.save(out, parents=origin, meta=inputs([vectors]))
     return sids
 
 
-def _settled(
+def _resolved(
     model: Tokenizer,
     vectors: ItemVectors,
     recipe: Recipe,
     version: int,
     published: SemanticIds,
-) -> Settled:
+) -> Resolved:
     config, values = recipe.tokenizer, torch.from_numpy(vectors.values)
     codes = model.assign(values).cpu().numpy()
-    found = Found(codes, model.encode(values).cpu(), model.quantiser.cpu())
+    assigned = Assigned(codes, model.encode(values).cpu(), model.quantiser.cpu())
     random_sizes = config.sizes[config.num_levels - config.random_levels :]
-    return settle(found, config.collisions, random_sizes, recipe.seed + version, published)
+    return resolve_collisions(assigned, config.collisions, random_sizes, recipe.seed + version, published)
