@@ -1,11 +1,15 @@
 """What a test does in processes of its own. They import it by name, so it stands in a module that they can find."""
 
+import os
+import time
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import distributed, nn
 
 from sidestep.sids.codebook import Codebook, Reset
+from sidestep.training.processes import Processes
 
 
 def reset_in_one_of_two(rank: int, folder: str) -> None:
@@ -19,4 +23,22 @@ def reset_in_one_of_two(rank: int, folder: str) -> None:
     level(torch.tensor([[3.0 + rank], [1.0]]))[1].sum().backward()
     (Path(folder) / str(rank)).write_text(str(book.codewords.flatten().tolist()))
     distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def meet_as_processes(rank: int, folder: str) -> None:
+    """Join a group of two as the loop does; writes rank, size, whether it is first, the mean of 0 and 0.5, and whether
+    the other process came to the wait before this one left it.
+    """
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # wanted by Accelerate, though the group is there
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    launched, joined = Processes.launched(), Processes.joined(Accelerator(cpu=True))
+    assert (launched.rank, launched.size) == (joined.rank, joined.size)
+    mean = joined.mean(rank / 2)
+    time.sleep(rank)  # the second comes a second later
+    (Path(folder) / f"came-{rank}").touch()
+    joined.wait()
+    met = all((Path(folder) / f"came-{each}").exists() for each in (0, 1))
+    (Path(folder) / str(rank)).write_text(f"{rank} {joined.size} {joined.is_first} {mean} {met}")
     distributed.destroy_process_group()

@@ -4,7 +4,6 @@ Each reads the artifacts before it, calls the rooms, and writes its own. A stage
 left alone, so a run goes on where it stopped.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,7 @@ from sidestep.sids.batches import VectorBatches
 from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
+from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -203,7 +203,7 @@ def run_until(run: Run, last: str, say: Say) -> None:
     """
     before = METHODS[run.recipe.method].stages[-2]
     made = {"prepare": "interactions", "embed": "vectors", "tokenize": "sids"}[before]
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (last == "train" and artifact.exists(run.path(made))):
+    if Processes.launched().size > 1 and not (last == "train" and artifact.exists(run.path(made))):
         raise ConfigError(
             "Several processes can train one model, but the stages before would write over each other; run "
             f"`sidestep {before}` in one process first, then `sidestep train` in several"
@@ -281,7 +281,7 @@ def _warn_of_chance(contents: RunContents, row: dict[str, Any], say: Say) -> Non
 
 
 def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:
-    if os.environ.get("RANK", "0") != "0":  # all processes hold the same weights, the first one writes them
+    if not Processes.launched().is_first:  # all processes hold the same weights
         return
     tensors = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
     artifact.save(run.path(name), "weights", tensors=tensors, config=settings, parents=parents)

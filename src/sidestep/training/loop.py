@@ -1,5 +1,5 @@
 """The training loop, for every model: next batch, objective, backward, clip, step, log. It knows nothing of
-recommendation, and nothing of how many processes there are: Accelerate does.
+recommendation, and asks `Processes` which of several it is.
 
 A run that is stopped and started again ends bit for bit where an uninterrupted one ends: the order of batches is a
 pure function of (seed, epoch), dropout is seeded from (seed, step, rank), the rate is a function of the step, and the
@@ -25,6 +25,7 @@ from sidestep.progress import Meter, meter
 from sidestep.training import checkpoint
 from sidestep.training.log import JsonLog
 from sidestep.training.optim import TrainConfig, adamw, learning_rate
+from sidestep.training.processes import Processes
 
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 
@@ -103,19 +104,19 @@ class Training:
             cpu=not torch.cuda.is_available(),  # Apple's mps lacks the double precision that k-means sums in
             log_with=list(config.log_with) or None,
             project_dir=folder,
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(find_unused_parameters=True)
-            ],  # w/o L_Think leaves psi unused
+            # a model may own parameters that no loss of a step reaches, when a term of the objective is switched off
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        self.processes = Processes.joined(self.accelerator)
         if config.log_with:
             self.accelerator.init_trackers("sidestep")
         self.model, self.optimizer = self.accelerator.prepare(model, adamw(model, config))
         self.bare = self.accelerator.unwrap_model(self.model)
         self.folder = folder / "checkpoint" if folder is not None else None
-        writes = folder is not None and self.accelerator.is_main_process
+        writes = folder is not None and self.processes.is_first
         self.log = JsonLog(folder / "log.jsonl" if folder is not None and writes else None)
         self.progress, self.best, self.totals = checkpoint.Progress(), None, dict[str, float]()
-        self.identity: dict[str, object] = {"seed": seed, "world": self.accelerator.num_processes}
+        self.identity: dict[str, object] = {"seed": seed, "world": self.processes.size}
         self.identity |= config.model_dump(exclude={"checkpoint_seconds", "log_with"})
         if self.folder is not None and (self.folder / "manifest.json").is_file():
             restored = checkpoint.restore(self.folder, self.bare, self.optimizer.optimizer, self.identity)
@@ -127,9 +128,9 @@ class Training:
 
     def order(self, epoch: int) -> Sequence[Any]:
         """This process's batches, one for each step; all processes take the same number of steps."""
-        order, world = self.data.batches(epoch), self.accelerator.num_processes
+        order, world = self.data.batches(epoch), self.processes.size
         steps = -(-len(order) // world)
-        return [order[(step * world + self.accelerator.process_index) % len(order)] for step in range(steps)]
+        return [order[(step * world + self.processes.rank) % len(order)] for step in range(steps)]
 
     def epoch(self, shown: Meter) -> None:
         progress, begun = self.progress, time.monotonic()
@@ -153,7 +154,7 @@ class Training:
             if time.monotonic() - self.saved_at > self.config.checkpoint_seconds and progress.batch < len(order):
                 self._save()
         row: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch}
-        row |= {name: self._mean(total) / len(order) for name, total in self.totals.items()}
+        row |= {name: self.processes.mean(total) / len(order) for name, total in self.totals.items()}
         row["seconds"] = round(time.monotonic() - begun, 3)
         self._validate(row)
         progress.epoch, progress.batch, self.totals = progress.epoch + 1, 0, {}
@@ -165,13 +166,6 @@ class Training:
         if progress.finished or time.monotonic() - self.saved_at > self.config.checkpoint_seconds / 4:
             self._save()
 
-    def _mean(self, value: float) -> float:
-        """The mean over processes of what each of them found."""
-        if self.accelerator.num_processes == 1:
-            return value
-        here = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
-        return float(self.accelerator.reduce(here, "mean"))
-
     def _best_note(self) -> str:
         best = self.progress.best_score
         return "" if best is None else f", best score {best:.4f}"
@@ -179,10 +173,9 @@ class Training:
     def step(self, index: Any) -> dict[str, float]:
         """One step of the optimiser on the batch behind an entry of the order; its parts carry `profile`'s names."""
         progress, device = self.progress, self.accelerator.device
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
         with record_function("data"):
             batch = self.data.load(index).to(device)
-        torch.manual_seed((self.seed << 40) + progress.step * world + rank)
+        torch.manual_seed((self.seed << 40) + progress.step * self.processes.size + self.processes.rank)
         rate = learning_rate(self.config, progress.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -207,7 +200,7 @@ class Training:
         progress, last = self.progress, self.progress.epoch + 1 == self.config.epochs
         if self.hooks.score is None or ((progress.epoch + 1) % self.config.validate_every and not last):
             return
-        score = row["score"] = self._mean(self.score(self.hooks.score))  # one for all, so that all stop together
+        score = row["score"] = self.processes.mean(self.score(self.hooks.score))  # one for all: all stop together
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_epoch, progress.worse = score, progress.epoch, 0
             self.best = {name: value.detach().clone() for name, value in self.bare.state_dict().items()}
@@ -222,7 +215,7 @@ class Training:
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
-        if self.folder is not None and self.accelerator.is_main_process:
+        if self.folder is not None and self.processes.is_first:
             optimizer = self.optimizer.optimizer
             checkpoint.save(self.folder, self.bare, optimizer, self.progress, self.best, self.totals, self.identity)
 
