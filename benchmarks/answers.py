@@ -24,7 +24,7 @@ Lists = list[list[int]]
 
 def ranker(shop: Shop, model: EncoderDecoder, beams: int, precision: Precision = "fp32") -> Answer:
     """Our recommender's ten best items of a batch."""
-    how = (model.config.max_history, beams, precision)
+    how = (model.reads, beams, precision)
     recommender = GenerativeRecommender(model, shop.sids, shop.popularity, *how)
     return lambda batch: recommender.rank(batch, K).items
 

@@ -23,6 +23,7 @@ from decode import MODES
 from machine import report, rounded, table, timed
 from shop import CLUSTERS, Shop, open_shop
 from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.evaluation.ranking import rank_cases
@@ -89,9 +90,9 @@ def with_sidestep(task: Task, method: str, mode: str, precision: Precision) -> S
     recipe = Recipe.model_validate({"method": method, "generator": MODES[mode], "train": train})
     torch.manual_seed(0)
     model = METHODS[method].build(task.sids, recipe)
-    data = _Batches(TrainingSequences(task.train, MAX_HISTORY, every_position=mode == "causal"))
+    data = _Batches(TrainingSequences(task.train, Reads(MAX_HISTORY), every_position=mode == "causal"))
     fit(model, METHODS[method].objective(task.sids, recipe), data, recipe.train, seed=0)
-    recommender = GenerativeRecommender(model, task.sids, task.popularity, MAX_HISTORY, BEAMS, precision)
+    recommender = GenerativeRecommender(model, task.sids, task.popularity, Reads(MAX_HISTORY), BEAMS, precision)
     ranks = rank_cases(recommender, task.cases, k=K, seen="kept", batch_size=64)
     return {name: float(ranks.values(f"{name}@{K}").mean()) for name in ("HR", "NDCG")}
 

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from industrial import ITEMS, WIDTH, industrial, item_vectors
 from machine import report, rounded, table
 from sidestep.data.interactions import Interactions
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences, question_of
 from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
 from sidestep.data.splits import SplitConfig, TrainingInteractions, split
@@ -144,7 +145,7 @@ def trie(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
 
 def generator_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
     """S2GR at TIGER's size on `TARGETS` of the log's targets, each seeing up to `HISTORY` items."""
-    batches = _Some(TrainingSequences(_training(folder), HISTORY, every_position=True))
+    batches = _Some(TrainingSequences(_training(folder), Reads(HISTORY), every_position=True))
     sids = SemanticIds.load(folder / "sids")
     model, clusters = _s2gr(sids), [torch.from_numpy(cluster) for cluster in sids.clusters]
     teach = partial(generating.s2gr, thinking=ThinkingConfig(), clusters=clusters)
@@ -159,10 +160,10 @@ def decoding(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
     parts, sids = split(Interactions.load(folder / "interactions"), SplitConfig()), SemanticIds.load(folder / "sids")
     model = _s2gr(sids)
     model.load_state_dict(load_file(folder / "generator.safetensors"))
-    found = GenerativeRecommender(model, sids, parts.train.popularity(shape.num_items), HISTORY, num_beams=50)
+    found = GenerativeRecommender(model, sids, parts.train.popularity(shape.num_items), Reads(HISTORY), num_beams=50)
     chosen = np.arange(min(ASKING, len(parts.test)))
     with clock():
-        found.rank(question_of(parts.test, chosen, HISTORY), k=10)
+        found.rank(question_of(parts.test, chosen, Reads(HISTORY)), k=10)
     return {"users": len(chosen)}
 
 

@@ -69,7 +69,7 @@ def made_up(folder: Path, items: int) -> Path:
         "version": 1,
     }
     settings = recipe.model_dump(mode="json", include={"method", "seed", "evaluate", *METHODS["tiger"].sections})
-    ranker = GenerativeRecommender(model, sids, popularity, recipe.generator.max_history, recipe.evaluate.num_beams)
+    ranker = GenerativeRecommender(model, sids, popularity, model.reads, recipe.evaluate.num_beams)
     with bundle.writing(folder, meta, {"recipe": settings}, {}) as staging:
         save_file({name: value.numpy() for name, value in model.state_dict().items()}, staging / bundle.WEIGHTS)
         save_file(sids.as_tensors(), staging / bundle.SIDS)
@@ -140,7 +140,7 @@ def library(folder: Path, histories: Sequence[Ints], beams: int | None, batch: i
     model: Any = _opened(folder).model
     model = model if beams is None else model.with_beams(beams)
     parts = [histories[begin : begin + batch] for begin in range(0, len(histories), batch)]
-    questions = [(question(part, model.max_history), ItemFilter(pad(part))) for part in parts]
+    questions = [(question(part, model.reads), ItemFilter(pad(part))) for part in parts]
     model.rank(questions[0][0], K, questions[0][1])
     begun = time.perf_counter()
     for asked, barred in questions:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sidestep.config import build
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, question, question_of
 from sidestep.data.sources import DataConfig, read
 from sidestep.data.splits import Split, SplitConfig, split
@@ -44,7 +45,7 @@ class Shop:
     def questions(self, users: Ints, batch_size: int, max_history: int = 20) -> list[SequenceBatch]:
         """What those test cases ask, `batch_size` at once."""
         return [
-            question_of(self.split.test, users[begin : begin + batch_size], max_history)
+            question_of(self.split.test, users[begin : begin + batch_size], Reads(max_history))
             for begin in range(0, len(users), batch_size)
         ]
 
@@ -52,7 +53,9 @@ class Shop:
         """Histories of exactly `length` items, drawn by popularity: Beauty has too few that are long."""
         weights = (self.popularity + 1) / (self.popularity + 1).sum()
         drawn = np.random.default_rng(seed).choice(len(weights), size=(number, length), p=weights)
-        return [question(list(drawn[begin : begin + batch_size]), length) for begin in range(0, number, batch_size)]
+        return [
+            question(list(drawn[begin : begin + batch_size]), Reads(length)) for begin in range(0, number, batch_size)
+        ]
 
 
 def open_shop() -> Shop:

@@ -22,6 +22,7 @@ from machine import Peaks, peaks, products, report, rounded, table, take_turns
 from peers import T5, Cornac
 from shop import Shop, open_shop
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.methods import METHODS, Recipe
@@ -41,7 +42,7 @@ class Slice:
 
     @classmethod
     def of(cls, shop: Shop, mode: str, batch_size: int, number: int) -> "Slice":
-        sequences = TrainingSequences(shop.split.train, MAX_HISTORY, every_position=mode == "causal")
+        sequences = TrainingSequences(shop.split.train, Reads(MAX_HISTORY), every_position=mode == "causal")
         batches = sequences.batches(batch_size, seed=0, epoch=0)
         batches.sort(key=lambda examples: float(sequences.batch(examples).lengths.float().mean()))
         places = ((np.arange(number) + 0.5) * len(batches) / number).astype(np.int64)

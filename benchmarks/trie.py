@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from machine import report, rounded, table, take_turns
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, pad, question
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.recommenders.generative import GenerativeRecommender
@@ -199,7 +200,7 @@ def recommender(number: int) -> GenerativeRecommender:
     sids = SemanticIds(draw(number).numpy(), SIZES, codebooks, [np.arange(SIZE) % 16 for _ in SIZES])
     torch.manual_seed(0)
     model = EncoderDecoder(sids, GeneratorConfig(start="random"))
-    return GenerativeRecommender(model, sids, rng.integers(0, 100, number), model.config.max_history, WIDTH)
+    return GenerativeRecommender(model, sids, rng.integers(0, 100, number), model.reads, WIDTH)
 
 
 def decoding(numbers: Sequence[int], users: int, rounds: int) -> dict[str, dict[str, float]]:
@@ -215,7 +216,7 @@ def decoding(numbers: Sequence[int], users: int, rounds: int) -> dict[str, dict[
         for way, (size, filtered) in ways.items():
             portions = [histories[begin : begin + size] for begin in range(0, users, size)]
             contestants[f"{way} {number:g}"] = [
-                partial(_rank, model, question(some, 20), ItemFilter(pad(some), half) if filtered else None)
+                partial(_rank, model, question(some, Reads(20)), ItemFilter(pad(some), half) if filtered else None)
                 for some in portions
             ]
     timings = take_turns(contestants, rounds)

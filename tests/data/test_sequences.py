@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch, TrainingSequences, pad, question
 from sidestep.data.splits import TrainingInteractions
 
@@ -27,7 +28,7 @@ def whole_batch(examples: TrainingSequences) -> SequenceBatch:
 @given(LENGTHS, st.integers(1, 12), MODES)
 def test_every_interaction_but_a_users_first_is_a_target_once(lengths: list[int], width: int, every: bool) -> None:
     log = numbered_log(lengths)
-    examples = TrainingSequences(log, width, every)
+    examples = TrainingSequences(log, Reads(width), every)
     targets = whole_batch(examples).targets if len(examples) else torch.empty(0)
     firsts = {int(row) for row, length in zip(log.offsets[:-1], lengths, strict=True) if length}
     assert sorted(targets[targets != NO_ITEM].tolist()) == [row for row in range(len(log)) if row not in firsts]
@@ -38,7 +39,7 @@ def test_every_interaction_but_a_users_first_is_a_target_once(lengths: list[int]
 @given(LENGTHS.filter(lambda lengths: max(lengths) > 1), st.integers(1, 12), MODES)
 def test_a_target_sees_exactly_what_came_right_before_it(lengths: list[int], width: int, every: bool) -> None:
     log = numbered_log(lengths)
-    batch = whole_batch(TrainingSequences(log, width, every))
+    batch = whole_batch(TrainingSequences(log, Reads(width), every))
     owner = log.users
     for history, length, targets, visible in zip(
         batch.history.tolist(), batch.lengths.tolist(), batch.targets.tolist(), batch.visible.tolist(), strict=True
@@ -61,7 +62,7 @@ def test_a_target_sees_exactly_what_came_right_before_it(lengths: list[int], wid
 def test_an_epoch_holds_every_example_once_in_batches_of_the_right_size(
     lengths: list[int], batch_size: int, every: bool
 ) -> None:
-    examples = TrainingSequences(numbered_log(lengths), 8, every)
+    examples = TrainingSequences(numbered_log(lengths), Reads(8), every)
     batches = examples.batches(batch_size, seed=3, epoch=1)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(examples)))
     for chosen in batches:
@@ -86,7 +87,7 @@ def plainly(log: TrainingInteractions, width: int, every: bool) -> list[tuple[li
 @given(LENGTHS, st.integers(1, 12), MODES)
 def test_gathered_examples_equal_those_cut_one_by_one(lengths: list[int], width: int, every: bool) -> None:
     log = numbered_log(lengths)
-    examples, expected = TrainingSequences(log, width, every), plainly(log, width, every)
+    examples, expected = TrainingSequences(log, Reads(width), every), plainly(log, width, every)
     assert len(examples) == len(expected)
     chosen = np.random.default_rng(0).permutation(len(examples))[:7]
     batch = examples.batch(chosen)
@@ -102,7 +103,7 @@ def test_gathered_examples_equal_those_cut_one_by_one(lengths: list[int], width:
 def test_neighbours_are_of_like_shape(every: bool) -> None:
     """Lengths as unequal as Beauty's: most histories are short, and some are cut into several stretches."""
     lengths = np.random.default_rng(0).geometric(0.12, 4000).clip(3, 200)
-    examples = TrainingSequences(numbered_log(lengths.tolist()), 20, every)
+    examples = TrainingSequences(numbered_log(lengths.tolist()), Reads(20), every)
     batches = [examples.batch(chosen) for chosen in examples.batches(512, seed=0, epoch=0)]
     for name in ("history", "targets"):
         padded = torch.cat([getattr(batch, name).flatten() for batch in batches]) == NO_ITEM
@@ -111,7 +112,7 @@ def test_neighbours_are_of_like_shape(every: bool) -> None:
 
 def test_batches_are_a_pure_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        examples = TrainingSequences(numbered_log([20, 7, 3, 30, 12] * 8), 10, every_position=True)
+        examples = TrainingSequences(numbered_log([20, 7, 3, 30, 12] * 8), Reads(10), every_position=True)
         torch.manual_seed(seed * 7 + epoch)  # the global state must not matter
         return [chosen.tolist() for chosen in examples.batches(64, seed, epoch)]
 
@@ -126,27 +127,27 @@ def test_making_batches_leaves_the_global_random_state_alone() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
-    TrainingSequences(numbered_log([5, 9]), 4, True).batches(8, 0, 0)
+    TrainingSequences(numbered_log([5, 9]), Reads(4), True).batches(8, 0, 0)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # type: ignore[index]
 
 
 def test_a_short_history_is_one_example_with_every_position_a_target() -> None:
-    batch = whole_batch(TrainingSequences(numbered_log([4]), 10, every_position=True))
+    batch = whole_batch(TrainingSequences(numbered_log([4]), Reads(10), every_position=True))
     assert batch.history.tolist() == [[0, 1, 2]]
     assert batch.targets.tolist() == [[1, 2, 3]]
     assert batch.visible.tolist() == [[1, 2, 3]]
 
 
 def test_the_papers_way_is_one_example_per_prefix() -> None:
-    batch = whole_batch(TrainingSequences(numbered_log([4]), 2, every_position=False))
+    batch = whole_batch(TrainingSequences(numbered_log([4]), Reads(2), every_position=False))
     assert batch.history.tolist() == [[0, NO_ITEM], [0, 1], [1, 2]]
     assert batch.targets.tolist() == [[1], [2], [3]]
     assert batch.visible.tolist() == [[1], [2], [2]]
 
 
 def test_a_question_keeps_the_last_items_and_has_no_targets() -> None:
-    batch = question([np.array([5, 6, 7]), np.array([], dtype=np.int64), np.array([8])], max_history=2)
+    batch = question([np.array([5, 6, 7]), np.array([], dtype=np.int64), np.array([8])], Reads(2))
     assert batch.history.tolist() == [[6, 7], [NO_ITEM, NO_ITEM], [8, NO_ITEM]]
     assert batch.lengths.tolist() == [2, 0, 1]
     assert batch.targets.shape == (3, 0)
@@ -163,7 +164,7 @@ def test_padding_loses_nothing(rows: list[list[int]]) -> None:
 @given(rows=st.lists(st.lists(st.integers(0, 9), max_size=8), min_size=1, max_size=5), count=st.integers(1, 9))
 def test_the_latest_items_of_a_question_are_the_question_of_the_latest_items(rows: list[list[int]], count: int) -> None:
     histories = [np.array(row, dtype=np.int64) for row in rows]
-    cut, short = question(histories, 20).latest(count), question(histories, count)
+    cut, short = question(histories, Reads(20)).latest(Reads(count)), question(histories, Reads(count))
     width = short.history.shape[1]
     assert torch.equal(cut.history[:, :width], short.history)
     assert (cut.history[:, width:] == NO_ITEM).all()

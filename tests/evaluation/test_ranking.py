@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sidestep.data.interactions import Interactions
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
@@ -28,7 +29,7 @@ def cases_of(*histories: list[int]) -> Cases:
 class Fixed:
     """Says the same list to everybody, whatever is barred."""
 
-    max_history = 5
+    reads = Reads(5)
 
     def __init__(self, items: list[int], scores: list[float] | None = None) -> None:
         self.items = items
@@ -46,7 +47,7 @@ class Watched(ItemwiseRecommender):
     """Prefers small item numbers; remembers what it was asked."""
 
     def __init__(self) -> None:
-        super().__init__(lambda batch: -torch.arange(8.0).expand(len(batch), -1), NUM_ITEMS, max_history=2)
+        super().__init__(lambda batch: -torch.arange(8.0).expand(len(batch), -1), NUM_ITEMS, reads=Reads(2))
         self.lengths: list[int] = []
 
     def rank(

@@ -53,7 +53,7 @@ def test_codes_are_right_as_often_as_the_model_says_them_first(finished: Path) -
     cases, right = contents.split.test, 0
     for case in range(len(cases)):
         with torch.no_grad():
-            batch = question_of(cases, np.array([case]), recommender.max_history)
+            batch = question_of(cases, np.array([case]), recommender.reads)
             log_probs, _ = recommender.model.step(recommender.model.start(batch), None)  # type: ignore[operator]
         right += int(log_probs[0, 0].argmax()) == contents.sids.codes[cases.targets[case], 0]
     assert analyse(run, users=10_000).levels[0].code == pytest.approx(right / len(cases))
@@ -67,7 +67,7 @@ def test_forced_along_an_answer_the_generator_thinks_what_led_there(finished: Pa
     texts = labels(contents.catalog, "category")
     assert texts is not None
     agree = np.zeros(3)
-    asked = question_of(cases, np.arange(len(cases)), contents.trained().max_history)
+    asked = question_of(cases, np.arange(len(cases)), contents.trained().reads)
     seen = [np.setdiff1d(cases.history(case), cases.targets[case]) for case in range(len(cases))]
     found = contents.trained().rank(asked, run.recipe.evaluate.k, ItemFilter(pad(seen)), explain=True)
     assert found.paths is not None

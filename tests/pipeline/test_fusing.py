@@ -9,6 +9,7 @@ import pytest
 import sidestep
 from command import WORLD, refuse, succeed
 from sidestep import artifact
+from sidestep.data.reads import Reads
 from sidestep.pipeline.contents import RunContents, training_origin
 from sidestep.pipeline.run import Run
 
@@ -125,12 +126,12 @@ def test_weights_of_before_the_scorers_history_was_kept_answer_as_they_did(
     finished: Path, scorer: Path, tmp_path: Path
 ) -> None:
     succeed(*fused(finished, scorer), "generator.max_history=20", "--out", tmp_path / "fused")
-    assert sidestep.load(tmp_path / "fused").recommender.max_history == 50
+    assert sidestep.load(tmp_path / "fused").recommender.reads == Reads(50)
     saved = artifact.load(tmp_path / "fused" / "model", "weights")
     tensors = {name: value for name, value in saved.tensors.items() if name != "scored_history"}
     origin = {"config": saved.manifest.config, "parents": saved.manifest.parents}
     artifact.save(tmp_path / "fused" / "model", "weights", tensors=tensors, **origin)
-    assert sidestep.load(tmp_path / "fused").recommender.max_history == 20
+    assert sidestep.load(tmp_path / "fused").recommender.reads == Reads(20)
 
 
 def test_a_generator_that_does_not_think_is_a_part_of_a_model_that_does_not(scorer: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import question
 from sidestep.evaluation.metrics import ndcg
 from sidestep.generators.fused import Fused, FusionConfig
@@ -33,7 +34,7 @@ def make_model() -> Fused:
 
 
 def searcher(model: Fused, num_beams: int = NUM_ITEMS) -> GenerativeRecommender:
-    return GenerativeRecommender(model, make_sids(), POPULARITY, 6, num_beams)
+    return GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), num_beams)
 
 
 def recommender(model: Fused, balance: float, candidates: int = NUM_ITEMS) -> FusedRecommender:
@@ -97,7 +98,7 @@ def test_contract_k_distinct_permitted_items_come_back_whenever_they_exist(k: in
 
 def test_an_empty_history_is_answered_by_popularity() -> None:
     model = make_model()
-    asked = question([np.array([], dtype=np.int64), np.array([3, 4])], 6)
+    asked = question([np.array([], dtype=np.int64), np.array([3, 4])], Reads(6))
     found = recommender(model, 0.5).rank(asked, 5, ItemFilter(torch.tensor([[38, -1], [3, 4]])), explain=True)
     assert found.items[0].tolist() == [39, 36, 37, 34, 35]
     assert found.paths is not None
@@ -136,13 +137,13 @@ def test_the_balance_is_the_best_on_validation_and_its_candidates_are_thought_of
 def test_each_half_is_shown_as_much_as_it_reads() -> None:
     model = make_model()
     model.config = model.config.model_copy(update={"max_history": 3})
-    search = GenerativeRecommender(model, make_sids(), POPULARITY, 3, NUM_ITEMS)
+    search = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(3), NUM_ITEMS)
     histories = [np.arange(length, dtype=np.int64) for length in (1, 3, 5, 6)]
     for balance, alone in ((0.0, search), (1.0, ItemwiseRecommender(model.scorer.score, NUM_ITEMS))):
         both = FusedRecommender(search, model, model.scorer.score, balance, NUM_ITEMS, 6)
-        assert both.max_history == 6
-        expected = alone.rank(question(histories, 3 if balance == 0 else 6), 10)
-        found = both.rank(question(histories, 6), 10)
+        assert both.reads == Reads(6)
+        expected = alone.rank(question(histories, Reads(3 if balance == 0 else 6)), 10)
+        found = both.rank(question(histories, Reads(6)), 10)
         if balance == 0:  # items of one ID stand in another order
             torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
         else:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, pad, question
 from sidestep.layers.state import additive
 from sidestep.losses import scoring
@@ -68,7 +69,7 @@ def test_caser_looks_at_the_last_window_and_no_further() -> None:
     torch.manual_seed(0)
     model = Caser(POPULARITY, config(window=2)).eval()
     nn.init.normal_(model.mix.bias)
-    answers = model.score(question([np.array([1, 7, 8]), np.array([2, 7, 8]), np.array([7, 1])], 6))
+    answers = model.score(question([np.array([1, 7, 8]), np.array([2, 7, 8]), np.array([7, 1])], Reads(6)))
     torch.testing.assert_close(answers[0], answers[1])
     assert not torch.allclose(answers[0], answers[2])
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, pad, question
 from sidestep.data.splits import TrainingInteractions
 from sidestep.recommenders import itemwise
@@ -27,7 +28,7 @@ def training(histories: list[list[int]] = HISTORIES) -> TrainingInteractions:
 
 
 def ask(*histories: list[int]) -> SequenceBatch:
-    return question([np.array(history, dtype=np.int64) for history in histories], 100)
+    return question([np.array(history, dtype=np.int64) for history in histories], Reads(100))
 
 
 def recommenders() -> list[Recommender]:

@@ -10,6 +10,7 @@ import torch
 
 from sidestep import config
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences, pad, question
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
@@ -70,7 +71,7 @@ def test_contract_states_of_a_stretch_are_those_of_each_prefix_alone(name: str) 
     together = model.states(batch)
     for row, column in (batch.targets >= 0).nonzero().tolist():
         prefix = batch.history[row, : int(batch.visible[row, column])].numpy()
-        alone = model.last_states(question([prefix], model.max_history))[0]
+        alone = model.last_states(question([prefix], model.reads))[0]
         torch.testing.assert_close(together[row, column], alone, atol=1e-5, rtol=1e-4)
 
 
@@ -83,8 +84,8 @@ def test_contract_a_score_is_the_product_of_state_and_embedding(name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_contract_an_empty_history_is_answered_by_popularity(name: str) -> None:
     model = make(name)
-    recommender = ItemwiseRecommender(model.score, NUM_ITEMS, model.max_history)
-    batch = question([np.array([], dtype=np.int64), np.array([1, 2])], model.max_history)
+    recommender = ItemwiseRecommender(model.score, NUM_ITEMS, model.reads)
+    batch = question([np.array([], dtype=np.int64), np.array([1, 2])], model.reads)
     assert recommender.rank(batch, 5).items[0].tolist() == [39, 38, 37, 36, 35]
 
 
@@ -99,8 +100,8 @@ def test_contract_k_permitted_items_come_back(name: str) -> None:
     model = make(name)
     histories = [np.array([1, 2, 3]), np.array([], dtype=np.int64), np.array([5])]
     allowed = torch.arange(NUM_ITEMS) < 12
-    recommender = ItemwiseRecommender(model.score, NUM_ITEMS, model.max_history)
-    answers = recommender.rank(question(histories, model.max_history), 9, ItemFilter(pad(histories), allowed))
+    recommender = ItemwiseRecommender(model.score, NUM_ITEMS, model.reads)
+    answers = recommender.rank(question(histories, model.reads), 9, ItemFilter(pad(histories), allowed))
     for history, items in zip(histories, answers.items.tolist(), strict=True):
         assert len(set(items)) == 9
         assert all(0 <= item < 12 and item not in history for item in items)
@@ -120,14 +121,14 @@ class Circle:
 
     num_items = 12
 
-    def __init__(self, max_history: int, every_position: bool) -> None:
+    def __init__(self, reads: Reads, every_position: bool) -> None:
         rng = np.random.default_rng(0)
         walks = [(start + np.arange(7)) % self.num_items for start in rng.integers(0, self.num_items, 120)]
         offsets = np.arange(0, 7 * 121, 7)
         users = [str(user) for user in range(120)]
         log = TrainingInteractions(users, offsets, np.concatenate(walks))
         self.popularity = log.popularity(self.num_items)
-        self.sequences = TrainingSequences(log, max_history, every_position)
+        self.sequences = TrainingSequences(log, reads, every_position)
 
     def batches(self, epoch: int) -> list[Ints]:
         return self.sequences.batches(128, 0, epoch)
@@ -138,7 +139,7 @@ class Circle:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_contract_learns_a_sequence_that_popularity_cannot(name: str) -> None:
-    world = Circle(6, True)
+    world = Circle(Reads(6), True)
     chosen, given = with_baseline(name, dropout=0.1), materials(world.popularity)
     epochs = 40 if name == "bert4rec" else 12  # the cloze teaches a fifth of the items in each
     train = chosen.train.model_copy(update={"lr": 0.01, "warmup_steps": 5, "epochs": epochs, "clip": 1.0})
@@ -153,8 +154,8 @@ def test_contract_learns_a_sequence_that_popularity_cannot(name: str) -> None:
     model.eval()
     starts = np.arange(world.num_items)
     histories = [(start + np.arange(4)) % world.num_items for start in starts]
-    recommender = ItemwiseRecommender(model.score, world.num_items, model.max_history)
-    answers = recommender.rank(question(histories, model.max_history), world.num_items).items
+    recommender = ItemwiseRecommender(model.score, world.num_items, model.reads)
+    answers = recommender.rank(question(histories, model.reads), world.num_items).items
     ranks = (answers == torch.from_numpy((starts + 4) % world.num_items)[:, None]).nonzero()[:, 1].numpy() + 1
     by_popularity = np.array(
         [int((np.argsort(-world.popularity, kind="stable") == (s + 4) % 12).argmax()) for s in starts]

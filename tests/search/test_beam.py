@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch, question
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.state import DecodingState
@@ -29,12 +30,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def recommender(kind: str, num_beams: int) -> GenerativeRecommender:
-    return GenerativeRecommender(make(kind), make_sids(), POPULARITY, max_history=6, num_beams=num_beams)
+    return GenerativeRecommender(make(kind), make_sids(), POPULARITY, reads=Reads(6), num_beams=num_beams)
 
 
 def histories(seed: int = 0) -> SequenceBatch:
     batch = make_batch(seed=seed)
-    return question([row[row >= 0].numpy() for row in batch.history], 6)
+    return question([row[row >= 0].numpy() for row in batch.history], Reads(6))
 
 
 def exhaustive(model: EncoderDecoder, batch: SequenceBatch) -> Tensor:
@@ -76,7 +77,7 @@ def test_batches_and_single_histories_get_the_same_answers(kind: str) -> None:
     together = model.rank(batch, k=5)
     for row in range(len(batch)):
         length = int(batch.lengths[row])
-        alone = model.rank(question([batch.history[row, :length].numpy()], 6), k=5)
+        alone = model.rank(question([batch.history[row, :length].numpy()], Reads(6)), k=5)
         assert together.items[row].tolist() == alone.items[0].tolist()
 
 
@@ -122,11 +123,11 @@ def test_a_filter_removes_items_and_moves_nothing_else(kind: str) -> None:
 @torch.no_grad()
 def test_an_empty_history_is_answered_by_popularity_among_others(kind: str) -> None:
     model = recommender(kind, num_beams=5)
-    some = question([np.array([1, 2]), np.array([], dtype=np.int64), np.array([4])], 6)
+    some = question([np.array([1, 2]), np.array([], dtype=np.int64), np.array([4])], Reads(6))
     found = model.rank(some, k=3, barred=ItemFilter(torch.tensor([[1], [5], [2]])), explain=True)
     order = sorted(range(N), key=lambda item: (-POPULARITY[item], item))
     assert found.items[1].tolist() == [item for item in order if item != 5][:3]
-    alone = model.rank(question([np.array([4])], 6), k=3, barred=ItemFilter(torch.tensor([[2]])))
+    alone = model.rank(question([np.array([4])], Reads(6)), k=3, barred=ItemFilter(torch.tensor([[2]])))
     assert found.items[2].tolist() == alone.items[0].tolist()
     assert found.paths is not None
     assert [len(paths) for paths in found.paths] == [3, 0, 3]
@@ -143,7 +144,7 @@ def test_without_a_history_the_most_popular_permitted_items_come_back(
 ) -> None:
     mask = None if allowed is None else torch.tensor([item in allowed for item in range(N)])
     rows = None if excluded is None else torch.tensor(excluded)
-    nobody = question([np.array([], dtype=np.int64)] * 2, 6)
+    nobody = question([np.array([], dtype=np.int64)] * 2, Reads(6))
     found = recommender("tiger", 5).rank(nobody, k, ItemFilter(rows, mask))
     order = sorted(range(N), key=lambda item: (-POPULARITY[item], item))
     for row in range(2):
@@ -210,7 +211,7 @@ def test_leaving_hopeless_prefixes_out_changes_no_answer(kind: str, k: int) -> N
 @torch.no_grad()
 def test_histories_searched_in_portions_get_the_same_answers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = recommender(kind, num_beams=6)
-    batch = question([np.array([1, 2]), np.array([], dtype=np.int64), np.array([4, 5, 6]), np.array([7])], 6)
+    batch = question([np.array([1, 2]), np.array([], dtype=np.int64), np.array([4, 5, 6]), np.array([7])], Reads(6))
     barred = ItemFilter(torch.tensor([[3], [5], [8], [NO_ITEM]]), torch.arange(N) != 9)
     together = model.rank(batch, 5, barred, explain=True)
     monkeypatch.setattr(generative, "BEAMS_AT_ONCE", 6)
@@ -225,8 +226,8 @@ def test_histories_searched_in_portions_get_the_same_answers(kind: str, monkeypa
 @torch.no_grad()
 def test_bf16_scores_are_near_and_leave_the_model_alone(kind: str) -> None:
     model = make(kind)
-    exact = GenerativeRecommender(model, make_sids(), POPULARITY, 6, N).rank(histories(), N)
-    rounded = GenerativeRecommender(model, make_sids(), POPULARITY, 6, N, "bf16").rank(histories(), N)
+    exact = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), N).rank(histories(), N)
+    rounded = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), N, "bf16").rank(histories(), N)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     by_item = [scores.gather(1, items.argsort(1)) for scores, items in
                ((exact.scores, exact.items), (rounded.scores, rounded.items))]  # fmt: skip
@@ -238,10 +239,10 @@ def test_bf16_scores_are_near_and_leave_the_model_alone(kind: str) -> None:
 def test_equal_scores_are_ordered_by_item_number() -> None:
     model = make("tiger")
     torch.nn.init.zeros_(model.code_embedding.weight)  # every code of a level is equally likely
-    found = GenerativeRecommender(model, make_sids(), np.zeros(N, dtype=np.int64), 6, N).rank(histories(), k=N)
+    found = GenerativeRecommender(model, make_sids(), np.zeros(N, dtype=np.int64), Reads(6), N).rank(histories(), k=N)
     codes = [tuple(row) for row in make_sids().codes.tolist()]
     first = {code: codes.index(code) for code in codes}
     expected = sorted(range(N), key=lambda item: (first[codes[item]], item))
     assert found.items[0].tolist() == expected
-    few = GenerativeRecommender(model, make_sids(), np.zeros(N, dtype=np.int64), 6, N).rank(histories(), k=3)
+    few = GenerativeRecommender(model, make_sids(), np.zeros(N, dtype=np.int64), Reads(6), N).rank(histories(), k=3)
     assert few.items[0].tolist() == expected[:3]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class Interactions:
     offsets: user u owns rows `offsets[u]:offsets[u + 1]`, `[U + 1]`.
     items: item numbers, oldest first within a user, `[E]`.
     times: milliseconds, `[E]`, `NO_TIME` where unknown; None when the source has no times at all.
-    absolute_times: whether times of different users can be compared.
+    absolute_times: whether times count from 1970, so that those of different users can be compared. Otherwise a user's
+        gaps are known, but neither the hour nor the day.
     """
 
     user_ids: list[str]
@@ -53,6 +55,11 @@ class Interactions:
     def users(self) -> Ints:
         """User number of every row, `[E]`."""
         return np.repeat(np.arange(self.num_users), self.lengths)
+
+    @cached_property
+    def known_times(self) -> Ints:
+        """The time of every row, `[E]`: `times`, or `NO_TIME` throughout where the source has none."""
+        return np.full(len(self), NO_TIME) if self.times is None else self.times
 
     def history(self, user: int) -> Ints:
         """All items of one user, oldest first."""

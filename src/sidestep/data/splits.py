@@ -65,6 +65,15 @@ class Cases:
         """Everything before the target, oldest first."""
         return self.interactions.items[self.interactions.offsets[self.users[case]] : self.rows[case]]
 
+    def history_times(self, case: int) -> Ints:
+        """When each item of `history` was taken, in milliseconds, `NO_TIME` where unknown."""
+        return self.interactions.known_times[self.interactions.offsets[self.users[case]] : self.rows[case]]
+
+    @property
+    def asked(self) -> Ints:
+        """When each target is asked for, `[C]`: when it was taken."""
+        return self.interactions.known_times[self.rows]
+
     def take(self, cases: Ints) -> "Cases":
         return Cases(self.interactions, self.users[cases], self.rows[cases])
 

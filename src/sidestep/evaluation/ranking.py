@@ -110,7 +110,7 @@ def rank_cases(
         chosen = order[begin : begin + batch_size]
         targets = cases.targets[chosen]
         barred = ItemFilter(excluded=pad(_seen(cases, chosen))) if seen == "masked" else None
-        found = recommender.rank(question_of(cases, chosen, recommender.max_history), k, barred)
+        found = recommender.rank(question_of(cases, chosen, recommender.reads), k, barred)
         items = found.items.cpu().numpy()
         rows[chosen, 0] = first_place(items == targets[:, None])
         rows[chosen, 1] = 0 if sid_of is None else _sid_rank(items, targets, sid_of)

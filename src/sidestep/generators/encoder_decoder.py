@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sidestep.config import Section
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.prediction import Prediction
 from sidestep.generators.state import DecodingState
@@ -84,8 +85,9 @@ class EncoderDecoder(nn.Module):
                 self.embeddings(level).copy_(words)
 
     @property
-    def max_history(self) -> int:
-        return self.config.max_history
+    def reads(self) -> Reads:
+        """What it reads of a history."""
+        return Reads(self.config.max_history)
 
     @property
     def every_position(self) -> bool:
@@ -134,8 +136,7 @@ class EncoderDecoder(nn.Module):
         """The prediction of given items as the next one after each whole history, in the order of `items`; places that
         hold `NO_ITEM` are left out.
         """
-        visible = batch.lengths[:, None].clamp(min=1).expand(-1, items.shape[1])
-        return self.predict(replace(batch, targets=items, visible=visible))
+        return self.predict(batch.asking(items))
 
     def path_log_probs(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Float[Tensor, "B C L"]:
         """The log-probability of every code of given items after each whole history, over the full codebook: the

@@ -162,7 +162,7 @@ def _portions(recommender: GenerativeRecommender, cases: Cases) -> Iterator[tupl
     with meter("analyse", len(cases)) as shown:
         for begin in range(0, len(cases), CASES_AT_ONCE):
             chosen = np.arange(begin, min(begin + CASES_AT_ONCE, len(cases)))
-            yield question_of(cases, chosen, recommender.max_history), chosen
+            yield question_of(cases, chosen, recommender.reads), chosen
             shown.update(int(chosen[-1]) + 1)
 
 

@@ -76,7 +76,7 @@ class Answering:
             pad(_rows(excluded)) if any(excluded) else None, None if allowed is None else self._allowed[allowed]
         )
         k = min(k, self._num_items)
-        found = model.rank(question(_rows(histories), model.max_history), k, barred, explain)
+        found = model.rank(question(_rows(histories), model.reads), k, barred, explain)
         real = (found.items >= 0).sum(1).tolist()
         paths = [
             [[path.codes, path.log_probs, path.clusters, path.cluster_probs] for path in row]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.evaluation.metrics import ndcg
 from sidestep.recommenders.fused import FusedRecommender, Opinions
@@ -29,8 +30,8 @@ class Replayed:
         self._asked = 0
 
     @property
-    def max_history(self) -> int:
-        return self._recommender.max_history
+    def reads(self) -> Reads:
+        return self._recommender.reads
 
     def again(self, balance: float) -> "Replayed":
         """From the first question on, with another balance."""

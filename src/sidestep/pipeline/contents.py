@@ -171,8 +171,8 @@ def recommending(
 ) -> Recommender:
     """A model of the recipe's method as a recommender. sids: None for a method that says none."""
     if sids is None:
-        return ItemwiseRecommender(model.score, len(popularity), model.max_history)
-    search = GenerativeRecommender(model, sids, popularity, model.max_history, num_beams, precision)
+        return ItemwiseRecommender(model.score, len(popularity), model.reads)
+    search = GenerativeRecommender(model, sids, popularity, model.reads, num_beams, precision)
     if METHODS[recipe.method].kind == "generator":
         return search
     scored_history, candidates = int(model.scored_history), recipe.fusion.candidates

@@ -181,14 +181,14 @@ def _meta(contents: RunContents, model: Recommender) -> dict[str, Any]:
         "num_items": len(contents.catalog),
         "codebook_sizes": [] if sids is None else list(sids.codebook_sizes),
         "thinks": bool(paths and paths[0] and paths[0][0].clusters),
-        "max_history": model.max_history,
+        "max_history": model.reads.recent,
         "beams": contents.run.recipe.evaluate.num_beams if searches else None,
         "version": contents.version,
     }
 
 
 def _ask(model: Recommender, history: list[int], k: int, explain: bool = False) -> Recommendations:
-    return model.rank(question([np.array(history, dtype=np.int64)], model.max_history), k, explain=explain)
+    return model.rank(question([np.array(history, dtype=np.int64)], model.reads), k, explain=explain)
 
 
 def answers_to_check(model: Recommender, num_items: int, popularity: Ints) -> dict[str, Any]:

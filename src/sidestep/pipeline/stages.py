@@ -16,6 +16,7 @@ from torch import nn
 from sidestep import artifact
 from sidestep.data import sources
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import split
 from sidestep.errors import ConfigError
@@ -225,7 +226,7 @@ class HistoryBatches:
     """Training histories as the loop wants them."""
 
     def __init__(self, contents: RunContents, model: Any) -> None:
-        self.sequences = TrainingSequences(contents.split.train, model.max_history, model.every_position)
+        self.sequences = TrainingSequences(contents.split.train, model.reads, model.every_position)
         self._size, self._seed = contents.run.recipe.train.batch_size, contents.run.recipe.seed
 
     def batches(self, epoch: int) -> list[Any]:
@@ -251,7 +252,7 @@ def _settle(contents: RunContents, model: Fused, say: Say) -> None:
     """Choose how much neighbours count among the item-level scores, then these beside the codes."""
     model.eval()
     if model.neighbours is not None:
-        alone = ItemwiseRecommender(model.score, len(contents.popularity), int(model.scored_history))
+        alone = ItemwiseRecommender(model.score, len(contents.popularity), Reads(int(model.scored_history)))
         weight, weighed = best_weight(model.neighbour_weight, lambda: _validation_ranks(contents, alone))
         say(
             f"neighbours' weight {weight:g} on validation: NDCG@10 of the items {max(weighed):.4f}, without neighbours "

@@ -168,7 +168,7 @@ class TrainedModel:
     ) -> list[Answer]:
         histories = [history for history, _ in known]
         barred = ItemFilter(pad(histories) if exclude_seen else None, allowed)
-        found = self.recommender.rank(question(histories, self.recommender.max_history), k, barred, explain)
+        found = self.recommender.rank(question(histories, self.recommender.reads), k, barred, explain)
         answers = []
         for row, (history, missing) in enumerate(known):
             items = [item for item in found.items[row].tolist() if item >= 0]

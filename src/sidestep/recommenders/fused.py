@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
 from sidestep.recommenders.generative import NAMED_CLUSTERS, GenerativeRecommender, Thinker
@@ -61,8 +62,9 @@ class FusedRecommender:
         return self._searcher.num_beams
 
     @property
-    def max_history(self) -> int:
-        return max(self._searcher.max_history, self._scored_history)
+    def reads(self) -> Reads:
+        """What either half reads."""
+        return self._searcher.reads | Reads(self._scored_history)
 
     @torch.no_grad()
     def rank(
@@ -131,11 +133,11 @@ class FusedRecommender:
 
     def _read(self, batch: SequenceBatch) -> SequenceBatch:
         """What the generator reads of the questions."""
-        return batch.latest(self._searcher.max_history)
+        return batch.latest(self._searcher.reads)
 
     def _scores(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
         """The scorer's log-probabilities; popularity for an empty history, which is answered by it."""
-        asked = batch.latest(self._scored_history).to(self._searcher.device)
+        asked = batch.latest(Reads(self._scored_history)).to(self._searcher.device)
         scores = self._scorer(asked).float().cpu()
         return torch.where((batch.lengths > 0)[:, None], scores.log_softmax(-1), scores)
 

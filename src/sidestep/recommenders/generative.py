@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
 from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
@@ -49,12 +50,12 @@ class GenerativeRecommender:
         model: nn.Module,
         sids: SemanticIds | Trie,
         popularity: Ints,
-        max_history: int,
+        reads: Reads,
         num_beams: int,
         precision: Precision = "fp32",
     ) -> None:
         self.model = model.eval() if precision == "fp32" else _with_bf16_weights(model).eval()
-        self.max_history, self.num_beams, self.precision = max_history, num_beams, precision
+        self.reads, self.num_beams, self.precision = reads, num_beams, precision
         self.device = next(model.parameters()).device
         counts = torch.from_numpy(popularity)
         built = sids if isinstance(sids, Trie) else trie_of(sids, popularity)

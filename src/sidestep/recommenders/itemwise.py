@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
 
 SCORES_AT_ONCE = 2**24
+THOUSAND = Reads(1_000)
 
 
 @runtime_checkable
@@ -24,15 +26,15 @@ class ItemScorer(Protocol):
 class ItemwiseRecommender:
     """Ranks by the scores of an `ItemScorer`, at most `SCORES_AT_ONCE` of them in memory.
 
-    max_history: how many of a history's last items the scorer is shown.
+    reads: what the scorer reads of a history.
     """
 
-    def __init__(self, scorer: ItemScorer, num_items: int, max_history: int = 1_000) -> None:
-        self._scorer, self._num_items, self._max_history = scorer, num_items, max_history
+    def __init__(self, scorer: ItemScorer, num_items: int, reads: Reads = THOUSAND) -> None:
+        self._scorer, self._num_items, self._reads = scorer, num_items, reads
 
     @property
-    def max_history(self) -> int:
-        return self._max_history
+    def reads(self) -> Reads:
+        return self._reads
 
     @torch.no_grad()
     def rank(

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.sids.trie import Allowed
 
@@ -74,8 +75,8 @@ class Recommender(Protocol):
     """Anything that ranks items after a history."""
 
     @property
-    def max_history(self) -> int:
-        """How many of the last items it looks at."""
+    def reads(self) -> Reads:
+        """What it reads of a history."""
         ...
 
     def rank(

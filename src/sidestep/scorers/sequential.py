@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 
 
@@ -83,8 +84,9 @@ class SequentialBaseline(nn.Module):
         nn.init.normal_(self.item_embedding.weight, std=0.02)
 
     @property
-    def max_history(self) -> int:
-        return self.config.max_history
+    def reads(self) -> Reads:
+        """What it reads of a history."""
+        return Reads(self.config.max_history)
 
     def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P E"]:
         """The state after the first `visible` items of each history, at least 1; whatever lies behind is not seen."""

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.scorers.content import ContentSASRec
 from sidestep.scorers.sasrec import SASRec
@@ -27,8 +28,8 @@ class TwoTowers(nn.Module):
         self.content = ContentSASRec(popularity, config, vectors)
 
     @property
-    def max_history(self) -> int:
-        return self.config.max_history
+    def reads(self) -> Reads:
+        return Reads(self.config.max_history)
 
     def hidden(self, batch: SequenceBatch) -> Float[Tensor, "B T E"]:
         """Both states after every item, side by side."""
