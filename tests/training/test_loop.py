@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from loop_world import CONFIG, Data, Rows, model, objective, run
 from sidestep import artifact
 from sidestep.errors import ArtifactError, TrainingError
 from sidestep.training.loop import Hooks, Result, fit
@@ -28,61 +28,12 @@ def test_the_fused_optimiser_steps_as_the_plain_one() -> None:
         group["fused"] = False
     for step in range(5):
         x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
-        for model, optimizer in zip(models, (fused, plain), strict=True):
+        for net, optimizer in zip(models, (fused, plain), strict=True):
             optimizer.zero_grad()
-            model(x).square().sum().backward()
+            net(x).square().sum().backward()
             optimizer.step()
     for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
-
-
-@dataclass
-class Rows:
-    """A batch of numbers that knows how to move."""
-
-    x: Tensor
-
-    def to(self, device: torch.device) -> "Rows":
-        return Rows(self.x.to(device))
-
-
-class Data:
-    """Forty rows in batches of five, in an order that follows from the epoch; may pull the plug at a given load."""
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
-        self.loads, self.fail_at = 0, fail_at
-
-    def batches(self, epoch: int) -> list[Tensor]:
-        return list(torch.randperm(40, generator=torch.Generator().manual_seed(epoch)).split(5))
-
-    def load(self, index: Tensor) -> Rows:
-        self.loads += 1
-        if self.loads == self.fail_at:
-            raise KeyboardInterrupt
-        return Rows(self.rows[index])
-
-
-def model() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
-
-
-def objective(model: nn.Module, batch: Rows) -> dict[str, Tensor]:
-    total = ((model(batch.x)[:, 0] - batch.x.sum(1)) ** 2).mean()
-    return {"squared": total.detach(), "total": total}
-
-
-CONFIG = TrainConfig(epochs=5, batch_size=5, lr=1e-2, warmup_steps=3, checkpoint_seconds=0.0, patience=0)
-
-
-def run(net: nn.Module, folder: Path | None, data: Data | None = None, config: TrainConfig = CONFIG) -> Result:
-    return fit(net, objective, data or Data(), config, seed=7, folder=folder, hooks=Hooks(score=lambda: _score(net)))
-
-
-def _score(net: nn.Module) -> float:
-    torch.rand(3)  # a careless validation that draws from the global random state
-    return float(next(net.parameters()).abs().sum())
 
 
 @pytest.mark.parametrize("fail_at", [1, 6, 8, 9, 23, 40])
@@ -215,7 +166,8 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         "print('ended', result.steps, float(sum(p.detach().double().sum() for p in net.parameters())))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29555"]
-    command += [str(script), str(tmp_path / "out"), str(Path(__file__).parent)]
+    here = Path(__file__).parent
+    command += [str(script), str(tmp_path / "out"), str(here), str(here.parent)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=True)
     ends = [line for line in done.stdout.splitlines() if line.startswith("ended")]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sidestep import artifact
 from sidestep.errors import ArtifactError
+from sidestep.training.averaging import Average
 
 
 @dataclass
@@ -34,10 +35,12 @@ def save(
     best: dict[str, Tensor] | None,
     totals: dict[str, float],
     run: dict[str, object],
+    average: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint. `totals` are the loss sums of the epoch under way, `run` identifies the run."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in (best or {}).items()}
+    tensors |= {f"average/{name}": value for name, value in (average or {}).items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
@@ -46,9 +49,13 @@ def save(
 
 
 def restore(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: dict[str, object]
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: dict[str, object],
+    average: Average | None = None,
 ) -> tuple[Progress, dict[str, Tensor] | None, dict[str, float]]:
-    """Load a checkpoint into the model and the optimiser.
+    """Load a checkpoint into the model, the optimiser and the moving average of the weights, where there is one.
 
     Raises:
         ArtifactError: the checkpoint belongs to a run with other settings, or was altered.
@@ -68,6 +75,8 @@ def restore(
         number, _, key = name.partition("/")
         content["state"].setdefault(int(number), {})[key] = value
     optimizer.load_state_dict(content)
+    if average is not None:
+        average.load(_below("average/", tensors))
     best = _below("best/", tensors)
     return Progress(**saved.manifest.meta["progress"]), best or None, dict(saved.manifest.meta["totals"])
 

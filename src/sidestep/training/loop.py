@@ -9,6 +9,7 @@ rest is in the checkpoint.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +24,9 @@ from sidestep.errors import MissingExtraError, TrainingError
 from sidestep.layers.products import fast_products
 from sidestep.progress import Meter, meter
 from sidestep.training import checkpoint
+from sidestep.training.averaging import Average
 from sidestep.training.log import JsonLog
-from sidestep.training.optim import TrainConfig, adamw, learning_rate
+from sidestep.training.optim import TrainConfig, learning_rate, optimizer
 from sidestep.training.processes import Processes
 
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
@@ -110,16 +112,18 @@ class Training:
         self.processes = Processes.joined(self.accelerator)
         if config.log_with:
             self.accelerator.init_trackers("sidestep")
-        self.model, self.optimizer = self.accelerator.prepare(model, adamw(model, config))
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer(model, config))
         self.bare = self.accelerator.unwrap_model(self.model)
+        self.average = Average(self.bare, config.ema) if config.ema else None
         self.folder = folder / "checkpoint" if folder is not None else None
         writes = folder is not None and self.processes.is_first
         self.log = JsonLog(folder / "log.jsonl" if folder is not None and writes else None)
         self.progress, self.best, self.totals = checkpoint.Progress(), None, dict[str, float]()
         self.identity: dict[str, object] = {"seed": seed, "world": self.processes.size}
-        self.identity |= config.model_dump(exclude={"checkpoint_seconds", "log_with"})
+        self.identity |= config.identity()
         if self.folder is not None and (self.folder / "manifest.json").is_file():
-            restored = checkpoint.restore(self.folder, self.bare, self.optimizer.optimizer, self.identity)
+            trained = (self.bare, self.optimizer.optimizer)
+            restored = checkpoint.restore(self.folder, *trained, self.identity, self.average)
             self.progress, self.best, self.totals = restored
         self.log.rewind(self.progress.step)
         self.steps_per_epoch = len(self.order(0))
@@ -193,6 +197,8 @@ class Training:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
         with record_function("optimiser"):
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(progress.step)
         values = torch.stack([value.detach() for value in losses.values()]).tolist()  # one wait for the device
         return dict(zip(losses, values, strict=True))
 
@@ -200,13 +206,18 @@ class Training:
         progress, last = self.progress, self.progress.epoch + 1 == self.config.epochs
         if self.hooks.score is None or ((progress.epoch + 1) % self.config.validate_every and not last):
             return
-        score = row["score"] = self.processes.mean(self.score(self.hooks.score))  # one for all: all stop together
+        with self.average.applied() if self.average is not None else nullcontext():
+            score = row["score"] = self.processes.mean(self.score(self.hooks.score))  # one for all: all stop together
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_epoch, progress.worse = score, progress.epoch, 0
-            self.best = {name: value.detach().clone() for name, value in self.bare.state_dict().items()}
+            self.best = {name: value.detach().clone() for name, value in self._kept().items()}
         else:
             progress.worse += 1
             progress.finished = bool(self.config.patience) and progress.worse >= self.config.patience
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The weights that are validated and kept."""
+        return self.bare.state_dict() if self.average is None else self.average.tensors
 
     def score(self, ask: Callable[[], float]) -> float:
         self.model.eval()
@@ -216,12 +227,13 @@ class Training:
     def _save(self) -> None:
         self.saved_at = time.monotonic()
         if self.folder is not None and self.processes.is_first:
-            optimizer = self.optimizer.optimizer
-            checkpoint.save(self.folder, self.bare, optimizer, self.progress, self.best, self.totals, self.identity)
+            average = self.average.tensors if self.average is not None else None
+            trained = (self.bare, self.optimizer.optimizer, self.progress, self.best, self.totals)
+            checkpoint.save(self.folder, *trained, self.identity, average)
 
     def close(self) -> None:
-        if self.best is not None:
-            self.bare.load_state_dict(self.best)
+        if self.best is not None or self.average is not None:
+            self.bare.load_state_dict(self.best or self._kept())
         self.model.eval()
         if self.config.log_with:
             self.accelerator.end_training()
