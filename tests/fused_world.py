@@ -7,6 +7,7 @@ from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.scorers.sequential import BaselineConfig
 from sidestep.scorers.towers import TwoTowers
+from sidestep.sids.semantic_ids import SemanticIds
 from small_world import make_sids, small
 
 NUM_ITEMS = 40
@@ -14,7 +15,12 @@ POPULARITY = np.arange(NUM_ITEMS)
 
 
 def make_fused(
-    lead: bool = True, neighbours: int = 0, half_life: float | None = 1.0, floor: float = 0.1, **changes: object
+    lead: bool = True,
+    neighbours: int = 0,
+    half_life: float | None = 1.0,
+    floor: float = 0.1,
+    sids: SemanticIds | None = None,
+    **changes: object,
 ) -> Fused:
     torch.manual_seed(0)
     config = BaselineConfig(width=8, num_layers=1, inner=16, max_history=6)
@@ -22,4 +28,4 @@ def make_fused(
     for tower in (scorer.numbers, scorer.content):
         torch.nn.init.normal_(tower.item_embedding.weight)
     fusion = FusionConfig(lead=lead, neighbours=neighbours, half_life=half_life, floor=floor)
-    return Fused(make_sids(), small(**changes), ThinkingConfig(), scorer, fusion).eval()
+    return Fused(sids or make_sids(), small(**changes), ThinkingConfig(), scorer, fusion).eval()

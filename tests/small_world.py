@@ -44,9 +44,12 @@ def small(**changes: object) -> GeneratorConfig:
     return GeneratorConfig.model_validate({**shape, "max_history": 6, **changes})
 
 
-def make(kind: str, **changes: object) -> EncoderDecoder:
+def make(kind: str, sids: SemanticIds | None = None, **changes: object) -> EncoderDecoder:
+    """kind: "tiger", a way to think, or no thoughts; ", trie" behind it: the softmax is over the trie's children."""
     torch.manual_seed(0)
-    sids = make_sids()
+    kind, comma, softmax = kind.partition(", ")
+    changes |= {"softmax": softmax} if comma else {}
+    sids = sids or make_sids()
     if kind == "tiger":
         model = EncoderDecoder(sids, small(**changes))
     else:

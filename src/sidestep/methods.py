@@ -189,12 +189,13 @@ def _thinking(materials: Materials, recipe: Recipe) -> nn.Module:
 
 
 def _tiger(materials: Materials, recipe: Recipe) -> Objective:
-    return generating.tiger
+    return partial(generating.tiger, smoothing=recipe.generator.smoothing)
 
 
 def _s2gr(materials: Materials, recipe: Recipe) -> Objective:
     clusters = [torch.from_numpy(cluster) for cluster in materials.ids.clusters]
-    return partial(generating.s2gr, thinking=recipe.thinking, clusters=clusters)
+    smoothing = recipe.generator.smoothing
+    return partial(generating.s2gr, thinking=recipe.thinking, clusters=clusters, smoothing=smoothing)
 
 
 def _baseline(model: Callable[[Ints, BaselineConfig], nn.Module]) -> Build:
@@ -217,7 +218,7 @@ def _fused(materials: Materials, recipe: Recipe) -> nn.Module:
 
 
 def _both(materials: Materials, recipe: Recipe) -> Objective:
-    codes = _s2gr(materials, recipe) if recipe.thinking.thoughts else generating.tiger
+    codes = _s2gr(materials, recipe) if recipe.thinking.thoughts else _tiger(materials, recipe)
     return partial(train_both, codes=codes, baseline=recipe.baseline)
 
 

@@ -57,6 +57,28 @@ def test_eq_20_leaves_barred_pairs_out() -> None:
     assert float(found) == pytest.approx(-(math.log(1.0) + math.log(0.5)) / 2)
 
 
+def test_smoothing_spreads_a_share_over_the_codes_that_exist() -> None:
+    """Logits (0, 1) of two codes that exist and one code alone; a tenth of the target is spread."""
+    none = -math.inf
+    logits = [torch.tensor([[0.0, 1.0, none], [5.0, none, none]])]
+    plain = generating.recommend(logits, torch.tensor([[1], [0]]))
+    smooth = generating.recommend(logits, torch.tensor([[1], [0]]), smoothing=0.1)
+    own, other = math.log(softmax([0, 1], 1)), math.log(softmax([0, 1], 0))
+    assert float(plain[0]) == pytest.approx(-own / 2)
+    assert float(smooth[0]) == pytest.approx(-(0.9 * own + 0.05 * own + 0.05 * other) / 2)
+
+
+def test_codes_that_do_not_exist_get_no_gradient_and_a_code_alone_costs_nothing() -> None:
+    logits = torch.tensor([[0.0, 1.0, -math.inf], [5.0, -math.inf, -math.inf]], requires_grad=True)
+    for smoothing in (0.0, 0.3):
+        (gradient,) = torch.autograd.grad(
+            generating.recommend([logits], torch.tensor([[1], [0]]), smoothing).sum(), logits
+        )
+        assert gradient.isfinite().all()
+        assert gradient[0, 2] == 0
+        assert not gradient[1].any()
+
+
 def test_eq_21_by_hand_and_moves_the_thought_alone() -> None:
     thoughts = torch.tensor([EAST, EAST], requires_grad=True)
     interest = torch.tensor([[2.0, 0.0], NORTH], requires_grad=True)

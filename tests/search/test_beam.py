@@ -24,7 +24,7 @@ N = 40
 POPULARITY = np.arange(N)[::-1].copy() % 7
 
 
-@pytest.fixture(params=["tiger", "s2gr"])
+@pytest.fixture(params=["tiger", "s2gr", "tiger, trie", "s2gr, trie"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -45,7 +45,7 @@ def exhaustive(model: EncoderDecoder, batch: SequenceBatch) -> Tensor:
         targets = torch.full((len(batch), 1), item)
         prediction = model(SequenceBatch(batch.history, batch.lengths, targets, batch.lengths[:, None]))
         parts = [
-            logits.log_softmax(-1).gather(1, prediction.codes[:, level : level + 1])
+            logits.log_softmax(-1).gather(1, prediction.choices[:, level : level + 1])
             for level, logits in enumerate(prediction.logits)
         ]
         scores.append(torch.cat(parts, 1).sum(1))
@@ -162,7 +162,7 @@ def test_paths_add_up_to_the_score_and_spell_the_items_id(kind: str) -> None:
         path = found.paths[row][rank]
         assert path.codes == make_sids().codes[found.items[row, rank]].tolist()
         assert sum(path.log_probs) == pytest.approx(float(found.scores[row, rank]), abs=1e-4)
-        if kind == "s2gr":
+        if kind.startswith("s2gr"):
             for level in range(3):
                 assert sum(path.cluster_probs[level]) == pytest.approx(1, abs=1e-5)  # two clusters, both named
                 assert path.cluster_probs[level] == sorted(path.cluster_probs[level], reverse=True)
@@ -183,6 +183,7 @@ class Counted:
 
     def __init__(self, model: EncoderDecoder) -> None:
         self.model, self.beams = model, list[int]()
+        self.over_children = model.over_children
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         return self.model.start(batch)

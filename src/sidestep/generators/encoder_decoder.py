@@ -16,6 +16,7 @@ from sidestep.generators.state import DecodingState
 from sidestep.layers.blocks import Decoder, Encoder
 from sidestep.layers.state import Cache, first_positions
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.siblings import Siblings
 from sidestep.sids.vocabulary import Vocabulary
 
 
@@ -28,6 +29,12 @@ class GeneratorConfig(Section):
         last position; in the paper's mode it is e_0 alone.
     history: "codes" encodes one position per code as the paper does, "items" one per item, its codes projected
         together, which is L times shorter.
+    softmax: what a code's probability is shared with: all codes of its level, "codebook", as the papers leave it
+        unsaid; or the codes that some item has behind the same prefix, "trie". The latter is the choice that the search
+        makes, so nothing of the model is spent on codes that no item has; a code without alternative costs nothing. It
+        is taken over the catalogue that the model is built for: the children of a served version's trie, whatever
+        filters a search has.
+    smoothing: label smoothing, over the codes that the softmax runs over.
     start: "codebook" starts each code's embedding as its codeword, turned at random into the model's width, so that
         like codes are alike from the first step; "random" starts them unrelated, as TIGER does.
     """
@@ -42,6 +49,8 @@ class GeneratorConfig(Section):
     max_history: int = Field(20, ge=1)
     encoder: Literal["causal", "bidirectional"] = "causal"
     history: Literal["items", "codes"] = "items"
+    softmax: Literal["codebook", "trie"] = "codebook"
+    smoothing: float = Field(0.0, ge=0, lt=1)
     start: Literal["codebook", "random"] = "codebook"
 
 
@@ -64,6 +73,7 @@ class EncoderDecoder(nn.Module):
         self.config = config
         self.vocabulary = Vocabulary(sids.codebook_sizes)
         self.register_buffer("tokens", self.vocabulary.tokens(torch.from_numpy(sids.codes).int()), persistent=False)
+        self.siblings = Siblings(sids) if config.softmax == "trie" else None
         shape = (config.width, config.num_heads, config.head_width, config.inner)
         self.code_embedding = nn.Embedding(len(self.vocabulary), config.width)
         nn.init.normal_(self.code_embedding.weight, std=config.width**-0.5)
@@ -93,6 +103,11 @@ class EncoderDecoder(nn.Module):
     def every_position(self) -> bool:
         """Whether every position of a stretch of history can be a target; else each target is an example of its own."""
         return self.config.encoder == "causal"
+
+    @property
+    def over_children(self) -> bool:
+        """Whether a code's probability is its share among the children of the trie (`GeneratorConfig.softmax`)."""
+        return self.siblings is not None
 
     @property
     def num_levels(self) -> int:
@@ -130,7 +145,8 @@ class EncoderDecoder(nn.Module):
         real = batch.targets >= 0
         tokens = self.tokens[batch.targets.clamp(min=0)].long()
         seen = first_positions(batch.visible * per_item, encoded.shape[1])
-        return self.decode(tokens, real, encoded, seen)
+        prediction = self.decode(tokens, real, encoded, seen)
+        return prediction if self.siblings is None else self._among_children(prediction, batch.targets[real])
 
     def forced(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Prediction:
         """The prediction of given items as the next one after each whole history, in the order of `items`; places that
@@ -139,8 +155,8 @@ class EncoderDecoder(nn.Module):
         return self.predict(batch.asking(items))
 
     def path_log_probs(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Float[Tensor, "B C L"]:
-        """The log-probability of every code of given items after each whole history, over the full codebook: the
-        numbers of which a search adds up its scores. `-inf` at places that hold `NO_ITEM`.
+        """The log-probability of every code of given items after each whole history, among the codes that the
+        softmax runs over: the numbers of which a search adds up its scores. `-inf` at places that hold `NO_ITEM`.
 
         Gradients reach the generator. For a loss, pick the real places first, since `-inf - -inf` is no number.
         """
@@ -170,8 +186,8 @@ class EncoderDecoder(nn.Module):
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
     ) -> tuple[Float[Tensor, "B W K"], DecodingState]:
-        """Log-probabilities of the next level's codes, with `codes` as the last code of each beam; None before the
-        first level, where one beam stands for all.
+        """Log-probabilities (logits, where `over_children`) of the next level's codes, with `codes` as the last code of
+        each beam; None before the first level, where one beam stands for all.
         """
         hidden, cache = self.decoder.step(self._last_input(state, codes), state.memory, state.cache)
         return self._log_probs(state.level, hidden), replace(state, cache=cache, level=state.level + 1)
@@ -195,15 +211,25 @@ class EncoderDecoder(nn.Module):
             return hidden.float() @ self.embeddings(level).T
 
     def _log_probs(self, level: int, hidden: Float[Tensor, "B W D"]) -> Float[Tensor, "B W K"]:
-        return torch.log_softmax(self._logits(level, hidden), dim=-1)
+        """Where the softmax is over children, the search takes it: it knows them."""
+        logits = self._logits(level, hidden)
+        return logits if self.over_children else torch.log_softmax(logits, dim=-1)
+
+    def _among_children(self, prediction: Prediction, items: Int[Tensor, " n"]) -> Prediction:
+        """The prediction of targets `items` with the softmax over the children of each prefix."""
+        assert self.siblings is not None
+        levels = [self.siblings.logits(level, items, logits) for level, logits in enumerate(prediction.logits)]
+        choices = torch.stack([columns for _, columns in levels], 1)
+        return replace(prediction, logits=[logits for logits, _ in levels], choices=choices)
 
     def _prediction(
         self, hidden: Float[Tensor, "n L D"], tokens: Int[Tensor, "n L"], real: Bool[Tensor, "B P"]
     ) -> Prediction:
-        levels = range(self.num_levels)
+        levels, codes = range(self.num_levels), self.vocabulary.codes(tokens)
         return Prediction(
             [self._logits(level, hidden[:, level]) for level in levels],
-            self.vocabulary.codes(tokens),
+            codes,
+            codes,
             real.nonzero()[:, 0],
             [self.embeddings(level) for level in levels],
         )

@@ -11,19 +11,22 @@ from torch import Tensor
 class Prediction:
     """Logits of the n real targets of a batch, each level given the true codes before it.
 
-    logits: per level `[n, K_l]`. codes: the true codes. rows: the row of the batch that each target belongs to.
-    embeddings: the code embeddings of each level, `[K_l, D]`.
+    logits: per level `[n, K_l]`, of the codes that the softmax runs over; `-inf` where a target has fewer than others.
+    codes: the true codes. choices: their columns in the logits, which are the codes where the softmax runs over the
+    whole codebook. rows: the row of the batch that each target belongs to. embeddings: the code embeddings of each
+    level, `[K_l, D]`.
     """
 
     logits: list[Float[Tensor, "n _"]]
     codes: Int[Tensor, "n L"]
+    choices: Int[Tensor, "n L"]
     rows: Int[Tensor, " n"]
     embeddings: list[Float[Tensor, "_ D"]]
 
     def code_log_probs(self) -> Float[Tensor, "n L"]:
-        """The log-probability of every true code, over the full codebook of its level."""
-        levels = zip(self.logits, self.codes.unbind(1), strict=True)
-        return torch.stack([logits.log_softmax(-1).gather(1, codes[:, None])[:, 0] for logits, codes in levels], 1)
+        """The log-probability of every true code, among the codes that the softmax runs over."""
+        levels = zip(self.logits, self.choices.unbind(1), strict=True)
+        return torch.stack([logits.log_softmax(-1).gather(1, column[:, None])[:, 0] for logits, column in levels], 1)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,28 @@ from torch import Tensor
 from sidestep.losses.contrastive import cosines
 
 
-def recommend(logits: Sequence[Float[Tensor, "n _"]], codes: Int[Tensor, "n L"]) -> Float[Tensor, " L"]:
+def recommend(
+    logits: Sequence[Float[Tensor, "n _"]], choices: Int[Tensor, "n L"], smoothing: float = 0.0
+) -> Float[Tensor, " L"]:
     """S2GR eq. 23, level by level: -log p(s_l), the mean over the n targets. Its sum over levels is L_Rec.
 
     The paper calls y "logits"; a logarithm of them makes sense for softmax probabilities only.
+
+    logits: of the codes that are chosen among, `-inf` where there is none. choices: the column of each true code.
+    smoothing: share of the target that is spread evenly over all codes that are chosen among (Szegedy et al. 2016,
+        sec. 7); a code without alternative still costs nothing.
     """
-    return torch.stack([F.cross_entropy(logits[level], codes[:, level]) for level in range(len(logits))])
+    levels = zip(logits, choices.unbind(1), strict=True)
+    if not smoothing:
+        return torch.stack([F.cross_entropy(values, choice) for values, choice in levels])
+    return torch.stack([_smoothed(values.log_softmax(-1), choice, smoothing) for values, choice in levels])
+
+
+def _smoothed(log_probs: Float[Tensor, "n K"], choice: Int[Tensor, " n"], smoothing: float) -> Float[Tensor, ""]:
+    exists = ~log_probs.isinf()
+    evenly = log_probs.where(exists, 0).sum(1) / exists.sum(1)
+    own = log_probs.gather(1, choice[:, None])[:, 0]
+    return -((1 - smoothing) * own + smoothing * evenly).mean()
 
 
 def centroids(embeddings: Float[Tensor, "K D"], clusters: Int[Tensor, " K"]) -> Float[Tensor, "C D"]:

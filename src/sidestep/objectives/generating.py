@@ -15,22 +15,24 @@ Clusters = list[Tensor]
 Says = Callable[[SequenceBatch], Prediction]
 
 
-def tiger(model: Says, batch: SequenceBatch) -> dict[str, Tensor]:
-    """TIGER: next-code cross-entropy; also S2GR without L_Think."""
+def tiger(model: Says, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str, Tensor]:
+    """TIGER: next-code cross-entropy; also S2GR without L_Think. smoothing: of the labels (`losses.recommend`)."""
     prediction: Prediction = model(batch)
-    per_level = generating.recommend(prediction.logits, prediction.codes)
+    per_level = generating.recommend(prediction.logits, prediction.choices, smoothing)
     return {**by_level("recommend", per_level), "total": per_level.sum()}
 
 
-def s2gr(model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters) -> dict[str, Tensor]:
+def s2gr(
+    model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters, smoothing: float = 0.0
+) -> dict[str, Tensor]:
     """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two where there is an interest.
 
-    clusters: the cluster of every code of each level, L tensors `[K_l]`.
+    clusters: the cluster of every code of each level, L tensors `[K_l]`. smoothing: of the labels of L_Rec.
     """
     prediction = model(batch)
     assert isinstance(prediction, ThoughtfulPrediction)
     thoughts = prediction.thoughts
-    recommend = generating.recommend(prediction.logits, prediction.codes)
+    recommend = generating.recommend(prediction.logits, prediction.choices, smoothing)
     align, accuracy = [], []
     for level, drawn_to in enumerate(prediction.centroids):
         target = clusters[level].to(drawn_to.device)[prediction.codes[:, level]]

@@ -116,16 +116,13 @@ def _known(values: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 def _heard(recommender: GenerativeRecommender, cases: Cases) -> _Heard:
     right, right_in_trie, log_probs, thoughts, named = [], [], [], [], []
+    model = cast(EncoderDecoder, recommender.model)
     for asked, chosen in _portions(recommender, cases):
         targets = torch.from_numpy(cases.targets[chosen])
         said = _said(recommender, asked, targets[:, None])
-        levels = list(zip(said.logits, said.codes.unbind(1), strict=True))
-        right.append(torch.stack([logits.argmax(-1) == codes for logits, codes in levels], 1).cpu())
-        among = [
-            best_followers(logits, level, targets.to(recommender.device), recommender.trie) == codes
-            for level, (logits, codes) in enumerate(levels)
-        ]
-        right_in_trie.append(torch.stack(among, 1).cpu())
+        levels = list(zip(said.logits, said.choices.unbind(1), strict=True))
+        right.append(torch.stack([logits.argmax(-1) == choice for logits, choice in levels], 1).cpu())
+        right_in_trie.append(right[-1] if model.over_children else _among_followers(recommender, said, targets))
         log_probs.append(said.code_log_probs().sum(1).cpu())
         if isinstance(said, ThoughtfulPrediction):
             thoughts.append(said.thoughts.float().cpu())
@@ -138,6 +135,13 @@ def _heard(recommender: GenerativeRecommender, cases: Cases) -> _Heard:
         torch.cat(thoughts) if thinks else None,
         torch.cat(named) if thinks else None,
     )
+
+
+def _among_followers(recommender: GenerativeRecommender, said: Prediction, targets: Tensor) -> Tensor:
+    """Whether the most probable of the codes that exist behind the true prefix is the true one, `[n, L]`."""
+    targets, levels = targets.to(recommender.device), enumerate(said.logits)
+    best = [best_followers(logits, level, targets, recommender.trie) for level, logits in levels]
+    return (torch.stack(best, 1) == said.codes).cpu()
 
 
 def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answers:

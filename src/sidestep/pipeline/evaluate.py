@@ -139,7 +139,8 @@ def protocol(run: Run) -> str:
     if METHODS[recipe.method].kind == "baseline":
         return said
     beams = f"{searched(recipe)} beams, {recipe.evaluate.precision}"
-    return f"{said}, {beams}, log-probabilities over the full codebook"
+    among = "the full codebook" if recipe.generator.softmax == "codebook" else "the trie's children"
+    return f"{said}, {beams}, log-probabilities over {among}"
 
 
 def _has_sids(contents: RunContents) -> bool:

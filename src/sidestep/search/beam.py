@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Generic
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.data.sequences import SequenceBatch
@@ -46,8 +46,9 @@ def beam_search(
     """The k best permitted paths of every row among those whose prefixes stay within the `num_beams` best, and those
     that equal the k-th of them; k is `num_beams` where it is not given, and never more.
 
-    Scores are the model's log-probabilities over the full codebook: codes outside the trie are removed and the rest
-    is not renormalised (DESIGN decision 2). With as many beams as prefixes this is exhaustive scoring.
+    Scores are the model's own log-probabilities: over the full codebook, where codes outside the trie are removed and
+    the rest is not renormalised, or over the children that exist in the trie (`Steppable.over_children`). A filter
+    removes children, too, and renormalises nothing. With as many beams as prefixes this is exhaustive scoring.
     """
     rows, device = len(batch), batch.history.device
     nodes, scores = torch.zeros(rows, 1, dtype=torch.int64, device=device), torch.zeros(rows, 1, device=device)
@@ -55,7 +56,7 @@ def beam_search(
     for level in range(permitted.num_levels - 1):
         log_probs, state = _step(model, beams)
         children = permitted.children(level, beams.nodes)
-        child_log_probs = log_probs.gather(2, children.codes)
+        child_log_probs = _of_children(model, log_probs, children.codes, children.exists)
         totals = _totals(beams, child_log_probs, children)
         beams = _grown(replace(beams, state=state), child_log_probs, totals, children, num_beams)
     return _completed(model, beams, permitted, min(k or num_beams, num_beams))
@@ -71,6 +72,19 @@ def _step(model: Steppable[S], beams: Beams[S]) -> tuple[Float[Tensor, "B W K"],
     return model.step(beams.state, beams.codes[:, :, -1] if beams.codes.shape[2] else None)
 
 
+def _of_children(
+    model: Steppable[S],
+    log_probs: Float[Tensor, "B W K"],
+    codes: Int[Tensor, "B W n"],
+    exists: Bool[Tensor, "B W n"],
+) -> Float[Tensor, "B W n"]:
+    """The log-probability of every child; any number where there is none."""
+    chosen = log_probs.gather(2, codes)
+    if not model.over_children:
+        return chosen
+    return chosen.masked_fill(~exists, torch.finfo(chosen.dtype).min).log_softmax(-1)
+
+
 def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: int) -> Beams[S]:
     """The k best complete paths, and those that equal the k-th, which whoever knows the items puts in order.
 
@@ -84,7 +98,8 @@ def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: in
     begin, end = 0, min(k + k // 2, width)
     while len(rows):
         log_probs, _ = _step(model, beams.narrow(rows, begin, end))
-        child_log_probs[rows, begin:end] = log_probs.gather(2, children.codes[rows, begin:end])
+        codes, exists = children.codes[rows, begin:end], children.exists[rows, begin:end]
+        child_log_probs[rows, begin:end] = _of_children(model, log_probs, codes, exists)
         if end == width:
             break
         totals = _totals(beams, child_log_probs, children)[rows]

@@ -28,12 +28,19 @@ S = TypeVar("S", bound=SearchState)
 
 @runtime_checkable
 class Steppable(Protocol[S]):
-    """A generator as the search sees it. Thinking, if any, happens inside `step`."""
+    """A generator as the search sees it. Thinking, if any, happens inside `step`.
+
+    over_children: whether the probability of a code is its share among the codes that exist behind the same prefix,
+        which the search knows; else `step` gives finished log-probabilities.
+    """
+
+    @property
+    def over_children(self) -> bool: ...
 
     def start(self, batch: SequenceBatch) -> S: ...
 
     def step(self, state: S, codes: Int[Tensor, "B W"] | None) -> tuple[Float[Tensor, "B W K"], S]:
-        """Log-probabilities of the next level's codes, once every beam has taken its code of `codes`; None (and one
-        beam) before the first level.
+        """Log-probabilities of the next level's codes (logits, where the softmax is over children), once every beam has
+        taken its code of `codes`; None (and one beam) before the first level.
         """
         ...

@@ -1,6 +1,6 @@
 """All semantic IDs of a catalogue as one tree of prefixes, in flat integer arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -114,6 +114,13 @@ class Trie:
         begins = firsts[known].long()
         return begins, (firsts[known + 1] - begins).masked_fill(nodes < 0, 0)
 
+    def children(self, depth: int, nodes: Int[Tensor, "B W"]) -> "Children":
+        """All children of nodes of a depth above the leaves; `NOWHERE` has none."""
+        begins, counts = self.span(depth, nodes)
+        width, size = _widest(counts), self.codebook_sizes[depth]
+        exists = rows_of(torch.arange(2 * size, device=nodes.device) < size, size - counts, width)
+        return Children(begins, rows_of(self.codes[depth + 1], begins, width).long(), exists, exists)
+
     def items_under(self, nodes: Int[Tensor, "*B"]) -> Int[Tensor, "*B M"]:
         """The items of every leaf in path order, padded with -1 to the largest number of items."""
         begins, counts = self.span(self.num_levels, nodes)
@@ -157,11 +164,12 @@ class Children:
 
     firsts: each node's first child; the others' numbers follow it.
     codes: the code that leads to each child, int64; some code of the level where there is no child.
-    open: True where there is a child with a permitted item under it.
+    exists: True where there is a child. open: True where there is one with a permitted item under it.
     """
 
     firsts: Int[Tensor, "B W"]
     codes: Int[Tensor, "B W D"]
+    exists: Bool[Tensor, "B W D"]
     open: Bool[Tensor, "B W D"]
 
     @property
@@ -208,16 +216,12 @@ class Permitted:
 
     def children(self, level: int, nodes: Int[Tensor, "B W"]) -> Children:
         """The children of nodes of depth `level`; `NOWHERE` has none."""
-        trie, size = self._trie, self._trie.codebook_sizes[level]
-        begins, counts = trie.span(level, nodes)
-        width = _widest(counts)
-        codes = _cut(trie.codes[level + 1], begins, width).long()
-        exists = torch.arange(2 * size, device=nodes.device) < size
-        open = _cut(exists, size - counts, width)
+        children = self._trie.children(level, nodes)
+        open = children.exists.clone()
         if self._allowed is not None:
-            open &= _cut(self._allowed.open[level + 1], begins, width)
+            open &= rows_of(self._allowed.open[level + 1], children.firsts, open.shape[2])
         self._close(level, nodes, open)
-        return Children(begins, codes, open)
+        return replace(children, open=open)
 
     def items_under(self, leaves: Int[Tensor, "B W"]) -> Int[Tensor, "B W M"]:
         """The items at the ends of paths, in `Trie.items_under`'s order; -1 stands for barred ones, too."""
@@ -278,7 +282,7 @@ class Permitted:
         return heads[counts == ends - begins]
 
 
-def _cut(table: Shaped[Tensor, " n"], begins: Int[Tensor, "B W"], width: int) -> Shaped[Tensor, "B W D"]:
+def rows_of(table: Shaped[Tensor, " n"], begins: Int[Tensor, "*B"], width: int) -> Shaped[Tensor, "*B D"]:
     """Entries begin .. begin + width - 1 of a table for every begin.
 
     This copies whole rows. Indexing by begin + arange would gather single entries, which takes ten times as long.
