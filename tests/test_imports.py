@@ -35,7 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "recommenders": ("search", "sids", "data", "layers.products", "errors"),
     "evaluation": ("recommenders", "sids", "data", *GROUND),
     "bundle": ("sids", "data", *GROUND),
-    "serving": ("bundle", "sids.prefixes", "sids.semantic_ids", "data", *GROUND),
+    "serving": ("bundle", "sids.semantic_ids", "data", *GROUND),
     "pipeline": (
         *("bundle",),
         *("methods", "objectives", "training", "evaluation", "recommenders", "generators", "scorers"),
@@ -43,7 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("progress", *GROUND),
     ),
     "workshop": ("pipeline", "methods", "evaluation", "sids", "vectors", "encoders.directions", "data", *GROUND),
-    "studies": ("workshop", "pipeline", "recipes", "methods", "evaluation", "data", *GROUND),
+    "studies": ("workshop", "pipeline", "recipes", "methods", "training.log", "evaluation", "data", *GROUND),
     "report": ("studies", "workshop", "pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
     "cli": (
         *("serving", "bundle", "report", "studies", "workshop", "pipeline", "recipes", "methods", "data.inspect"),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.data.interactions import NO_TIME, Interactions
+from sidestep.data.interactions import NO_TIME, Interactions, by_popularity
 
 
 def log_of(*histories: list[int], times: list[int] | None = None) -> Interactions:
@@ -23,6 +23,11 @@ def test_histories_laid_end_to_end_come_apart_again() -> None:
 
 def test_popularity_counts_repeated_purchases_and_untouched_items() -> None:
     assert log_of([3, 1, 3], [3]).popularity(5).tolist() == [0, 1, 0, 3, 0]
+
+
+def test_the_most_popular_items_come_first_and_equals_by_number() -> None:
+    assert by_popularity(5, np.array([1, 4, 0, 4, 1])).tolist() == [1, 3, 0, 4, 2]
+    assert by_popularity(3, None).tolist() == [0, 1, 2]
 
 
 @settings(max_examples=30, deadline=None)

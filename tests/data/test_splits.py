@@ -120,6 +120,13 @@ def test_taken_cases_stay_the_same_questions() -> None:
     assert taken.history(0).tolist() == cases.history(2).tolist()
 
 
+def test_seen_items_are_those_of_the_history_once_and_never_the_target() -> None:
+    log = Interactions(["a", "b"], np.array([0, 6, 10]), np.array([5, 2, 5, 7, 1, 7, 3, 0, 2, 1]))
+    cases = split(log, SplitConfig()).test
+    assert cases.targets.tolist() == [7, 1]
+    assert [cases.seen(case).tolist() for case in (0, 1)] == [[1, 2, 5], [0, 2, 3]]
+
+
 @pytest.mark.parametrize(
     ("log", "config", "message"),
     [

@@ -2,10 +2,18 @@ import numpy as np
 import pytest
 
 from sidestep.sids.clusters import adaptive_counts, cluster_codes
+from sidestep.sids.semantic_ids import SemanticIds
 
 
 def codewords(size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(size, 4)).astype(np.float32)
+
+
+def test_an_item_has_the_clusters_of_its_codes_level_by_level() -> None:
+    codes = np.array([[0, 2], [2, 0], [1, 1]])
+    books = [np.zeros((3, 1), np.float32)] * 2
+    sids = SemanticIds(codes, (3, 3), books, [np.array([0, 0, 1]), np.array([1, 0, 2])])
+    assert sids.clusters_of_items.tolist() == [[0, 2], [1, 1], [0, 0]]
 
 
 @pytest.mark.parametrize(("size", "wanted", "expected"), [(64, 8, 8), (5, 32, 5), (1, 32, 1), (10, 1, 1)])

@@ -16,6 +16,14 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 NO_TIME = np.iinfo(np.int64).min
 
 
+def by_popularity(num_items: int, popularity: Ints | None) -> Ints:
+    """Item numbers, the most popular first; ties, and all items where popularity is None, by ascending number.
+
+    popularity: occurrences of every item, `[N]`, as `Interactions.popularity` counts them.
+    """
+    return np.arange(num_items) if popularity is None else np.argsort(-popularity, kind="stable")
+
+
 @dataclass(frozen=True)
 class Interactions:
     """Histories laid end to end.

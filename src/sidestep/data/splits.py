@@ -74,6 +74,12 @@ class Cases:
         """When each target is asked for, `[C]`: when it was taken."""
         return self.interactions.known_times[self.rows]
 
+    def seen(self, case: int) -> Ints:
+        """The items of the history without the target, each once, in ascending order: what a list that masks seen items
+        leaves out. A repeated target stays in, since it is the answer.
+        """
+        return np.setdiff1d(self.history(case), self.targets[case])
+
     def take(self, cases: Ints) -> "Cases":
         return Cases(self.interactions, self.users[cases], self.rows[cases])
 

@@ -109,7 +109,7 @@ def rank_cases(
     for begin in range(0, len(cases), batch_size):
         chosen = order[begin : begin + batch_size]
         targets = cases.targets[chosen]
-        barred = ItemFilter(excluded=pad(_seen(cases, chosen))) if seen == "masked" else None
+        barred = ItemFilter(excluded=pad([cases.seen(int(case)) for case in chosen])) if seen == "masked" else None
         found = recommender.rank(question_of(cases, chosen, recommender.reads), k, barred)
         items = found.items.cpu().numpy()
         rows[chosen, 0] = first_place(items == targets[:, None])
@@ -167,12 +167,6 @@ def _beyond(table: RankTable, popularity: Ints) -> dict[str, float | None]:
 
 def _mean(values: Values) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def _seen(cases: Cases, chosen: Ints) -> list[Ints]:
-    """The whole history of each case, with the target taken out."""
-    histories = [np.unique(cases.history(int(case))) for case in chosen]
-    return [history[history != target] for history, target in zip(histories, cases.targets[chosen], strict=True)]
 
 
 def first_place(found: np.ndarray[Any, np.dtype[np.bool_]]) -> Ints:

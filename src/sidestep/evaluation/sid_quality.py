@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from sidestep.data.interactions import by_popularity
 from sidestep.evaluation import geometry
 from sidestep.evaluation.codebooks import report_codes
 from sidestep.evaluation.purity import Agreement, Relation, SameLabel, Share, v_measure
-from sidestep.sids.prefixes import by_popularity, places, prefixes
+from sidestep.sids.prefixes import places, prefixes
 from sidestep.sids.semantic_ids import Floats, Ints
 
 CUTOFFS = (1, 5, 10)

@@ -148,7 +148,7 @@ def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answe
     """Ask for k items as the evaluation does: seen ones masked, but for the target."""
     found, named, seconds = [], [], 0.0
     for asked, chosen in _portions(recommender, cases):
-        seen = [np.setdiff1d(cases.history(int(case)), cases.targets[case]) for case in chosen]
+        seen = [cases.seen(int(case)) for case in chosen]
         before = time.process_time()
         items = recommender.rank(asked, k, ItemFilter(pad(seen))).items[:, :10]
         seconds += time.process_time() - before
@@ -201,7 +201,7 @@ def _clusters(contents: RunContents, cases: Cases, heard: _Heard) -> dict[str, l
     """Whether thoughts name what they are taught to name; nothing where the generator does not think."""
     if heard.named is None:
         return {}
-    clusters = _clusters_of_items(contents)
+    clusters = contents.materials.ids.clusters_of_items
     own = clusters[cases.targets]
     return {
         "cluster": (heard.named.numpy() == own).mean(0).tolist(),
@@ -215,7 +215,7 @@ def _categories(contents: RunContents, cases: Cases, heard: _Heard, answers: _An
     labels = _labels(contents)
     if heard.named is None or answers.named is None or labels is None:
         return {}
-    sids, clusters = contents.materials.ids, _clusters_of_items(contents)
+    sids, clusters = contents.materials.ids, contents.materials.ids.clusters_of_items
     real = (answers.items >= 0).numpy()
     wanted = labels[cases.targets]
     shown, wanted_there = labels[answers.items.numpy()[real]], np.repeat(wanted, real.sum(1))
@@ -233,12 +233,6 @@ def _categories(contents: RunContents, cases: Cases, heard: _Heard, answers: _An
 
 def _agree(labels: Ints, others: Ints) -> float:
     return float(((labels == others) & (labels != NO_LABEL)).mean()) if len(labels) else 0.0
-
-
-def _clusters_of_items(contents: RunContents) -> Ints:
-    """`[N, L]`."""
-    sids = contents.materials.ids
-    return np.stack([cluster[sids.codes[:, level]] for level, cluster in enumerate(sids.clusters)], axis=1)
 
 
 def _labels(contents: RunContents) -> Ints | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sidestep import artifact, bundle, config
 from sidestep.bundle import Bundle
-from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.interactions import Interactions, Ints, by_popularity
 from sidestep.data.labels import labels
 from sidestep.data.sequences import question
 from sidestep.errors import ArtifactError, ConfigError, MissingExtraError, did_you_mean
@@ -193,7 +193,7 @@ def _ask(model: Recommender, history: list[int], k: int, explain: bool = False) 
 
 def answers_to_check(model: Recommender, num_items: int, popularity: Ints) -> dict[str, Any]:
     """Histories of the most popular items: of nobody, and the same everywhere."""
-    popular = np.argsort(-popularity, kind="stable").tolist()
+    popular = by_popularity(num_items, popularity).tolist()
     histories = [popular[:length] for length in CHECKED_LENGTHS]
     answers = [_ask(model, history, min(CHECKED_ITEMS, num_items)) for history in histories]
     return {

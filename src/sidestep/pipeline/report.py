@@ -1,9 +1,7 @@
 """What a run folder has to tell, gathered for whoever writes it down. What is not there yet is None or empty."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -17,6 +15,7 @@ from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
 from sidestep.pipeline.run import Run
 from sidestep.recommenders.facade import Answer, TrainedModel
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.training.log import read_log
 
 AT_RANDOM, FOUND = 3, 2
 """Example users: so many drawn from all test users, then so many from those whose held-out item was found."""
@@ -98,8 +97,8 @@ def gather(run: Run) -> Findings:
         counts=_counts(contents) if prepared else None,
         evaluation=evaluate(run) if ranks else None,
         ranks=ranks,
-        training=_log(run.path("train") / "log.jsonl"),
-        tokenizing=_log(run.path("tokenizer-train") / "log.jsonl"),
+        training=read_log(run.path("train")),
+        tokenizing=read_log(run.path("tokenizer-train")),
         sids=(contents.materials.sids or contents.sids) if "sids" in done else None,
         cluster_names=contents.cluster_names if tokenized else [],
         examples=_examples(contents, ranks) if prepared and "model" in done else [],
@@ -124,14 +123,6 @@ def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:
     }
 
 
-def _log(path: Path) -> list[Row]:
-    """The rows of a training log; a last line that is still being written is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
-
-
 def _examples(contents: RunContents, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:
     model = contents.model()
     cases = contents.split.test
@@ -151,7 +142,7 @@ def _examples(contents: RunContents, ranks: dict[str, dict[str, RankTable]]) -> 
 def _example(model: TrainedModel, cases: Cases, case: int, drawn: str) -> Example:
     history, target = cases.history(case), int(cases.targets[case])
     item_ids = model.catalog.item_ids
-    seen = [item_ids[item] for item in np.unique(history) if item != target]
+    seen = [item_ids[item] for item in cases.seen(case)]
     asked = [item_ids[item] for item in history]
     answer = model.recommend(asked, 10, exclude_seen=False, deny=seen, explain=True)
     return Example(

@@ -273,9 +273,9 @@ def _warn_of_chance(contents: RunContents, row: dict[str, Any], say: Say) -> Non
     if row["epoch"] < 3 or "thought_accuracy_1" not in row:
         return
     sids = contents.materials.ids  # with the clusters that are taught
-    for level, cluster in enumerate(sids.clusters):
+    for level, cluster in enumerate(sids.clusters_of_items.T):
         accuracy = row.get(f"thought_accuracy_{level + 1}")
-        shares = np.bincount(cluster[sids.codes[:, level]], weights=contents.popularity)
+        shares = np.bincount(cluster, weights=contents.popularity)
         chance = shares.max() / shares.sum()  # of always naming the largest cluster
         if accuracy is not None and len(shares) > 1 and accuracy <= chance:
             say(f"warning: thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sidestep.data.interactions import by_popularity
 from sidestep.report.plots import colour_of
 from sidestep.sids.semantic_ids import Ints
 from sidestep.workshop.report import SidFindings
@@ -58,12 +59,14 @@ class Collision:
 
 def behind(found: SidFindings) -> Level:
     """The codes of the first level, and under each those of the second."""
-    return _level(found, _by_popularity(found), (), (CODES, DEEPER), (ITEMS, DEEPER_ITEMS))
+    return _level(
+        found, by_popularity(len(found.first.codes), found.popularity), (), (CODES, DEEPER), (ITEMS, DEEPER_ITEMS)
+    )
 
 
 def collisions(found: SidFindings) -> list[Collision]:
     """The IDs that most items share, at most `GROUPS` of them."""
-    order, codes = _by_popularity(found), found.first.codes
+    order, codes = by_popularity(len(found.first.codes), found.popularity), found.first.codes
     groups = [order[group] for group in _largest(codes[order], GROUPS)[0] if len(group) > 1]
     return [
         Collision(
@@ -131,11 +134,6 @@ def _largest(codes: Ints, count: int) -> tuple[list[Order], int, int]:
     ranked = np.argsort(-sizes, kind="stable")
     chosen = [order[starts[group] : starts[group] + sizes[group]] for group in ranked[:count]]
     return chosen, len(ranked[count:]), int(sizes[ranked[count:]].sum())
-
-
-def _by_popularity(found: SidFindings) -> Order:
-    num_items = len(found.first.codes)
-    return np.arange(num_items) if found.popularity is None else np.argsort(-found.popularity, kind="stable")
 
 
 def _cluster(found: SidFindings, level: int, code: int) -> tuple[str, str]:

@@ -10,10 +10,9 @@ import polars as pl
 
 from sidestep.bundle import CATEGORY, POPULARITY, Bundle
 from sidestep.data.catalog import ITEM_ID
-from sidestep.data.interactions import Ints
+from sidestep.data.interactions import Ints, by_popularity
 from sidestep.errors import ConfigError, UnknownItemError
 from sidestep.serving.filters import SEPARATOR, Filters
-from sidestep.sids.prefixes import by_popularity
 
 EXAMPLES = 3
 CLEARLY = 0.5

@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sidestep.data.interactions import by_popularity
 from sidestep.errors import DataError
 from sidestep.sids.free_paths import free_paths
-from sidestep.sids.prefixes import by_popularity, places, prefixes
+from sidestep.sids.prefixes import places, prefixes
 from sidestep.sids.residual import ResidualQuantiser
 from sidestep.sids.semantic_ids import Ints, SemanticIds
 

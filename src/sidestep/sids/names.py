@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sidestep.data.interactions import Ints
+from sidestep.data.interactions import Ints, by_popularity
 from sidestep.sids.semantic_ids import SemanticIds
 
 Shares = np.ndarray[Any, np.dtype[np.float64]]
@@ -29,8 +29,7 @@ def cluster_names(
     levels above leave open; there the expected share is that of the items with the same clusters at all levels above.
     Without texts, or where no word distinguishes the cluster: the titles of the cluster's two most popular items.
     """
-    clusters = [cluster[sids.codes[:, level]] for level, cluster in enumerate(sids.clusters)]
-    counts = list(zip(clusters, sids.num_clusters, strict=True))
+    counts = list(zip(sids.clusters_of_items.T, sids.num_clusters, strict=True))
     by_items = [_by_items(cluster, count, titles, popularity) for cluster, count in counts]
     if texts is None or not any(text.strip() for text in texts):
         return by_items
@@ -93,7 +92,7 @@ def _members(groups: Ints, count: int) -> sparse.csr_array:
 
 def _by_items(cluster: Ints, count: int, titles: Sequence[str], popularity: Ints) -> list[str]:
     names = []
-    order = np.argsort(-popularity, kind="stable")
+    order = by_popularity(len(cluster), popularity)
     for number in range(count):
         first = order[cluster[order] == number][:2]
         names.append("like " + " and ".join(titles[item] for item in first) if len(first) else "(no items)")

@@ -19,11 +19,6 @@ def prefixes(codes: Ints) -> list[Ints]:
     return numbers
 
 
-def by_popularity(num_items: int, popularity: Ints | None) -> Ints:
-    """Item numbers, the most popular first; ties, and all items where popularity is None, by ascending number."""
-    return np.arange(num_items) if popularity is None else np.argsort(-popularity, kind="stable")
-
-
 def places(groups: Ints, order: Ints) -> Ints:
     """The position of every item among the items of its group, from 0, in the given order, `[N]`."""
     by_group = order[np.argsort(groups[order], kind="stable")]

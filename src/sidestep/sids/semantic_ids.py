@@ -45,6 +45,11 @@ class SemanticIds:
         """Clusters at each level."""
         return tuple(int(cluster.max()) + 1 for cluster in self.clusters)
 
+    @property
+    def clusters_of_items(self) -> Ints:
+        """The cluster of every item's code at each level, `[N, L]`."""
+        return np.stack([cluster[self.codes[:, level]] for level, cluster in enumerate(self.clusters)], axis=1)
+
     def continues(self, older: "SemanticIds") -> bool:
         """Whether these are the older IDs, unchanged, with or without further items. A generator that was trained on
         the older IDs can read them.

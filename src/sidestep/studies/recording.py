@@ -1,6 +1,5 @@
 """A finished run folder as a cell: its settings, how it was trained, its figures and every user's rank."""
 
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ from sidestep.studies.cells import (
     identity,
     targets_digest,
 )
+from sidestep.training.log import read_log
 
 Analyse = Callable[[Run], Mapping[str, Any]]
 
@@ -87,15 +87,6 @@ def _balance(run: Run) -> float:
     return float(artifact.load(run.path("model"), "weights").tensors["balance"][0])
 
 
-def training_log(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a training; a line that is still being written is left out."""
-    path = folder / "train" / "log.jsonl"
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
-
-
 def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
     part = ranks.at_least(LONG_USERS if users == ">=10" else 0)
     found: dict[str, float | int | None] = {"num_users": len(part)}
@@ -125,7 +116,7 @@ def _training(contents: RunContents) -> Training | None:
     recipe = contents.run.recipe
     if contents.method.kind == "fused" and recipe.fusion.generator is not None:
         return None  # its parts were trained in runs of their own
-    rows = training_log(contents.run.folder)
+    rows = read_log(contents.run.path("train"))
     if not rows:
         raise ArtifactError(f"{str(contents.run.folder)!r} has no train/log.jsonl, which tells how it was trained")
     scores = [row.get("score") for row in rows]

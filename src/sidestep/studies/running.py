@@ -17,7 +17,8 @@ from sidestep.methods import METHODS, NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
-from sidestep.studies.recording import Analyse, record, training_log
+from sidestep.studies.recording import Analyse, record
+from sidestep.training.log import read_log
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 20.0
@@ -90,7 +91,7 @@ def states(
     conditions: of those cells that are known to be running, or to have failed.
     """
     paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
-    logs = {cell: training_log(run_folder(path, runs)) for cell, path in paths.items() if not path.is_file()}
+    logs = {cell: read_log(run_folder(path, runs) / "train") for cell, path in paths.items() if not path.is_file()}
     pace = _pace(files, {cell: path.parent for cell, path in paths.items()}, logs)
     return [
         State(cell, "done")

@@ -117,7 +117,7 @@ class Training:
         self.average = Average(self.bare, config.ema) if config.ema else None
         self.folder = folder / "checkpoint" if folder is not None else None
         writes = folder is not None and self.processes.is_first
-        self.log = JsonLog(folder / "log.jsonl" if folder is not None and writes else None)
+        self.log = JsonLog(folder if writes else None)
         self.progress, self.best, self.totals = checkpoint.Progress(), None, dict[str, float]()
         self.identity: dict[str, object] = {"seed": seed, "world": self.processes.size}
         self.identity |= config.identity()

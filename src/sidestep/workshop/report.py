@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sidestep.data.catalog import Catalog
-from sidestep.data.interactions import Ints
+from sidestep.data.interactions import Ints, by_popularity
 from sidestep.errors import ConfigError
 from sidestep.evaluation.sid_quality import SidQuality, judge
 from sidestep.pipeline.contents import RunContents
@@ -52,7 +52,7 @@ class SidFindings:
             if not 0 <= code < size:
                 raise ConfigError(f"--code has {code} at level {level}; expected a code from 0 to {size - 1}")
         items = np.flatnonzero((self.first.codes[:, : len(prefix)] == np.array(prefix)).all(axis=1))
-        return items if self.popularity is None else items[np.argsort(-self.popularity[items], kind="stable")]
+        return items[by_popularity(len(items), None if self.popularity is None else self.popularity[items])]
 
     def rows(self, items: Ints) -> list[dict[str, Any]]:
         """What a person should know of each of these items: id, title, category, popularity, semantic ID; what is not
