@@ -96,6 +96,59 @@ def test_a_global_split_without_boundaries_cuts_at_the_80th_and_90th_percentile(
     assert divided.test.targets.tolist() == [90]
 
 
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(1, 4))
+def test_leave_n_out_holds_out_the_last_of_everyone_who_is_long_enough(lengths: list[int], count: int) -> None:
+    lengths = [*lengths, 2 * count + 2]
+    log = numbered_log(lengths)
+    divided = split(log, SplitConfig(hold_out=count))
+    long_enough = [user for user, length in enumerate(lengths) if length > 2 * count]
+    assert_nothing_held_out_is_seen(divided)
+    for cases, first, last in ((divided.valid, -2 * count, -count), (divided.test, -count, None)):
+        assert cases.users.tolist() == [user for user in long_enough for _ in range(count)]
+        assert cases.targets.tolist() == [row for user in long_enough for row in log.history(user)[first:last].tolist()]
+        for case in range(len(cases)):
+            begin = int(log.offsets[cases.users[case]])
+            assert cases.history(case).tolist() == list(range(begin, int(cases.rows[case])))
+    for user, length in enumerate(lengths):
+        kept = log.history(user)[: -2 * count] if user in long_enough else log.history(user)
+        assert divided.train.history(user).tolist() == kept.tolist(), length
+    assert divided.short_users == len(lengths) - len(long_enough)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.one_of(st.integers(0, 299), st.just(NO_TIME)), max_size=8), min_size=3, max_size=8),
+    st.integers(1, 4),
+)
+def test_a_global_split_holds_out_up_to_n_first_interactions_after_each_boundary(
+    moments: list[list[int]], count: int
+) -> None:
+    histories = [sorted(history) for history in moments] + [[10, 20, 110, 210]]
+    log = numbered_log([len(history) for history in histories], [time for history in histories for time in history])
+    once, divided = split(log, GLOBAL), split(log, GLOBAL.model_copy(update={"hold_out": count}))
+    assert divided.train.items.tolist() == once.train.items.tolist()
+    assert log.times is not None
+    assert_nothing_held_out_is_seen(divided)
+    for cases, begin, end in ((divided.valid, 100, 200), (divided.test, 200, 300)):
+        for user in range(log.num_users):
+            rows = [row for row in log.history(user).tolist() if begin <= log.times[row] < end][:count]
+            assert cases.rows[cases.users == user].tolist() == [row for row in rows if row > log.offsets[user]]
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (SplitConfig(), "leave-one-out"),
+        (SplitConfig(hold_out=10), "leave-10-out"),
+        (SplitConfig(kind="global-time"), "global-time"),
+        (SplitConfig(kind="global-time", hold_out=3), "global-time, 3 a user"),
+    ],
+)
+def test_a_split_has_a_short_name_for_a_protocol(config: SplitConfig, name: str) -> None:
+    assert config.name == name
+
+
 def test_only_a_split_makes_training_interactions_and_they_know_all_users() -> None:
     log = numbered_log([3, 1, 5])
     train = split(log, SplitConfig()).train
@@ -133,6 +186,16 @@ def test_seen_items_are_those_of_the_history_once_and_never_the_target() -> None
         (numbered_log([0]), SplitConfig(), "holds no interactions"),
         (numbered_log([2, 1]), SplitConfig(), "longest history has 2 interactions; 3 hold"),
         (numbered_log([3, 3]), SplitConfig(), "two interactions to train on .* longest history has 3"),
+        (
+            numbered_log([6, 1]),
+            SplitConfig(hold_out=3),
+            "leave-3-out: .* has 6 .*; 7 hold .* smaller split",
+        ),
+        (
+            numbered_log([7]),
+            SplitConfig(hold_out=3),
+            "two interactions .* has 7; at least one user needs 8",
+        ),
         (numbered_log([4]), GLOBAL, "this log has none"),
         (numbered_log([4], [1, 2, 3, 4], absolute=False), GLOBAL, "compared between users"),
         (numbered_log([3], [NO_TIME] * 3), GLOBAL, "every time in this log is empty"),

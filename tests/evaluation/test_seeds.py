@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sidestep.errors import DataError
-from sidestep.evaluation.seeds import Sample, compare_seeds, seed_averaged, spread
+from sidestep.evaluation.seeds import Sample, compare_seeds, owners, seed_averaged, spread
 from sidestep.evaluation.significance import paired_bootstrap
 
 rng = np.random.default_rng(0)
@@ -76,3 +76,28 @@ def test_nothing_has_no_mean(group: list[Sample]) -> None:
 def test_unequal_numbers_of_the_same_users_are_refused() -> None:
     with pytest.raises(DataError, match="unequal numbers"):
         seed_averaged([*samples(1), *samples(1, size=3)])
+
+
+def several(users: str, whose: list[int], level: float = 0.3) -> Sample:
+    return Sample((rng.random(len(whose)) < level).astype(float), users, f"targets of {users}", np.array(whose))
+
+
+def test_users_with_several_cases_are_resampled_as_users_over_seeds_and_worlds() -> None:
+    one = [several("u", [0, 0, 3]), several("u", [0, 0, 3]), several("v", [1, 2, 2, 2])]
+    other = [several("v", [1, 2, 2, 2]), several("u", [0, 0, 3])]
+    whose = owners(one)
+    assert whose is not None
+    assert np.unique(whose, return_inverse=True)[1].tolist() == [0, 0, 1, 2, 3, 3, 3]
+    found = compare_seeds(one, other, draws=200)
+    assert found == paired_bootstrap(seed_averaged(one), seed_averaged(other), users=whose, draws=200)
+    assert found.num_users == 4
+
+
+def test_samples_with_a_case_a_user_have_no_owners_to_tell_apart() -> None:
+    assert owners(samples(3) + samples(1, "v")) is None
+
+
+def test_naming_the_user_of_every_case_changes_nothing_where_each_has_one() -> None:
+    one, other = samples(2), samples(2, level=0.4)
+    named = [[Sample(s.values, s.users, s.targets, np.arange(len(s.values))) for s in group] for group in (one, other)]
+    assert compare_seeds(*named, draws=500) == compare_seeds(one, other, draws=500)

@@ -100,3 +100,64 @@ def test_what_does_not_belong_together_is_not_paired(other: RankTable, message: 
 def test_values_without_a_partner_are_refused(first: list[float], second: list[float]) -> None:
     with pytest.raises(DataError, match=f"Cannot pair {len(first)} values with {len(second)}"):
         paired_bootstrap(np.array(first), np.array(second))
+
+
+def alike(users: int, cases: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two recommenders' hits in several cases of every user, which are alike: who is easy for one is easy always."""
+    easy = rng.random((2, users, 1)) < 0.5
+    first, second = (rng.random((2, users, cases)) < np.where(easy, 0.8, 0.1)).astype(float).reshape(2, -1)
+    return first, second, np.arange(users).repeat(cases)
+
+
+def test_users_are_drawn_with_all_of_their_cases() -> None:
+    rng = np.random.default_rng(6)
+    sizes = rng.integers(1, 6, 200)
+    users = np.arange(200).repeat(sizes)
+    first, second = rng.choice([0, 0.5, 1], (2, len(users)), p=[0.7, 0.2, 0.1])
+    sums = np.bincount(users, weights=second - first)
+    chosen = rng.integers(0, 200, (10_000, 200))
+    drawn = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+    found = paired_bootstrap(first, second, users=users)
+    assert found.num_users == 200
+    assert found.difference == pytest.approx((second - first).mean())
+    assert found.low == pytest.approx(np.quantile(drawn, 0.025), abs=0.005)
+    assert found.high == pytest.approx(np.quantile(drawn, 0.975), abs=0.005)
+
+
+def test_where_every_user_has_one_case_nothing_is_different() -> None:
+    rng = np.random.default_rng(7)
+    first, second = rng.random(300).round(1), rng.random(300).round(1)
+    assert paired_bootstrap(first, second, users=rng.permutation(300)) == paired_bootstrap(first, second)
+
+
+def test_equal_cases_of_a_user_make_nothing_surer() -> None:
+    rng = np.random.default_rng(8)
+    first, second = (rng.random((2, 80)) < 0.3).astype(float)
+    once = paired_bootstrap(first, second)
+    often = paired_bootstrap(first.repeat(4), second.repeat(4), users=np.arange(80).repeat(4))
+    assert (often.low, often.high, often.p) == pytest.approx((once.low, once.high, once.p))
+
+
+def test_the_order_of_cases_does_not_matter() -> None:
+    first, second, users = alike(50, 4, np.random.default_rng(9))
+    order = np.random.default_rng(10).permutation(len(users))
+    there, back = (
+        paired_bootstrap(first, second, users=users, draws=500),
+        paired_bootstrap(first[order], second[order], users=users[order], draws=500),
+    )
+    assert (there.low, there.high, there.p) == pytest.approx((back.low, back.high, back.p))
+
+
+def test_chance_among_cases_that_are_alike_is_called_significant_about_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(11)
+    worlds = [alike(60, 10, rng) for _ in range(200)]
+    by_user = [paired_bootstrap(a, b, users=users, draws=400).p < 0.05 for a, b, users in worlds]
+    by_case = [paired_bootstrap(a, b, draws=400).p < 0.05 for a, b, _ in worlds]
+    assert np.mean(by_user) < 0.1
+    assert np.mean(by_case) > 0.2  # what drawing cases one by one would claim
+
+
+def test_two_rankings_with_several_cases_of_a_user_are_compared_by_user() -> None:
+    one, other = (ranks(values, users=[4, 4, 9, 9]) for values in ([1, 0, 0, 2], [1, 1, 0, 2]))
+    found = compare(one, other, "HR@10", draws=100)
+    assert (found.first, found.second, found.num_users) == (0.5, 0.75, 2)

@@ -15,6 +15,7 @@ from sidestep.evaluation.ranking import RankTable
 from sidestep.methods import METHODS
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
+from sidestep.studies.averages import averaged, compared, interval, users_of
 from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, found, identity
 from sidestep.studies.recording import record
 
@@ -47,6 +48,25 @@ def test_a_cell_gives_back_what_the_ranks_said(judged: Path, result: CellResult,
     cases = RunContents(Run.open(judged)).split.test
     assert np.array_equal(back.lengths, cases.lengths)
     assert np.array_equal(back.users, cases.users)
+
+
+def test_a_cell_of_several_cases_a_user_counts_users_and_keeps_every_case(tmp_path: Path) -> None:
+    succeed("prepare", "s2gr-planted", *LISTS, "split.hold_out=2", "--out", tmp_path / "run")
+    made = record(tmp_path / "run", method="popularity")
+    back = CellResult.load(made.save(tmp_path))
+    cases = RunContents(Run.open(tmp_path / "run")).split.test
+    assert back.split == "leave-2-out"
+    assert np.array_equal(back.users, cases.users)
+    assert np.array_equal(back.lengths, cases.lengths)
+    assert (np.diff(back.users) == 0).sum() == cases.num_users
+    assert back.mean("kept", "all", "num_users") == cases.num_users == len(cases) // 2
+    assert back.mean("kept", "all", "HR@10") == pytest.approx(back.values("kept", "all", "HR@10").mean())
+    assert users_of([back], "all") is not None
+    assert compared([back], [back], "kept", "all").num_users == cases.num_users  # type: ignore[union-attr]
+    values = averaged([back], "kept", "all")
+    by_user = values.reshape(-1, 2).mean(axis=1)
+    assert interval(values, users_of([back], "all")) == pytest.approx(interval(by_user))
+    assert made.settings["split.hold_out"] == 2
 
 
 def test_a_file_that_is_read_and_written_again_is_the_same(result: CellResult, tmp_path: Path) -> None:

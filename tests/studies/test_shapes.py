@@ -55,12 +55,12 @@ def test_a_steady_gap_is_above_at_every_size_while_both_improve(
     assert steady_gap(["1", "2"], (0.10, 0.12), second, gaps).holds == holds
 
 
-def pair(base: float, gain: float) -> tuple[np.ndarray, np.ndarray]:
+def pair(base: float, gain: float) -> tuple[np.ndarray, np.ndarray, None]:
     """Hits of two recommenders that differ by exactly this gain."""
     first, second = np.zeros(USERS), np.zeros(USERS)
     first[: round(base * USERS)] = 1
     second[: round(base * (1 + gain) * USERS)] = 1
-    return first, second
+    return first, second, None
 
 
 def test_the_gain_of_a_group_is_the_ratio_of_its_means() -> None:
@@ -88,3 +88,12 @@ def test_groups_with_so_few_hits_that_a_sample_may_have_none_leave_it_open() -> 
     assert np.isnan(gains[0].low)
     assert gains[0].as_json() == {"value": pytest.approx(1.0), "low": None, "high": None}
     assert verdict.holds == "open"
+
+
+def test_equal_cases_of_a_user_do_not_make_a_gain_surer() -> None:
+    once = [pair(0.5, 0.5), pair(0.5, 0.0), pair(0.5, 0.4)]
+    thrice = [(first.repeat(3), second.repeat(3), np.arange(USERS).repeat(3)) for first, second, _ in once]
+    (found, verdict), (expected, same) = (ends_over_middle(["5", "6-9", "10-"], groups) for groups in (thrice, once))
+    assert verdict == same
+    for gain, other in zip(found, expected, strict=True):
+        assert (gain.value, gain.low, gain.high) == pytest.approx((other.value, other.low, other.high))

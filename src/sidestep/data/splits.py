@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from sidestep.config import Section
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
@@ -19,15 +20,26 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 class SplitConfig(Section):
     """How the log is divided.
 
-    kind: leave-one-out holds out each user's last interaction for test and the one before for validation;
-        global-time holds out, per user, the first interaction at or after `valid_from` and `test_from`.
+    kind: leave-one-out holds out each user's last `hold_out` interactions for test and as many before for validation;
+        global-time holds out, per user, the first `hold_out` interactions at or after `valid_from` and `test_from`,
+        or as many as there are.
+    hold_out: interactions of a user that are test cases, each with everything before it as its history. More than one
+        gives logs of few users with long histories enough cases.
     valid_from, test_from: milliseconds since 1970; None takes the times before which 80 % and 90 % of the timed
         interactions lie. Global-time only.
     """
 
     kind: Literal["leave-one-out", "global-time"] = "leave-one-out"
+    hold_out: int = Field(1, ge=1)
     valid_from: int | None = None
     test_from: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The split in a few words, as a protocol states it."""
+        if self.hold_out == 1:
+            return self.kind
+        return f"leave-{self.hold_out}-out" if self.kind == "leave-one-out" else f"{self.kind}, {self.hold_out} a user"
 
 
 @dataclass(frozen=True)
@@ -37,11 +49,11 @@ class TrainingInteractions(Interactions):
 
 @dataclass(frozen=True)
 class Cases:
-    """Questions with a known answer: given all that user `users[c]` did before row `rows[c]`, which item comes?
+    """Questions with a known answer: given all that user `users[c]` did before row `rows[c]`, which item is next?
 
     interactions: the whole log, private to the evaluation.
-    users: user number of each case, `[C]`.
-    rows: the row of `interactions` that holds the target, `[C]`.
+    users: user number of each case, `[C]`, rising; a user has several cases where the split holds out several items.
+    rows: the row of `interactions` that holds the target, `[C]`, rising.
     """
 
     interactions: Interactions
@@ -50,6 +62,10 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def num_users(self) -> int:
+        return len(np.unique(self.users))
 
     @property
     def targets(self) -> Ints:
@@ -112,16 +128,9 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
     rows = np.arange(len(interactions))
     owners = interactions.users
     if config.kind == "leave-one-out":
-        long_enough = np.flatnonzero(interactions.lengths >= 3)
-        if len(long_enough) == 0:
-            raise DataError(
-                f"No user is long enough for leave-one-out: the longest history has {interactions.lengths.max()} "
-                "interactions; 3 hold a user out (training, validation, test), and 4 give something to train on"
-            )
-        last = interactions.offsets[long_enough + 1] - 1
-        valid, test = Cases(interactions, long_enough, last - 1), Cases(interactions, long_enough, last)
+        valid, test = _last_of_each(interactions, config)
         keep = np.ones(len(interactions), dtype=bool)
-        keep[last] = keep[last - 1] = False
+        keep[valid.rows] = keep[test.rows] = False
     else:
         valid_from, test_from = _boundaries(interactions, config)
         assert interactions.times is not None
@@ -129,12 +138,12 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
         keep = ~(late | _after_any(late, interactions))  # untimed rows behind a held-out one belong to its future
         tested = interactions.times >= test_from
         in_valid = late & ~tested & ~_after_any(tested, interactions)  # where positions contradict times
-        valid = _first_per_user(interactions, rows[in_valid], owners)
-        test = _first_per_user(interactions, rows[tested], owners)
+        valid = _first_of_each(interactions, rows[in_valid], owners, config.hold_out)
+        test = _first_of_each(interactions, rows[tested], owners, config.hold_out)
         if min(len(valid), len(test)) == 0 or not keep.any():
             raise DataError(
                 f"The global-time split at {valid_from} and {test_from} ms leaves {int(keep.sum())} interactions to "
-                f"train on, {len(valid)} users to validate and {len(test)} to test; none may be empty. "
+                f"train on, {valid.num_users} users to validate and {test.num_users} to test; none may be empty. "
                 "Choose split.valid_from and split.test_from inside the log's time span"
             )
     kept = interactions.take(keep)
@@ -142,7 +151,8 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
     if train.lengths.max() < 2:
         raise DataError(
             "Nobody has two interactions to train on once validation and test are held out: the longest history has "
-            f"{interactions.lengths.max()}; at least one user needs 4 (or, split by time, 2 before split.valid_from)"
+            f"{interactions.lengths.max()}; at least one user needs {2 * config.hold_out + 2} (or, split by time, 2 "
+            "before split.valid_from)"
         )
     short = interactions.num_users - len(np.union1d(valid.users, test.users))
     return Split(train, valid, test, short)
@@ -165,10 +175,32 @@ def _boundaries(interactions: Interactions, config: SplitConfig) -> tuple[int, i
     return valid_from, test_from
 
 
-def _first_per_user(interactions: Interactions, rows: Ints, owners: Ints) -> Cases:
-    """The first of the given rows of each user that has something before it to go by."""
-    users, first = np.unique(owners[rows], return_index=True)
-    chosen = rows[first]
+def _last_of_each(interactions: Interactions, config: SplitConfig) -> tuple[Cases, Cases]:
+    """The last `hold_out` rows of every user who is long enough, and as many before them: test and validation.
+
+    Raises:
+        DataError: nobody is long enough.
+    """
+    count, needed = config.hold_out, 2 * config.hold_out + 1
+    long_enough = np.flatnonzero(interactions.lengths >= needed)
+    if len(long_enough) == 0:
+        wide = "" if count == 1 else f"; or choose a smaller split.hold_out than {count}"
+        raise DataError(
+            f"No user is long enough for {config.name}: the longest history has {interactions.lengths.max()} "
+            f"interactions; {needed} hold a user out (training, validation, test), and {needed + 1} give something to "
+            f"train on{wide}"
+        )
+    ends, users = interactions.offsets[long_enough + 1], np.repeat(long_enough, count)
+    tested = (ends[:, None] + np.arange(-count, 0)).ravel()
+    return Cases(interactions, users, tested - count), Cases(interactions, users, tested)
+
+
+def _first_of_each(interactions: Interactions, rows: Ints, owners: Ints, count: int) -> Cases:
+    """The first `count` of the given rows of each user, without those that have no history."""
+    _, first, counts = np.unique(owners[rows], return_index=True, return_counts=True)
+    place = np.arange(len(rows)) - np.repeat(first, counts)
+    chosen = rows[place < count]
+    users = owners[chosen]
     has_history = chosen > interactions.offsets[users]
     return Cases(interactions, users[has_history], chosen[has_history])
 

@@ -28,7 +28,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class RankTable:
-    """One row per case, in the order of the cases.
+    """One row per case, in the order of the cases; a user has several where the split holds out several items.
 
     table: `user` (number), `length` (interactions up to and including the target), `target` (item), `rank` (from 1,
         0 where the target is not among the k), `sid_rank` (null without codes), `served` (real answers in the list),
@@ -47,6 +47,10 @@ class RankTable:
         return len(self.table)
 
     @property
+    def num_users(self) -> int:
+        return self.table["user"].n_unique()
+
+    @property
     def ranks(self) -> Ints:
         """Rank of every target, `[C]`."""
         return self.table["rank"].to_numpy()
@@ -62,7 +66,7 @@ class RankTable:
         return METRICS[name](self.ranks, depth)
 
     def at_least(self, length: int) -> "RankTable":
-        """The cases of users with at least `length` interactions."""
+        """The cases of users with at least `length` interactions, those up to and including the target."""
         return self if length <= 0 else RankTable(self.table.filter(pl.col("length") >= length), self.k, self.seen)
 
     def _check(self, depth: int) -> None:
@@ -133,7 +137,7 @@ def summary(tables: Sequence[RankTable], ks: Sequence[int] = (5, 10), popularity
 
     Columns: `seen`, `users`, `num_users`, then the means `HR@k`, `NDCG@k`, `MRR@k` and, where codes were given,
     `sid_HR@k`; `invalid` is the share of all places asked for that hold no valid answer though something was said.
-    Means are null where there are no users.
+    Means are over cases, of which every user has as many as the split holds out, and null where there are none.
 
     popularity: occurrences of every item in training, `[N]`, for the columns of `beyond.Beyond`: of the first 10 of all
         users' lists, so null for a part of the users.
@@ -145,7 +149,7 @@ def summary(tables: Sequence[RankTable], ks: Sequence[int] = (5, 10), popularity
             row: dict[str, Any] = {
                 "seen": table.seen,
                 "users": users,
-                "num_users": len(part),
+                "num_users": part.num_users,
                 **_means(part, ks, with_sids),
             }
             rows.append(row if popularity is None else row | _beyond(part, popularity))

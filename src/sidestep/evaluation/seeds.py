@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sidestep.data.interactions import Ints
 from sidestep.errors import DataError
 from sidestep.evaluation.metrics import Values
 from sidestep.evaluation.significance import Comparison, paired_bootstrap
@@ -13,15 +14,17 @@ from sidestep.evaluation.significance import Comparison, paired_bootstrap
 
 @dataclass(frozen=True)
 class Sample:
-    """One trained model's metric, user by user.
+    """One trained model's metric, case by case.
 
     values: one for each case, `[C]`. users: what tells these users from others; samples that share it have the same
-    users in the same order. targets: the same for users and what each was asked to find.
+    users in the same order. targets: the same for users and the targets of their cases. whose: the user number of every
+    case, `[C]`; None where every case is of another user.
     """
 
     values: Values
     users: str
     targets: str
+    whose: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ def spread(samples: Sequence[Sample]) -> Spread:
 
 
 def seed_averaged(samples: Sequence[Sample]) -> Values:
-    """Every user's mean over the seeds. Where seeds have other users, as every seed of a planted world has, these stand
-    in a row, in the order of what tells them apart.
+    """The mean of every case over the seeds. Where seeds have other users, as every seed of a planted world has, these
+    stand in a row, in the order of what tells them apart.
 
     Raises:
         DataError: no samples, or one without users.
@@ -59,6 +62,18 @@ def seed_averaged(samples: Sequence[Sample]) -> Values:
     for sample in samples:
         worlds[sample.users].append(sample.values)
     return np.concatenate([np.mean(worlds[users], axis=0) for users in sorted(worlds)])
+
+
+def owners(samples: Sequence[Sample]) -> Ints | None:
+    """The user of every value of `seed_averaged`, numbered across worlds; None where every value is of another user."""
+    worlds = {sample.users: sample for sample in samples}
+    numbers, first = [], 0
+    for users in sorted(worlds):
+        sample = worlds[users]
+        whose = np.arange(len(sample.values)) if sample.whose is None else sample.whose
+        numbers.append(first + whose)
+        first += int(whose.max()) + 1
+    return None if all(sample.whose is None for sample in samples) else np.concatenate(numbers)
 
 
 def compare_seeds(
@@ -82,16 +97,16 @@ def compare_seeds(
         )
     pair = [[sample for sample in group if sample.targets in common] for group in (first, second)]
     one, other = (_balanced(group) for group in pair)
-    return paired_bootstrap(one, other, draws=draws, seed=seed)
+    values = seed_averaged(one), seed_averaged(other)
+    return paired_bootstrap(*values, users=owners(one), draws=draws, seed=seed)
 
 
-def _balanced(samples: Sequence[Sample]) -> Values:
-    """As `seed_averaged`, with every question weighing the same however often it was asked."""
+def _balanced(samples: Sequence[Sample]) -> list[Sample]:
+    """One sample for every question, so that each weighs the same however often it was asked."""
     asked: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         asked[sample.targets].append(sample)
-    once = [Sample(np.mean([each.values for each in asked[t]], axis=0), asked[t][0].users, t) for t in sorted(asked)]
-    return seed_averaged(once)
+    return [replace(asked[t][0], values=np.mean([each.values for each in asked[t]], axis=0)) for t in sorted(asked)]
 
 
 def _require(samples: Sequence[Sample]) -> None:

@@ -135,7 +135,7 @@ def searched(recipe: Recipe) -> int:
 def protocol(run: Run) -> str:
     """What a reader must know to compare a figure with another."""
     recipe = run.recipe
-    said = f"{recipe.split.kind}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
+    said = f"{recipe.split.name}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
     if METHODS[recipe.method].kind == "baseline":
         return said
     beams = f"{searched(recipe)} beams, {recipe.evaluate.precision}"

@@ -108,7 +108,7 @@ def gather(run: Run) -> Findings:
 
 def _counts(contents: RunContents) -> Counts:
     log = contents.interactions
-    return Counts(log.num_users, len(contents.catalog), len(log), len(contents.split.test))
+    return Counts(log.num_users, len(contents.catalog), len(log), contents.split.test.num_users)
 
 
 def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:

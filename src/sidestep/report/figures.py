@@ -139,7 +139,8 @@ def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None
         Line(name, range(len(spans)), [float(table.values(metric)[inside].mean()) for inside in members], colour)
         for (name, table), colour in zip(tables.items(), METHOD_COLOURS, strict=False)
     ]
-    sizes = [int(inside.sum()) for inside in members]
+    users = tables[first].table["user"].to_numpy()
+    sizes = [len(np.unique(users[inside])) for inside in members]  # several cases of a user count as one: wider bars
     intervals = [wilson(rate, size) for rate, size in zip(lines[0].y, sizes, strict=True)]
     named = [f"{low}-{high}" if low < high else f"{low}" for low, high in spans]
     notes = [(name, f"{size:,}") for name, size in zip(named, sizes, strict=True)]

@@ -7,8 +7,8 @@ import numpy as np
 from sidestep.data.interactions import Ints
 from sidestep.evaluation.metrics import Values
 from sidestep.evaluation.ranking import Seen
-from sidestep.evaluation.seeds import Sample, compare_seeds, seed_averaged
-from sidestep.evaluation.significance import Comparison
+from sidestep.evaluation.seeds import Sample, compare_seeds, owners, seed_averaged
+from sidestep.evaluation.significance import Comparison, sums_of_users
 from sidestep.studies.cells import CellResult, Users
 from sidestep.studies.papers import MAIN
 
@@ -19,14 +19,14 @@ GROUPS = 5
 def samples(group: Sequence[CellResult], seen: Seen, users: Users, metric: str = MAIN) -> list[Sample]:
     """One sample for every cell that has such users."""
     return [
-        Sample(cell.values(seen, users, metric), cell.cases, cell.targets)
+        Sample(cell.values(seen, users, metric), cell.cases, cell.targets, cell.users[cell.chosen(users)])
         for cell in group
         if cell.chosen(users).any()
     ]  # fmt: skip
 
 
 def averaged(group: Sequence[CellResult], seen: Seen, users: Users) -> Values:
-    """Every user's main metric, a mean over the seeds; see `seed_averaged`.
+    """The main metric of every case, a mean over the seeds; see `seed_averaged`.
 
     Raises:
         DataError: nobody is of these users.
@@ -44,19 +44,30 @@ def compared(first: Sequence[CellResult], second: Sequence[CellResult], seen: Se
     return compare_seeds(*pair)
 
 
-def interval(values: Values) -> tuple[float, float]:
-    """Of a mean over users, 95 %, by the normal approximation."""
+def interval(values: Values, users: Ints | None = None) -> tuple[float, float]:
+    """Of a mean over cases, 95 %, by the normal approximation; users vary, with all of their cases.
+
+    users: the user of every value; None where every value is of another user.
+    """
+    sums, sizes = sums_of_users(values, users)
+    if len(sums) < len(values):
+        values = values.mean() + (sums - values.mean() * sizes) * (len(sums) / len(values))
     half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return float(values.mean()) - half, float(values.mean()) + half
 
 
 def lengths_of(group: Sequence[CellResult]) -> Ints:
-    """Every user's length, in the order of `averaged` over all users."""
+    """The length of every case, in the order of `averaged` over all users."""
     worlds = {cell.cases: cell.lengths for cell in group}
     return np.concatenate([worlds[cases] for cases in sorted(worlds)])
 
 
+def users_of(group: Sequence[CellResult], users: Users) -> Ints | None:
+    """The user of every case, in the order of `averaged`; see `owners`."""
+    return owners(samples(group, "masked", users))
+
+
 def group_of(lengths: Ints) -> Ints:
-    """The group of every user, from 0: about equally many in each, users of one length together."""
+    """The group of every case, from 0: about equally many in each, those of one length together."""
     edges = np.unique(np.quantile(lengths, np.arange(1, GROUPS) / GROUPS, method="lower"))
     return np.unique(np.searchsorted(edges, lengths, side="left"), return_inverse=True)[1].astype(np.int64)

@@ -140,7 +140,8 @@ class CellResult:
     grid: by seen items and users: `num_users` and the means `HR@k`, `NDCG@k`, `MRR@k` for k in `DEPTHS`; for all users
         also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`).
     ranks: by seen items, the rank of every case's target, `[C]`, 0 where it is not among the k.
-    users, lengths: user number of every case and interactions up to and including the target, `[C]`.
+    users, lengths: user number of every case, rising, and interactions up to and including the target, `[C]`; a user
+        has several cases where the split holds out several items.
     targets: digest of users, lengths and target items: cells that share it can be paired case by case.
     analysis: what `sidestep analyse` found of a generator.
     balance: how much items count beside codes in a fused model, from 0 to 1.
@@ -199,7 +200,7 @@ class CellResult:
         path = folder / self.place
         cases = _cases_file(path.parent, self.cases)
         if not cases.is_file():
-            steps = np.diff(self.users, prepend=0)  # users rise, so these pack into next to nothing
+            steps = np.diff(self.users, prepend=0)  # users never fall: steps of 0 and 1 pack into next to nothing
             artifact.write_json(cases, {"user_steps": _pack(steps), "lengths": _pack(self.lengths)})
         artifact.write_json(path, self._as_json())
         return path

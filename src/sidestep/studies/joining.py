@@ -11,7 +11,7 @@ from sidestep.errors import DataError
 from sidestep.evaluation.ranking import Seen
 from sidestep.evaluation.seeds import Spread, spread
 from sidestep.evaluation.significance import Comparison
-from sidestep.studies.averages import averaged, compared, group_of, interval, lengths_of, samples
+from sidestep.studies.averages import averaged, compared, group_of, interval, lengths_of, samples, users_of
 from sidestep.studies.cells import GRID, CellResult, Users
 from sidestep.studies.outcome import Block, Cost, Curves, Entry, Outcome, Spot, Wanted
 from sidestep.studies.papers import METRICS, Published, Row, Slot, Study, is_beauty
@@ -70,7 +70,7 @@ def _block(
         group = cells.get((row.name, ties))
         if group is None:
             continue
-        size = size or sum(len(sample.values) for sample in samples(group[:1], seen, users))
+        size = size or sum(len(np.unique(cell.users[cell.chosen(users)])) for cell in group[:1])
         published = next((p for p in row.published if beauty and ties == "file" and p.fits(users, seen)), None)
         other = row.against if against is None else against
         rival = [] if other is None or other == row.name else cells.get((other, ties), [])
@@ -95,7 +95,7 @@ def _entry(
         row,
         tuple(cell.seed for cell in group),
         figures,
-        interval(averaged(group, seen, users)),
+        interval(averaged(group, seen, users), users_of(group, users)),
         published,
         against,
         test,
@@ -134,7 +134,8 @@ def _curves(
         if row.at is None:
             across.append((row.name, float(values.mean())))
         else:
-            lines.setdefault(row.line, []).append(Spot(row.name, row.at, float(values.mean()), *interval(values)))
+            ends = interval(values, users_of(cells[row.name], users))
+            lines.setdefault(row.line, []).append(Spot(row.name, row.at, float(values.mean()), *ends))
     if study.axis:
         return (Curves(study.axis, lines, across),) if lines else ()
     return tuple(Curves(name, {"": spots}) for name, spots in lines.items())
@@ -186,8 +187,10 @@ def by_length(
     one, other = averaged(first, seen, "all"), averaged(second, seen, "all")
     numbers = range(int(member.max()) + 1)
     names = [_span(lengths[member == number]) for number in numbers]
-    gains, verdict = ends_over_middle(names, [(one[member == n], other[member == n]) for n in numbers])
-    sizes = np.bincount(member).tolist()
+    whose = users_of(first, "all")
+    groups = [(one[member == n], other[member == n], None if whose is None else whose[member == n]) for n in numbers]
+    gains, verdict = ends_over_middle(names, groups)
+    sizes = [len(values) if users is None else len(np.unique(users)) for values, _, users in groups]
     return tuple(zip(names, sizes, gains, strict=True)), verdict
 
 

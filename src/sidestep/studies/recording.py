@@ -67,7 +67,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         settings=identity(settings, name),
         seed=settings.seed,
         ties=settings.data.ties,
-        split=settings.split.kind,
+        split=settings.split.name,
         k=settings.evaluate.k,
         beams=searched(settings) if codes else None,
         data=_data(contents),
@@ -89,7 +89,7 @@ def _balance(run: Run) -> float:
 
 def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
     part = ranks.at_least(LONG_USERS if users == ">=10" else 0)
-    found: dict[str, float | int | None] = {"num_users": len(part)}
+    found: dict[str, float | int | None] = {"num_users": part.num_users}
     for name in METRICS:
         for depth in DEPTHS:
             found[f"{name}@{depth}"] = float(part.values(f"{name}@{depth}").mean()) if len(part) else None

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from sidestep.data.interactions import Ints
 from sidestep.evaluation.metrics import Values
-from sidestep.evaluation.significance import Comparison
+from sidestep.evaluation.significance import Comparison, sums_of_users
 
 LEVEL = 0.05
 COUNTS_AT_ONCE = 2**22
@@ -78,16 +79,19 @@ def steady_gap(
     return Verdict("yes" if all(gap.p < LEVEL for gap in gaps) else "open", words)
 
 
-def ends_over_middle(names: Sequence[str], pairs: Sequence[tuple[Values, Values]]) -> tuple[list[Gain], Verdict]:
+def ends_over_middle(
+    names: Sequence[str], groups: Sequence[tuple[Values, Values, Ints | None]]
+) -> tuple[list[Gain], Verdict]:
     """The relative gain of every group, and whether the mean gain of the first and the last group exceeds the middle
     one's by more than a bootstrap over users (10,000 draws within each group) leaves open.
 
-    pairs: per group, each user's value by the first and by the second recommender.
+    groups: of each, the value of every case by the first and by the second recommender, and the users of the cases;
+        None where every case is of another user.
     """
-    drawn = [_drawn_gains(first, second, seed) for seed, (first, second) in enumerate(pairs)]
+    drawn = [_drawn_gains(*group, seed) for seed, group in enumerate(groups)]
     gains = [
         Gain(_ratio(first.mean(), second.mean()), *_interval(d))
-        for (first, second), d in zip(pairs, drawn, strict=True)
+        for (first, second, _), d in zip(groups, drawn, strict=True)
     ]
     if len(gains) < 3 or not all(np.isfinite(gain.low) for gain in gains):
         return gains, Verdict("open", "Three groups in which both recommenders hit more than a few users are needed.")
@@ -102,12 +106,13 @@ def ends_over_middle(names: Sequence[str], pairs: Sequence[tuple[Values, Values]
     return gains, Verdict("yes" if low > 0 else "no" if high < 0 else "open", words)
 
 
-def _drawn_gains(first: Values, second: Values, seed: int, draws: int = 10_000) -> Values:
-    """The relative gain in samples of the users with replacement, each user's two values kept together. How often
+def _drawn_gains(first: Values, second: Values, users: Ints | None, seed: int, draws: int = 10_000) -> Values:
+    """The relative gain in samples of the users with replacement, all values of a user kept together. How often
     every distinct pair is drawn is multinomial.
     """
-    pairs, counts = np.unique(np.stack([first, second], axis=1), axis=0, return_counts=True)
-    rng, size = np.random.default_rng(seed), len(first)
+    sums, _ = sums_of_users(np.stack([first, second], axis=1), users)
+    pairs, counts = np.unique(sums, axis=0, return_counts=True)
+    rng, size = np.random.default_rng(seed), len(sums)
     rows = max(COUNTS_AT_ONCE // len(pairs), 1)
     found = []
     for begin in range(0, draws, rows):
