@@ -13,12 +13,12 @@ import pytest
 
 from command import contents, refuse, succeed
 from sidestep.data.catalog import Catalog
-from sidestep.errors import ConfigError, DataError
+from sidestep.errors import DataError
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.sids.semantic_ids import Ints
 from sidestep.workshop.evidence import Asked, labels_as_text
-from sidestep.workshop.report import judge_run, read_prefix
+from sidestep.workshop.report import judge_run
 from sidestep.workshop.tables import Table, read_file, same_items
 from small_world import make_sids
 
@@ -273,14 +273,6 @@ def test_options_that_do_not_fit_are_refused_in_a_line(finished: Path, shop: Pat
     ):
         line = refuse("sids", "report", *words)
         assert complaint in line, line
-
-
-def test_a_prefix_is_codes_with_commas() -> None:
-    assert read_prefix("12") == [12]
-    assert read_prefix("12,5, 0") == [12, 5, 0]
-    for wrong in ("", "1,", "1;2", "x"):
-        with pytest.raises(ConfigError, match="with commas"):
-            read_prefix(wrong)
 
 
 def test_beauty_and_the_published_tables_have_a_row_each(beauty: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from sidestep.cli.options import (
     say,
     show,
 )
+from sidestep.cli.parsing import read_depths, read_ids_or_file, read_question
 from sidestep.errors import ConfigError, SidestepError
 
 
@@ -174,7 +175,6 @@ def evaluate(
 ) -> None:
     """HR, NDCG and MRR at item level, beside popularity and item-kNN."""
     from sidestep.pipeline.evaluate import evaluate as judge
-    from sidestep.pipeline.evaluate import read_depths
     from sidestep.pipeline.run import Run
     from sidestep.report.terminal import metrics_table
 
@@ -235,8 +235,8 @@ def recommend(
     from sidestep.report.terminal import answers_text
 
     check_file(out)
-    question = ask.read_question(history, user, histories, all_users)
-    allowed, denied = ask.read_ids(allow, "--allow"), ask.read_ids(deny, "--deny")
+    question = read_question(history, user, histories, all_users)
+    allowed, denied = read_ids_or_file(allow, "--allow"), read_ids_or_file(deny, "--deny")
     answers = ask.answer(
         load(folder),
         question,

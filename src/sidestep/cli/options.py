@@ -45,14 +45,6 @@ def show(as_json: bool, value: Any, text: str) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text, flush=True)
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
-    """`"0,1,2"` -> `(0, 1, 2)`."""
-    try:
-        return tuple(dict.fromkeys(int(seed) for seed in text.split(",")))
-    except ValueError:
-        raise ConfigError(f"Cannot read --seeds {text!r}; expected whole numbers with commas, as in 0,1,2") from None
-
-
 def check_file(out: Path | None) -> None:
     """Before any work is done: a folder cannot be written as a file."""
     if out is not None and out.is_dir():

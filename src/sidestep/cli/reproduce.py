@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidestep.cli.options import JsonOption, OverridesArgument, read_seeds, say, show
+from sidestep.cli.options import JsonOption, OverridesArgument, say, show
+from sidestep.cli.parsing import read_seeds
 from sidestep.errors import ConfigError
 
 if TYPE_CHECKING:

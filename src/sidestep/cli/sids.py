@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, check_file, read_seeds, say, show
+from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, check_file, say, show
+from sidestep.cli.parsing import read_prefix, read_seeds, read_source
 
 app = typer.Typer(
     help="Semantic IDs: judge them, add new items to them, compare two versions, try other tokenizers.",
@@ -17,7 +18,7 @@ app = typer.Typer(
 @app.command()
 def report(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Run folders (or RUN@VERSION), .npz or .npy tables.")
+        list[str], typer.Argument(metavar="SOURCE...", help="Run folders (or RUN@VERSION), .npz or .npy tables.")
     ],
     catalog: Annotated[
         Path | None, typer.Option(help="Without a run: the items file, row by row as the tables.")
@@ -43,16 +44,16 @@ def report(
 
     from sidestep.report.sid_page import write_sid_page
     from sidestep.report.sid_terminal import items_text, sids_text
-    from sidestep.workshop.report import Asked, gather, look_behind, page_of, read_prefix
+    from sidestep.workshop.report import Asked, gather, look_behind, page_of
 
-    asked = Asked(catalog, interactions, vectors, cut, category, brand)
+    asked, named = Asked(catalog, interactions, vectors, cut, category, brand), [read_source(text) for text in sources]
     if code is not None:
-        prefix, first = read_prefix(code), look_behind(sources, asked)
+        prefix, first = read_prefix(code), look_behind(named, asked)
         rows = first.rows(first.behind(prefix))
         show(as_json, rows, items_text(prefix, rows))
         return
     check_file(out)
-    found, page = gather(sources, asked), out or page_of(sources)
+    found, page = gather(named, asked), out or page_of(named)
     if page is not None:
         write_sid_page(found, page)
     page_name = None if page is None else str(page)
@@ -130,5 +131,5 @@ def diff(
 
     from sidestep.workshop.diff import compare
 
-    found = compare(first, second)
+    found = compare(read_source(first), read_source(second))
     show(as_json, asdict(found), found.text())

@@ -92,14 +92,6 @@ def ranked(contents: RunContents, name: str) -> list[RankTable]:
     return [RankTable.load(run.path(stage)) for stage in stages.values()]
 
 
-def read_depths(at: str | None) -> tuple[int, ...]:
-    """`"1,5,10"` -> `(1, 5, 10)`; nothing where nothing is said."""
-    try:
-        return tuple(int(k) for k in at.split(",")) if at is not None else ()
-    except ValueError:
-        raise ConfigError(f"Cannot read --at {at!r}; expected whole numbers with commas, as in 1,5,10") from None
-
-
 def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
     ks, longest = tuple(sorted(set(at or run.recipe.evaluate.at))), run.recipe.evaluate.k
     if ks[0] < 1 or ks[-1] > longest:

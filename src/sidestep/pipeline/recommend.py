@@ -1,7 +1,6 @@
 """Asking a trained model from the command line: which histories, and what is done with the answers."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import polars as pl
 
 from sidestep.artifact import replacing_file
 from sidestep.data.catalog import Catalog
-from sidestep.errors import ConfigError, DataError
+from sidestep.errors import DataError
 from sidestep.progress import meter
 from sidestep.recommenders.facade import Answer, TrainedModel
 
@@ -37,38 +36,33 @@ class Answered:
     recent: list[str]
 
 
-def read_question(history: str | None, users: list[str] | None, histories: Path | None, all_users: bool) -> Question:
-    """What the options of `sidestep recommend` ask for.
+def ids_of_file(path: Path) -> list[str]:
+    """The item ids of a file, one a line.
 
     Raises:
-        ConfigError: none or several of the four. DataError: a file of histories that cannot be read.
+        DataError: no UTF-8 text.
     """
-    given = [history is not None, bool(users), histories is not None, all_users]
-    if sum(given) != 1:
-        raise ConfigError(f"Expected one of --history, --user, --histories and --all-users, got {sum(given)}")
-    if history is not None:
-        return Question(histories=[_parse_ids(history, "--history")])
-    if histories is not None:
-        return Question(histories=list(_read_histories(histories)))
-    return Question(users=users or None)
+    return [line for line in _lines(path) if line.strip()]
 
 
-def read_ids(given: str | None, option: str) -> list[str] | None:
-    """The ids that --allow or --deny names: one a line where it is a file, else spelled as in --history."""
-    if given is None:
-        return None
-    if os.path.isfile(given):  # Path.is_file would raise where a long list is no file name
-        return [line for line in _lines(Path(given)) if line.strip()]
-    return _parse_ids(given, option)
+def histories_of_file(path: Path) -> list[list[str]]:
+    """The histories of a file, a JSON list of item ids a line; empty lines are left out.
+
+    Raises:
+        DataError: no UTF-8 text, or a line that is no list of item ids.
+    """
+    return list(_histories(path))
 
 
-def _parse_ids(text: str, option: str) -> list[str]:
-    if not text.lstrip().startswith("["):
-        return [item_id.strip() for item_id in text.split(",") if item_id.strip()]
-    try:
-        return _ids(json.loads(text), option)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"Cannot read {option} {text!r} as a JSON list: {error}") from None
+def checked_ids(value: Any, where: str) -> list[str]:
+    """A JSON value that must be a list of item ids; numbers are taken as text.
+
+    Raises:
+        DataError: anything else. where: begins the message.
+    """
+    if not isinstance(value, list) or not all(isinstance(item_id, str | int) for item_id in value):
+        raise DataError(f"{where} is {str(value)[:60]!r}; expected a list of item ids")
+    return [str(item_id) for item_id in value]
 
 
 def _lines(path: Path) -> list[str]:
@@ -78,22 +72,16 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{str(path)!r} is no UTF-8 text: {error}") from None
 
 
-def _read_histories(path: Path) -> Iterator[list[str]]:
+def _histories(path: Path) -> Iterator[list[str]]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             try:
-                yield _ids(json.loads(line), f"{str(path)!r}, line {number}")
+                yield checked_ids(json.loads(line), f"{str(path)!r}, line {number}")
             except json.JSONDecodeError:
                 raise DataError(
                     f"{str(path)!r}, line {number} is {line[:60]!r}; expected one JSON list of item ids a line, "
                     'such as ["B004756YJA", "B004ZT0SSG"]'
                 ) from None
-
-
-def _ids(value: Any, where: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item_id, str | int) for item_id in value):
-        raise DataError(f"{where} is {str(value)[:60]!r}; expected a list of item ids")
-    return [str(item_id) for item_id in value]
 
 
 def answer(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sidestep import artifact
 from sidestep.errors import ArtifactError
-from sidestep.pipeline.run import RECIPE, Run
+from sidestep.pipeline.run import Run
 
 VERSIONS = "versions"
 
@@ -49,11 +49,3 @@ def manifest(run: Run, version: int) -> artifact.Manifest:
             )
         before = found.digest
     return found
-
-
-def split_version(source: str) -> tuple[Path, int | None]:
-    """`"RUN@2"` -> `(RUN, 2)`; a path that is there as it is spelled has no version to it."""
-    path, at, number = source.rpartition("@")
-    if at and number.isdecimal() and not Path(source).exists() and (Path(path) / RECIPE).is_file():
-        return Path(path), int(number)
-    return Path(source), None

@@ -1,7 +1,6 @@
 """What became of semantic IDs between two versions, two runs, or two tables made elsewhere."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,12 +8,12 @@ import numpy as np
 from sidestep import artifact
 from sidestep.data.catalog import SOURCE_ROW, Catalog
 from sidestep.data.interactions import Ints
-from sidestep.errors import DataError, did_you_mean
+from sidestep.errors import DataError
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.run import RECIPE, Run
+from sidestep.pipeline.run import Run
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.workshop.tables import read_file
+from sidestep.workshop.tables import Source, is_run, read_file
 
 EXAMPLES = 10
 """How many of the items that moved are named."""
@@ -72,9 +71,9 @@ class Difference:
         return "\n".join(lines)
 
 
-def compare(first: str, second: str) -> Difference:
-    """The difference of two sources: RUN (its newest version), RUN@VERSION, a folder of semantic IDs, or a table in a
-    .npy or .npz file (FILE.npz:NAME where it holds several). A bare table has the rows of the other one's items file.
+def compare(first: Source, second: Source) -> Difference:
+    """The difference of two sources; a run without a version is its newest one. A bare table has the rows of the other
+    one's items file.
 
     Raises:
         ArtifactError, DataError: a source that cannot be read.
@@ -113,12 +112,12 @@ def difference(first: Listed, second: Listed) -> Difference:
     )
 
 
-def _of_folder(source: str) -> Listed | None:
+def _of_folder(source: Source) -> Listed | None:
     """A run, a version of it, or a folder of semantic IDs with or without its catalogue beside it."""
-    path, version = versions.split_version(source)
-    if (path / RECIPE).is_file():
+    path = source.path
+    if is_run(path):
         run = Run.open(path)
-        number = versions.newest(run) if version is None else version
+        number = versions.newest(run) if source.version is None else source.version
         versions.manifest(run, number)
         contents = RunContents(run, number)
         return Listed(contents.sids.codes, contents.sids, contents.catalog, RunContents(run).catalog)
@@ -135,17 +134,15 @@ def _without_appended(catalog: Catalog) -> Catalog:
     return Catalog(catalog.table.drop_nulls(SOURCE_ROW)) if known else catalog
 
 
-def _of_file(source: str, catalog: Catalog | None) -> Listed:
-    path, _, name = (source, "", "") if Path(source).exists() else source.rpartition(":")
-    tables = {table.name: table for table in read_file(Path(path or source), catalog)}
-    if not name and len(tables) > 1:
+def _of_file(source: Source, catalog: Catalog | None) -> Listed:
+    tables = read_file(source.path, catalog, source.table)
+    if len(tables) > 1:
+        names = [table.name for table in tables]
         raise DataError(
-            f"{source!r} holds {len(tables)} tables ({', '.join(list(tables)[:5])}); choose one, as in "
-            f"{source}:{next(iter(tables))}"
+            f"{str(source.path)!r} holds {len(names)} tables ({', '.join(names[:5])}); choose one, as in "
+            f"{source.path}:{names[0]}"
         )
-    if name and name not in tables:
-        raise DataError(f"{path!r} has no table {name!r}{did_you_mean(name, tables)}; it has {', '.join(tables)}")
-    return Listed(tables[name or next(iter(tables))].codes, catalog=catalog)
+    return Listed(tables[0].codes, catalog=catalog)
 
 
 def _common(first: Listed, second: Listed) -> tuple[Ints, Ints]:

@@ -15,9 +15,9 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.sids.names import cluster_names
 from sidestep.workshop.evidence import Asked, Ground, evidence, ground_of_files, ground_of_run, labels_as_text
-from sidestep.workshop.tables import Table, of_run, opened, read_file, same_items
+from sidestep.workshop.tables import Source, Table, of_run, opened, read_file, same_items
 
-__all__ = ["Asked", "SidFindings", "Table", "gather", "judge_run", "look_behind", "page_of", "read_prefix"]
+__all__ = ["Asked", "SidFindings", "Source", "Table", "gather", "judge_run", "look_behind", "page_of"]
 
 PAGE = "sids.html"
 
@@ -71,7 +71,7 @@ class SidFindings:
         ]
 
 
-def gather(sources: Sequence[Path], asked: Asked) -> SidFindings:
+def gather(sources: Sequence[Source], asked: Asked) -> SidFindings:
     """Judge every table of the sources, run folders or files of tables, by one catalogue, log and set of vectors: the
     first run's where there is a run, else those of the files that `asked` names.
 
@@ -92,26 +92,14 @@ def gather(sources: Sequence[Path], asked: Asked) -> SidFindings:
     )
 
 
-def look_behind(sources: Sequence[Path], asked: Asked) -> SidFindings:
+def look_behind(sources: Sequence[Source], asked: Asked) -> SidFindings:
     """The first source alone and unjudged, for a look at the items behind its codes."""
     ground, tables = _ground_and_tables(sources, asked)
     popularity = None if ground.split is None else ground.split.train.popularity(len(tables[0].codes))
     return SidFindings([], tables[0], ground.catalog, popularity, labels_as_text(ground.catalog, "category", asked), [])
 
 
-def read_prefix(code: str) -> list[int]:
-    """The codes of `12` or `12,5`.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    try:
-        return [int(part) for part in code.split(",")]
-    except ValueError:
-        raise ConfigError(f"Cannot read --code {code!r}; expected codes with commas, as in 12 or 12,5") from None
-
-
-def page_of(sources: Sequence[Path]) -> Path | None:
+def page_of(sources: Sequence[Source]) -> Path | None:
     """Where the page goes that nobody named: into the first run; nowhere without one."""
     return next((contents.run.path(PAGE) for contents in map(opened, sources) if contents is not None), None)
 
@@ -124,7 +112,7 @@ def judge_run(run: Run) -> SidQuality:
     return judge(table.name, table.codes, table.sizes, found, table.making)
 
 
-def _ground_and_tables(sources: Sequence[Path], asked: Asked) -> tuple[Ground, list[Table]]:
+def _ground_and_tables(sources: Sequence[Source], asked: Asked) -> tuple[Ground, list[Table]]:
     if asked.cut is not None and asked.cut < 1:
         raise ConfigError(f"--cut is {asked.cut}; expected at least 1 level")
     all_contents = [opened(source) for source in sources]
@@ -137,14 +125,18 @@ def _ground_and_tables(sources: Sequence[Path], asked: Asked) -> tuple[Ground, l
     ground = ground_of_run(runs[0]) if runs else ground_of_files(asked)
     tables: list[Table] = []
     for source, contents in zip(sources, all_contents, strict=True):
-        tables += read_file(source, ground.catalog) if contents is None else [_run_table(contents, source, ground)]
+        tables += (
+            read_file(source.path, ground.catalog, source.table)
+            if contents is None
+            else [_run_table(contents, source, ground)]
+        )
     _check_rows(tables)
     return ground, _distinct_names(tables)
 
 
-def _run_table(contents: RunContents, source: Path, ground: Ground) -> Table:
+def _run_table(contents: RunContents, source: Source, ground: Ground) -> Table:
     assert ground.catalog is not None
-    return same_items(of_run(contents, source.resolve().name), contents.catalog, ground.catalog)
+    return same_items(of_run(contents, source.name), contents.catalog, ground.catalog)
 
 
 def _check_rows(tables: Sequence[Table]) -> None:

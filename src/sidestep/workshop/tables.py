@@ -12,7 +12,7 @@ import torch
 from sidestep import artifact
 from sidestep.data.catalog import SOURCE_ROW, Catalog
 from sidestep.data.interactions import Ints
-from sidestep.errors import ArtifactError, DataError
+from sidestep.errors import ArtifactError, DataError, did_you_mean
 from sidestep.evaluation.geometry import deviation, left_by_codewords, squares
 from sidestep.evaluation.sid_quality import Making
 from sidestep.pipeline import versions
@@ -46,21 +46,40 @@ class Table:
         return replace(self, name=f"{self.name} [:{levels}]", codes=self.codes[:, :levels], sizes=self.sizes[:levels])
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where semantic IDs lie: a run folder, a folder of semantic IDs, or a .npy or .npz file.
+
+    version: of a run's items and IDs; None leaves the choice to the reader. table: one array of an .npz; "" is each.
+    """
+
+    path: Path
+    version: int | None = None
+    table: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its table is called."""
+        return self.path.resolve().name + ("" if self.version is None else f"@{self.version}")
+
+
 def is_run(folder: Path) -> bool:
     return (folder / RECIPE).is_file()
 
 
-def opened(source: Path) -> RunContents | None:
-    """The run that a source names, as in RUN or, for a later version of its items and IDs, RUN@VERSION; None where it
-    names none.
+def opened(source: Source) -> RunContents | None:
+    """The run of a source, in its version or else the first, which the generator was trained with; None where the
+    source is no run.
+
+    Raises:
+        ArtifactError: the run has no such version.
     """
-    path, version = versions.split_version(str(source))
-    if not is_run(path):
+    if not is_run(source.path):
         return None
-    run = Run.open(path)
-    if version is not None:
-        versions.manifest(run, version)
-    return RunContents(run, 1 if version is None else version)
+    run = Run.open(source.path)
+    if source.version is not None:
+        versions.manifest(run, source.version)
+    return RunContents(run, source.version or 1)
 
 
 def of_run(contents: RunContents, name: str = "") -> Table:
@@ -99,15 +118,22 @@ def same_items(table: Table, catalog: Catalog, judged_by: Catalog) -> Table:
     return replace(table, codes=table.codes[rows], sids=sids)
 
 
-def read_file(path: Path, catalog: Catalog | None) -> list[Table]:
-    """Every array of an `.npz`, or the one of an `.npy`, as a table. Nothing is ever unpickled.
+def read_file(path: Path, catalog: Catalog | None, table: str = "") -> list[Table]:
+    """Every array of an `.npz`, or the one of an `.npy`, as a table; one alone where `table` names it.
 
-    Row i of an array is row i of the items file; `catalog` says which rows those of its items are.
+    Row i of an array is row i of the items file; `catalog` says which rows those of its items are. Nothing is ever
+    unpickled.
 
     Raises:
-        DataError: no such file, not whole numbers `[rows, levels]`, negative or enormous codes, too many or few rows.
+        DataError: no such file, not whole numbers `[rows, levels]`, negative or enormous codes, too many or few rows,
+            no such table.
     """
-    return [_table(path, name, array, catalog) for name, array in _arrays(path).items()]
+    arrays = _arrays(path)
+    if table and table not in arrays:
+        raise DataError(
+            f"{str(path)!r} has no table {table!r}{did_you_mean(table, arrays)}; it has {', '.join(arrays)}"
+        )
+    return [_table(path, name, array, catalog) for name, array in arrays.items() if not table or name == table]
 
 
 def _arrays(path: Path) -> dict[str, Array]:

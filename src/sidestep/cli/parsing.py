@@ -1,0 +1,103 @@
+"""What the words of a command line mean: text in, the typed values that the rooms below take out."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sidestep.pipeline.recommend import Question
+    from sidestep.workshop.tables import Source
+
+
+def read_numbers(text: str, option: str, example: str) -> tuple[int, ...]:
+    """`"0,1,2"` -> `(0, 1, 2)`.
+
+    Raises:
+        ConfigError: anything but whole numbers with commas.
+    """
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"Cannot read {option} {text!r}; expected whole numbers with commas, as in {example}"
+        ) from None
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """The seeds of a study, each once. Raises as `read_numbers`."""
+    return tuple(dict.fromkeys(read_numbers(text, "--seeds", "0,1,2")))
+
+
+def read_depths(text: str | None) -> tuple[int, ...]:
+    """The K of the metrics; none where the option is left out. Raises as `read_numbers`."""
+    return () if text is None else read_numbers(text, "--at", "1,5,10")
+
+
+def read_prefix(text: str) -> tuple[int, ...]:
+    """The codes at the first levels of a semantic ID. Raises as `read_numbers`."""
+    return read_numbers(text, "--code", "12 or 12,5")
+
+
+def read_ids(text: str, option: str) -> list[str]:
+    """`"a,b,c"`, or a JSON list where ids hold commas.
+
+    Raises:
+        ConfigError: no JSON list, though it begins like one. DataError: a list of something else.
+    """
+    from sidestep.pipeline.recommend import checked_ids
+
+    if not text.lstrip().startswith("["):
+        return [item_id.strip() for item_id in text.split(",") if item_id.strip()]
+    try:
+        return checked_ids(json.loads(text), option)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"Cannot read {option} {text!r} as a JSON list: {error}") from None
+
+
+def read_ids_or_file(text: str | None, option: str) -> list[str] | None:
+    """The ids of --allow or --deny: one a line where the text names a file, else as `read_ids` reads them; None where
+    the option is left out. Raises as `read_ids`.
+    """
+    from sidestep.pipeline.recommend import ids_of_file
+
+    if text is None:
+        return None
+    if os.path.isfile(text):  # Path.is_file would raise where a long list is no file name
+        return ids_of_file(Path(text))
+    return read_ids(text, option)
+
+
+def read_question(history: str | None, users: list[str] | None, histories: Path | None, all_users: bool) -> "Question":
+    """What the options of `sidestep recommend` ask for.
+
+    Raises:
+        ConfigError: none or several of the four. DataError: a file of histories that cannot be read.
+    """
+    from sidestep.pipeline.recommend import Question, histories_of_file
+
+    given = [history is not None, bool(users), histories is not None, all_users]
+    if sum(given) != 1:
+        raise ConfigError(f"Expected one of --history, --user, --histories and --all-users, got {sum(given)}")
+    if history is not None:
+        return Question(histories=[read_ids(history, "--history")])
+    if histories is not None:
+        return Question(histories=histories_of_file(histories))
+    return Question(users=users or None)
+
+
+def read_source(text: str) -> "Source":
+    """Where semantic IDs lie: `RUN`, `RUN@VERSION`, a folder of IDs, `FILE` or `FILE:TABLE`. A path that exists as
+    spelled is that path.
+    """
+    from sidestep.workshop.tables import Source, is_run
+
+    if Path(text).exists():
+        return Source(Path(text))
+    run, at, version = text.rpartition("@")
+    if at and version.isdecimal() and is_run(Path(run)):
+        return Source(Path(run), version=int(version))
+    file, colon, table = text.rpartition(":")
+    return Source(Path(file), table=table) if colon else Source(Path(text))
