@@ -6,7 +6,7 @@ import torch
 
 from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
-from sidestep.data.sequences import question
+from sidestep.data.sequences import SequenceBatch, question
 from sidestep.evaluation.metrics import ndcg
 from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import ThinkingConfig
@@ -38,7 +38,7 @@ def searcher(model: Fused, num_beams: int = NUM_ITEMS) -> GenerativeRecommender:
 
 
 def recommender(model: Fused, balance: float, candidates: int = NUM_ITEMS) -> FusedRecommender:
-    return FusedRecommender(searcher(model, candidates), model, model.scorer.score, balance, candidates, 6)
+    return FusedRecommender(searcher(model, candidates), model.scorer.score, balance, candidates, 6)
 
 
 def test_at_the_ends_of_the_scale_one_half_speaks_alone() -> None:
@@ -140,7 +140,7 @@ def test_each_half_is_shown_as_much_as_it_reads() -> None:
     search = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(3), NUM_ITEMS)
     histories = [np.arange(length, dtype=np.int64) for length in (1, 3, 5, 6)]
     for balance, alone in ((0.0, search), (1.0, ItemwiseRecommender(model.scorer.score, NUM_ITEMS))):
-        both = FusedRecommender(search, model, model.scorer.score, balance, NUM_ITEMS, 6)
+        both = FusedRecommender(search, model.scorer.score, balance, NUM_ITEMS, 6)
         assert both.reads == Reads(6)
         expected = alone.rank(question(histories, Reads(3 if balance == 0 else 6)), 10)
         found = both.rank(question(histories, Reads(6)), 10)
@@ -155,3 +155,57 @@ def test_scores_are_the_same_with_and_without_an_explanation() -> None:
     plain, explained = both.rank(batch, 8), both.rank(batch, 8, explain=True)
     assert torch.equal(plain.items, explained.items)
     torch.testing.assert_close(plain.scores, explained.scores)
+
+
+def opinions_by_item(of: FusedRecommender, batch: SequenceBatch) -> torch.Tensor:
+    """The path score of every item, `[B, N]`, where all of them are candidates."""
+    items, by_path, _ = of.opinions(batch, 5)
+    scores = torch.full((len(batch), NUM_ITEMS + 1), -torch.inf)
+    return scores.scatter(1, items.where(items >= 0, NUM_ITEMS), by_path)[:, :NUM_ITEMS]
+
+
+def test_in_bf16_every_candidate_is_scored_by_the_rounded_weights_whoever_proposed_it() -> None:
+    model, batch = make_model(), make_batch()
+    everything = torch.arange(NUM_ITEMS).expand(4, -1)
+    exact = model.path_log_probs(batch, everything).sum(2)
+    search = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), 1, "bf16")
+    rounded = search.score(batch, everything)
+    searched = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), NUM_ITEMS, "bf16").rank(batch, NUM_ITEMS)
+    of_search = torch.empty(4, NUM_ITEMS).scatter(1, searched.items, searched.scores)
+    gap = (rounded - exact).abs().mean()
+    assert gap > 0
+    assert (rounded - of_search).abs().mean() < gap  # two roads through the same weights in the same precision
+    both = FusedRecommender(search, model.scorer.score, 0.5, NUM_ITEMS, 6)
+    # Few are proposed by the search of one beam, the others by the scorer alone: all have the rounded score.
+    by_path = opinions_by_item(both, batch)
+    assert by_path.isfinite().all()
+    assert (by_path - rounded).abs().mean() < gap / 2
+
+
+def test_in_bf16_no_path_score_comes_from_the_weights_before_rounding() -> None:
+    model, batch = make_model(), make_batch()
+    both = FusedRecommender(
+        GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), 3, "bf16"),
+        model.scorer.score,
+        0.5,
+        NUM_ITEMS,
+        6,
+    )
+    before = both.opinions(batch, 5)
+    with torch.no_grad():
+        for layer in (*model.encoder.parameters(), *model.decoder.parameters(), *model.code_embedding.parameters()):
+            layer.zero_()
+    after = both.opinions(batch, 5)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(before, after, strict=True))
+
+
+def test_an_explanation_has_the_precision_of_the_search() -> None:
+    model, batch = make_model(), make_batch()
+    search = GenerativeRecommender(model, make_sids(), POPULARITY, Reads(6), NUM_ITEMS, "bf16")
+    found = search.rank(batch, 6, explain=True)
+    assert found.paths is not None
+    for ours, theirs in zip(search.explained(batch, found.items), found.paths, strict=True):
+        assert [path.codes for path in ours] == [path.codes for path in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-2)
+            assert sum(map(len, one.clusters)) == sum(map(len, other.clusters)) > 0

@@ -106,7 +106,7 @@ class Fused(Thinking):
         return FusedPrediction(self.predict(batch), self.scorer(batch))
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """The item-level score of every item, as `recommenders.itemwise.ItemScorer` wants it, on the model's device."""
+        """The item-level score of every item, as `search.scoring.ItemScorer` wants it, on the model's device."""
         scores: Tensor = self.scorer.score(batch)
         if self.neighbours is None:
             return scores

@@ -176,7 +176,7 @@ def recommending(
     if METHODS[recipe.method].kind == "generator":
         return search
     scored_history, candidates = int(model.scored_history), recipe.fusion.candidates
-    return FusedRecommender(search, model, model.score, float(model.balance), candidates, scored_history)
+    return FusedRecommender(search, model.score, float(model.balance), candidates, scored_history)
 
 
 def _fill(model: nn.Module, saved: artifact.Artifact) -> None:

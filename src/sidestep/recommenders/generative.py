@@ -1,6 +1,7 @@
-"""A generator and its catalogue as a recommender: search paths, expand them to items, tell how each was reached."""
+"""A generator and its catalogue as a recommender: paths are searched, expanded to items, and explained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -13,7 +14,8 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
 from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
-from sidestep.search.beam import Beams, beam_search, last_state
+from sidestep.search.beam import beam_search, last_state
+from sidestep.search.scoring import PathScorer, PathScores
 from sidestep.search.steppable import Steppable
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Allowed, Permitted, Trie
@@ -29,9 +31,13 @@ NAMED_CLUSTERS = 3
 """How many of a thought's nearest clusters an explanation names."""
 
 
+Named = list[tuple[list[list[list[int]]], list[list[list[float]]]]]
+"""Per level, `[B, W, n]`: the numbers of the clusters nearest to a thought, and their probabilities."""
+
+
 @runtime_checkable
 class Thinker(Protocol):
-    """A generator whose thoughts can be named."""
+    """A generator whose thoughts name clusters; the state of its search holds them as `thoughts`."""
 
     def cluster_probs(self, level: int, thoughts: Float[Tensor, "*n D"]) -> Float[Tensor, "*n C"]: ...
 
@@ -80,17 +86,54 @@ class GenerativeRecommender:
         """See `Recommender.rank`. Paths are given for rows with a history. Answers are on the CPU."""
         batch = batch.to(torch.device("cpu"))  # rows are chosen here; each portion goes to the model's device
         barred = self._laid(barred or ItemFilter())
-        found = self._popular(batch.lengths, k, barred)
+        answers = self._popular(batch.lengths, k, barred)
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
-        with fast_products(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with self._arithmetic():
             for rows in self._portions(batch.lengths, k):
                 some = self._search(batch.take(rows), k, barred.take(rows), explain)
                 width = some.items.shape[1]
-                found.items[rows, :width], found.scores[rows, :width] = some.items, some.scores
+                answers.items[rows, :width], answers.scores[rows, :width] = some.items, some.scores
                 if paths is not None and some.paths is not None:
                     for row, answer in zip(rows.tolist(), some.paths, strict=True):
                         paths[row] = answer
-        return Recommendations(found.items, found.scores, paths)
+        return Recommendations(answers.items, answers.scores, paths)
+
+    @torch.no_grad()
+    def score(self, batch: SequenceBatch, candidates: Int[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """The scores that `rank` gives these items, as a `CandidateScorer`, in the precision of the search."""
+        scorer = PathScores(cast(PathScorer, self.model), self._counts)
+        with self._arithmetic():
+            batch = batch.latest(self.reads)
+            return scorer(batch.to(self.device), candidates.to(self.device)).cpu()
+
+    @torch.no_grad()
+    def explained(self, batch: SequenceBatch, items: Int[Tensor, "B k"]) -> list[list[Path]]:
+        """The path of every given item after its history, up to a row's first place without one; none after an empty
+        history.
+        """
+        counts = ((items >= 0).cumprod(1).sum(1) * (batch.lengths > 0)).tolist()
+        batch, items = batch.latest(self.reads).to(self.device), items.to(self.device)
+        codes = self.trie.codes_of(items)
+        with self._arithmetic():
+            log_probs = cast(PathScorer, self.model).path_log_probs(batch, items)
+            thinks = isinstance(self.model, Thinker)
+            named = self._named(self._forced_state(batch, codes), items.shape[1]) if thinks else []
+        return _paths(codes, log_probs, named, [list(range(count)) for count in counts])
+
+    def _forced_state(self, batch: SequenceBatch, codes: Int[Tensor, "B k L"]) -> Any:
+        """The state along given paths, before the last code is fed in."""
+        model = cast(Steppable[Any], self.model)
+        _, state = model.step(model.start(batch), None)
+        state = state.select(torch.zeros_like(codes[:, :, 0]))  # one beam stands for all before the first code
+        for taken in codes.unbind(2)[:-1]:
+            _, state = model.step(state, taken)
+        return state
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Inside, the model computes in the precision of the search."""
+        with fast_products(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
 
     def _portions(self, lengths: Int[Tensor, " B"], k: int) -> Iterator[Int[Tensor, " n"]]:
         """The rows that have a history, like lengths together, so that little is padded."""
@@ -112,14 +155,14 @@ class GenerativeRecommender:
         scores = torch.full((len(lengths), k), -torch.inf)
         empty = (lengths == 0).nonzero()[:, 0]
         if len(empty):
-            found = self._most_popular(k, barred.take(empty)).expand(len(empty), -1)
-            items[empty, : found.shape[1]] = found
-            counts = self._counts[found.clamp(min=0)].float()
-            scores[empty, : found.shape[1]] = counts.masked_fill(found < 0, -torch.inf)
+            popular = self._most_popular(k, barred.take(empty)).expand(len(empty), -1)
+            items[empty, : popular.shape[1]] = popular
+            counts = self._counts[popular.clamp(min=0)].float()
+            scores[empty, : popular.shape[1]] = counts.masked_fill(popular < 0, -torch.inf)
         return Recommendations(items, scores)
 
     def _most_popular(self, k: int, barred: ItemFilter) -> Int[Tensor, "_ _"]:
-        """The k most popular permitted items of every row; one row where no filter tells rows apart.
+        """The k most popular permitted items of every row; one row where the filter is the same for all.
 
         A row's filter bars at most E of the first k + E allowed items, so that no other need be looked at.
         """
@@ -148,37 +191,43 @@ class GenerativeRecommender:
         items = answers.flatten(1).gather(1, first)
         beam = order.gather(1, first // answers.shape[2])
         scores = beams.scores.gather(1, beam).masked_fill(items < 0, -torch.inf)
-        return Recommendations(items.cpu(), scores.cpu(), self._paths(beams, beam, items) if explain else None)
+        paths = None
+        if explain:
+            named = self._named(last_state(cast(Steppable[Any], self.model), beams), beams.scores.shape[1])
+            counts = (items >= 0).sum(1).tolist()
+            places = [row[:count] for row, count in zip(beam.tolist(), counts, strict=True)]
+            paths = _paths(beams.codes, beams.log_probs, named, places)
+        return Recommendations(items.cpu(), scores.cpu(), paths)
 
-    def _paths(self, beams: Beams[Any], beam: Int[Tensor, "B k"], items: Int[Tensor, "B k"]) -> list[list[Path]]:
-        named = self._named(beams)
-        codes, log_probs = beams.codes.tolist(), beams.log_probs.tolist()
-        paths: list[list[Path]] = []
-        for row, chosen in enumerate(beam.tolist()):
-            count = int((items[row] >= 0).sum())
-            paths.append(
-                [
-                    Path(
-                        codes[row][w],
-                        log_probs[row][w],
-                        [clusters[row][w] for clusters, _ in named],
-                        [probs[row][w] for _, probs in named],
-                    )
-                    for w in chosen[:count]
-                ]
-            )
-        return paths
-
-    def _named(self, beams: Beams[Any]) -> list[tuple[list[list[list[int]]], list[list[list[float]]]]]:
-        """Per level, the clusters nearest to each beam's thought and their probabilities."""
+    def _named(self, state: Any, num_beams: int) -> Named:
+        """The clusters nearest to each beam's thoughts, from the state before the last code is fed in."""
         if not isinstance(self.model, Thinker):
             return []
         named = []
-        for level, thought in enumerate(last_state(cast(Steppable[Any], self.model), beams).thoughts):
-            probs = self.model.cluster_probs(level, thought).expand(-1, beams.scores.shape[1], -1)
+        for level, thought in enumerate(state.thoughts):
+            probs = self.model.cluster_probs(level, thought).expand(-1, num_beams, -1)
             top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
             named.append((top.indices.tolist(), top.values.tolist()))
         return named
+
+
+def _paths(
+    codes: Int[Tensor, "B W L"], log_probs: Float[Tensor, "B W L"], named: Named, places: Sequence[Sequence[int]]
+) -> list[list[Path]]:
+    """The paths at some of the W places of every row."""
+    all_codes, all_log_probs = codes.tolist(), log_probs.tolist()
+    return [
+        [
+            Path(
+                all_codes[row][w],
+                all_log_probs[row][w],
+                [clusters[row][w] for clusters, _ in named],
+                [probs[row][w] for _, probs in named],
+            )
+            for w in chosen
+        ]
+        for row, chosen in enumerate(places)
+    ]
 
 
 def trie_of(sids: SemanticIds, popularity: Ints) -> Trie:

@@ -1,6 +1,4 @@
-"""Recommenders that score every item: baselines, and anything else with one number per item."""
-
-from typing import Protocol, runtime_checkable
+"""Recommenders that score every item of the catalogue."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,18 +7,10 @@ from torch import Tensor
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
+from sidestep.search.scoring import ItemScorer, ItemScores
 
 SCORES_AT_ONCE = 2**24
 THOUSAND = Reads(1_000)
-
-
-@runtime_checkable
-class ItemScorer(Protocol):
-    """Anything with an opinion on every item."""
-
-    def __call__(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """One score per item, higher is better; `-inf` means never."""
-        ...
 
 
 class ItemwiseRecommender:
@@ -41,8 +31,8 @@ class ItemwiseRecommender:
         self, batch: SequenceBatch, k: int, barred: ItemFilter | None = None, explain: bool = False
     ) -> Recommendations:
         """The k best items of every history; there is no path to explain."""
-        rows = max(SCORES_AT_ONCE // max(self._num_items, 1), 1)
-        found = []
+        rows = self._rows_at_once
+        answers = []
         for begin in range(0, len(batch), rows):
             part = batch.take(slice(begin, begin + rows))
             scores = self._scorer(part)
@@ -50,11 +40,24 @@ class ItemwiseRecommender:
                 excluded = None if barred.excluded is None else barred.excluded[begin : begin + rows]
                 allowed = ItemFilter(excluded, barred.allowed).mask(len(part), self._num_items)
                 scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
-            found.append(best(scores, k))
-        if not found:
+            answers.append(best(scores, k))
+        if not answers:
             return Recommendations(torch.empty(0, k, dtype=torch.int64), torch.empty(0, k))
-        items, scores = (torch.cat(column).cpu() for column in zip(*found, strict=True))
+        items, scores = (torch.cat(column).cpu() for column in zip(*answers, strict=True))
         return Recommendations(items, scores)
+
+    @torch.no_grad()
+    def score(self, batch: SequenceBatch, candidates: Int[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """The scores that `rank` gives these items, as a `CandidateScorer`."""
+        scorer, parts = ItemScores(self._scorer), [torch.empty(0, candidates.shape[1])]
+        for begin in range(0, len(batch), self._rows_at_once):
+            rows = slice(begin, begin + self._rows_at_once)
+            parts.append(scorer(batch.take(rows), candidates[rows].cpu()))
+        return torch.cat(parts)
+
+    @property
+    def _rows_at_once(self) -> int:
+        return max(SCORES_AT_ONCE // max(self._num_items, 1), 1)
 
 
 def best(scores: Float[Tensor, "B N"], k: int) -> tuple[Int[Tensor, "B k"], Float[Tensor, "B k"]]:

@@ -114,7 +114,7 @@ class SequentialBaseline(nn.Module):
         return ItemPrediction(self.states(batch)[real], batch.targets[real], self.embeddings())
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """One score for every item, as `recommenders.itemwise.ItemScorer` wants them, on the model's device."""
+        """One score for every item, as `search.scoring.ItemScorer` wants them, on the model's device."""
         batch = batch.to(self.popularity.device)
         scores = self.last_states(batch) @ self.embeddings().T
         return torch.where((batch.lengths > 0)[:, None], scores, self.popularity.to(scores))

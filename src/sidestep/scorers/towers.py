@@ -39,7 +39,7 @@ class TwoTowers(nn.Module):
         return self.numbers(batch), self.content(batch)
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """One score for every item, as `recommenders.itemwise.ItemScorer` wants them, on the model's device."""
+        """One score for every item, as `search.scoring.ItemScorer` wants them, on the model's device."""
         batch = batch.to(self.numbers.popularity.device)
         both = [tower.score(batch) for tower in (self.numbers, self.content)]
         mean = torch.stack([scores.log_softmax(-1) for scores in both]).mean(0)

@@ -18,7 +18,7 @@ class Beams(Generic[S]):
 
     nodes: trie nodes that the paths end in, `NOWHERE` for a path that is none. scores: log-probability of each path.
     codes: the paths. log_probs: their parts, level by level.
-    state: the generator's, which has still to hear the paths' last code; those of complete paths, the last two.
+    state: the decoder state before the last code is fed in; that of complete paths, before the last two.
     """
 
     nodes: Int[Tensor, "B W"]
@@ -50,25 +50,46 @@ def beam_search(
     the rest is not renormalised, or over the children that exist in the trie (`Steppable.over_children`). A filter
     removes children, too, and renormalises nothing. With as many beams as prefixes this is exhaustive scoring.
     """
-    rows, device = len(batch), batch.history.device
-    nodes, scores = torch.zeros(rows, 1, dtype=torch.int64, device=device), torch.zeros(rows, 1, device=device)
-    beams = Beams(nodes, scores, nodes.new_empty(rows, 1, 0), scores.new_empty(rows, 1, 0), model.start(batch))
+    beams = first_beams(model, batch)
     for level in range(permitted.num_levels - 1):
-        log_probs, state = _step(model, beams)
-        children = permitted.children(level, beams.nodes)
-        child_log_probs = _of_children(model, log_probs, children.codes, children.exists)
-        totals = _totals(beams, child_log_probs, children)
-        beams = _grown(replace(beams, state=state), child_log_probs, totals, children, num_beams)
+        child_log_probs, children, beams = advanced(model, beams, permitted, level)
+        beams = _best(beams, child_log_probs, _totals(beams, child_log_probs, children), children, num_beams)
     return _completed(model, beams, permitted, min(k or num_beams, num_beams))
 
 
+def first_beams(model: Steppable[S], batch: SequenceBatch) -> Beams[S]:
+    """One path without a code for every row."""
+    rows, device = len(batch), batch.history.device
+    nodes, scores = torch.zeros(rows, 1, dtype=torch.int64, device=device), torch.zeros(rows, 1, device=device)
+    return Beams(nodes, scores, nodes.new_empty(rows, 1, 0), scores.new_empty(rows, 1, 0), model.start(batch))
+
+
+def advanced(
+    model: Steppable[S], beams: Beams[S], permitted: Permitted, level: int
+) -> tuple[Float[Tensor, "B W n"], Children, Beams[S]]:
+    """The children of every beam with their log-probabilities, and the beams with the state after that step."""
+    log_probs, state = _step(model, beams)
+    children = permitted.children(level, beams.nodes)
+    child_log_probs = _of_children(model, log_probs, children.codes, children.exists)
+    return child_log_probs, children, replace(beams, state=state)
+
+
+def extended(
+    beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children, places: Int[Tensor, "B V"]
+) -> Beams[S]:
+    """The paths that are one code longer and end in the children at some of the `W x n` places."""
+    return _extended(
+        beams, child_log_probs, _totals(beams, child_log_probs, children).gather(1, places), children, places
+    )
+
+
 def last_state(model: Steppable[S], complete: Beams[S]) -> S:
-    """The state in which the last code of complete paths was said, which the search itself does not keep."""
+    """The decoder state that predicts the last code of complete paths, which the search itself does not keep."""
     return model.step(complete.state, complete.codes[:, :, -2] if complete.codes.shape[2] > 1 else None)[1]
 
 
 def _step(model: Steppable[S], beams: Beams[S]) -> tuple[Float[Tensor, "B W K"], S]:
-    """Let every beam hear its last code."""
+    """Feed the last code of every beam to the generator."""
     return model.step(beams.state, beams.codes[:, :, -1] if beams.codes.shape[2] else None)
 
 
@@ -86,7 +107,7 @@ def _of_children(
 
 
 def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: int) -> Beams[S]:
-    """The k best complete paths, and those that equal the k-th, which whoever knows the items puts in order.
+    """The k best complete paths, and those that equal the k-th, whose order is decided by their items.
 
     Log-probabilities only fall, so a prefix that scores less than the k-th best complete path so far can add none.
     Beams stand best first: they are completed in portions, until the first one of the next portion is such a prefix.
@@ -110,10 +131,10 @@ def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: in
     totals = _totals(beams, child_log_probs, children)
     worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1:]
     equal_or_better = ((totals >= worst) & ~totals.isinf()).sum(1)
-    return _grown(beams, child_log_probs, totals, children, max([k, *equal_or_better.tolist()]))
+    return _best(beams, child_log_probs, totals, children, max([k, *equal_or_better.tolist()]))
 
 
-def _grown(
+def _best(
     beams: Beams[S],
     child_log_probs: Float[Tensor, "B W n"],
     totals: Float[Tensor, "B Wn"],
@@ -122,11 +143,21 @@ def _grown(
 ) -> Beams[S]:
     """The `count` best paths that are one code longer."""
     scores, places = totals.topk(min(count, totals.shape[1]), dim=1)
-    parents, nodes, said = children.take(places)
+    return _extended(beams, child_log_probs, scores, children, places)
+
+
+def _extended(
+    beams: Beams[S],
+    child_log_probs: Float[Tensor, "B W n"],
+    scores: Float[Tensor, "B V"],
+    children: Children,
+    places: Int[Tensor, "B V"],
+) -> Beams[S]:
+    parents, nodes, codes = children.take(places)
     return Beams(
         nodes.masked_fill(scores.isinf(), NOWHERE),
         scores,
-        torch.cat([_rows(beams.codes, parents), said[:, :, None]], dim=2),
+        torch.cat([_rows(beams.codes, parents), codes[:, :, None]], dim=2),
         torch.cat([_rows(beams.log_probs, parents), child_log_probs.flatten(1).gather(1, places)[:, :, None]], dim=2),
         beams.state.select(parents),
     )

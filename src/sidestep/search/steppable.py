@@ -1,4 +1,4 @@
-"""What the search asks of a generator: a state to start from, and a step to the next level."""
+"""What a search needs of a generator: a state to start from, and a step to the next level."""
 
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=SearchState)
 
 @runtime_checkable
 class Steppable(Protocol[S]):
-    """A generator as the search sees it. Thinking, if any, happens inside `step`.
+    """A generator as a search uses it. Thinking, if any, happens inside `step`.
 
     over_children: whether the probability of a code is its share among the codes that exist behind the same prefix,
         which the search knows; else `step` gives finished log-probabilities.
@@ -40,7 +40,7 @@ class Steppable(Protocol[S]):
     def start(self, batch: SequenceBatch) -> S: ...
 
     def step(self, state: S, codes: Int[Tensor, "B W"] | None) -> tuple[Float[Tensor, "B W K"], S]:
-        """Log-probabilities of the next level's codes (logits, where the softmax is over children), once every beam has
-        taken its code of `codes`; None (and one beam) before the first level.
+        """Log-probabilities of the next level's codes (logits, where the softmax is over children), with `codes` as the
+        last code of each beam; None (and one beam) before the first level.
         """
         ...

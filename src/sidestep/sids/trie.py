@@ -108,6 +108,11 @@ class Trie:
             nodes = self.parents(above, nodes)
         return nodes.masked_fill(items < 0, NOWHERE).long()
 
+    def codes_of(self, items: Int[Tensor, "*B"]) -> Int[Tensor, "*B L"]:
+        """The semantic ID of every item; any codes for item -1."""
+        nodes = [self.node_of_item(depth, items).clamp(min=0) for depth in range(1, self.num_levels + 1)]
+        return torch.stack([self.codes[depth][at].long() for depth, at in enumerate(nodes, start=1)], dim=-1)
+
     def span(self, depth: int, nodes: Int[Tensor, "*B"]) -> tuple[Int[Tensor, "*B"], Int[Tensor, "*B"]]:
         """The first child of every node and its number of children (0 for `NOWHERE`). A leaf's children are places."""
         firsts, known = self.firsts[depth], nodes.clamp(min=0)
