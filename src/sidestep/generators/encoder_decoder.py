@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sidestep.config import Section
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
+from sidestep.generators.item_part import ItemPart
 from sidestep.generators.prediction import Prediction
 from sidestep.generators.state import DecodingState
 from sidestep.layers.blocks import Decoder, Encoder
@@ -29,6 +30,8 @@ class GeneratorConfig(Section):
         last position; in the paper's mode it is e_0 alone.
     history: "codes" encodes one position per code as the paper does, "items" one per item, its codes projected
         together, which is L times shorter.
+    item_part: a free vector for every item beside its codes, in the history alone; see `ItemPart`. item_dropout: how
+        often a whole item's is left out in training.
     softmax: what a code's probability is shared with: all codes of its level, "codebook", as the papers leave it
         unsaid; or the codes that some item has behind the same prefix, "trie". The latter is the choice that the search
         makes, so nothing of the model is spent on codes that no item has; a code without alternative costs nothing. It
@@ -49,6 +52,8 @@ class GeneratorConfig(Section):
     max_history: int = Field(20, ge=1)
     encoder: Literal["causal", "bidirectional"] = "causal"
     history: Literal["items", "codes"] = "items"
+    item_part: bool = False
+    item_dropout: float = Field(0.3, ge=0, lt=1)
     softmax: Literal["codebook", "trie"] = "codebook"
     smoothing: float = Field(0.0, ge=0, lt=1)
     start: Literal["codebook", "random"] = "codebook"
@@ -83,6 +88,7 @@ class EncoderDecoder(nn.Module):
         if config.history == "items":
             self.item_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
             nn.init.normal_(self.item_projection.weight, std=self.item_projection.in_features**-0.5)
+        self.item_part = ItemPart(len(sids), config.width, config.item_dropout) if config.item_part else None
         causal = config.encoder == "causal"
         self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal)
         self.decoder = Decoder(*shape, config.decoder_layers, config.dropout)
@@ -129,9 +135,11 @@ class EncoderDecoder(nn.Module):
         """The encoded histories, and how many positions each item takes."""
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
         x = self.read(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
+        own = self.item_part(batch.history) if self.item_part is not None else None
         if self.config.history == "items":
             items = self.item_projection(x.flatten(2)).float()  # the layers add up in float32 under autocast, too
-            return self.encoder(items, real), 1
+            return self.encoder(items if own is None else items + own, real), 1
+        x = x if own is None else x + own[:, :, None]
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
         return self.encoder(x, real), self.num_levels
 
