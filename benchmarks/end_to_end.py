@@ -27,7 +27,7 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.evaluation.ranking import rank_cases
-from sidestep.methods import METHODS, Recipe
+from sidestep.methods.table import METHODS, RECIPE
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.training.loop import fit
@@ -87,11 +87,12 @@ class _Batches:
 def with_sidestep(task: Task, method: str, mode: str, precision: Precision) -> Scores:
     """`sidestep train` and `sidestep evaluate` on the task."""
     train = {"epochs": 1, "batch_size": BATCH, "precision": precision, "warmup_steps": 0}
-    recipe = Recipe.model_validate({"method": method, "generator": MODES[mode], "train": train})
+    recipe = RECIPE.model_validate({"method": method, "generator": MODES[mode], "train": train})
+    materials = Materials(task.popularity, task.sids)
     torch.manual_seed(0)
-    model = METHODS[method].build(task.sids, recipe)
+    model = METHODS[method].build(materials, recipe)
     data = _Batches(TrainingSequences(task.train, Reads(MAX_HISTORY), every_position=mode == "causal"))
-    fit(model, METHODS[method].objective(task.sids, recipe), data, recipe.train, seed=0)
+    fit(model, METHODS[method].objective(materials, recipe), data, recipe.train, seed=0)
     recommender = GenerativeRecommender(model, task.sids, task.popularity, Reads(MAX_HISTORY), BEAMS, precision)
     ranks = rank_cases(recommender, task.cases, k=K, seen="kept", batch_size=64)
     return {name: float(ranks.values(f"{name}@{K}").mean()) for name in ("HR", "NDCG")}

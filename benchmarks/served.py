@@ -20,13 +20,15 @@ import torch
 from safetensors.numpy import save_file
 
 from sidestep import bundle
-from sidestep.config import build
+from sidestep.config import decisive
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import pad, question
-from sidestep.methods import METHODS, Materials, Recipe
+from sidestep.methods.method import Materials
+from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.exporting import CHECK, answers_to_check, trie_tensors
+from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.serving.filters import SEPARATOR
@@ -47,7 +49,7 @@ def made_up(folder: Path, items: int) -> Path:
     """A bundle of a generator of TIGER's size: random weights and IDs, Zipf's popularity, a hundred aisles."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    recipe = build(Recipe, {"method": "tiger", "evaluate": {"num_beams": 10}})
+    recipe = saved_recipe({"method": "tiger", "evaluate": {"num_beams": 10}})
     popularity = rng.zipf(1.3, items).clip(max=100_000).astype(np.int64)
     sids = _random_ids(rng, items)
     model = METHODS["tiger"].build(Materials(popularity, sids), recipe).eval()
@@ -68,7 +70,7 @@ def made_up(folder: Path, items: int) -> Path:
         "beams": recipe.evaluate.num_beams,
         "version": 1,
     }
-    settings = recipe.model_dump(mode="json", include={"method", "seed", "evaluate", *METHODS["tiger"].sections})
+    settings = decisive(recipe, {**TRAIN.keys(recipe), "evaluate": True})
     ranker = GenerativeRecommender(model, sids, popularity, model.reads, recipe.evaluate.num_beams)
     with bundle.writing(folder, meta, {"recipe": settings}, {}) as staging:
         save_file({name: value.numpy() for name, value in model.state_dict().items()}, staging / bundle.WEIGHTS)

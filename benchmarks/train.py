@@ -25,7 +25,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.generators.encoder_decoder import GeneratorConfig
-from sidestep.methods import METHODS, Recipe
+from sidestep.methods.table import METHODS, RECIPE
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
 
@@ -84,10 +84,12 @@ class Row:
 
 def ours(shop: Shop, kind: str, mode: str, data: Slice, precision: str) -> Row:
     """`fit` over the slice, from random weights."""
-    recipe = Recipe.model_validate({"method": kind.lower()})
+    recipe = RECIPE.model_validate({"method": kind.lower()})
     model = make(shop, kind, mode, dropout=DROPOUT)
     config = TrainConfig.model_validate({"epochs": 1, "precision": precision, "warmup_steps": 0})
-    run = partial(fit, model, METHODS[kind.lower()].objective(shop.sids, recipe), data, config, seed=0)
+    run = partial(
+        fit, model, METHODS[kind.lower()].objective(Materials(shop.popularity, shop.sids), recipe), data, config, seed=0
+    )
     sizes = shop.sids.codebook_sizes
     work = Arithmetic(model.config, len(sizes), sizes[0], kind == "S2GR", cheaper_cross=True)
     return Row(f"sidestep {kind}, {mode}", precision, run, data.num_targets, data.needed(work))

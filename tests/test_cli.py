@@ -13,7 +13,7 @@ import pytest
 from command import WORLD, executable, refuse, sidestep, snapshot, succeed
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
-from sidestep.methods import METHODS
+from sidestep.methods.table import METHODS
 from sidestep.recipes import built_in
 
 

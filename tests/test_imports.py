@@ -30,7 +30,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "generators": ("sids", "scorers", "data", "layers", "losses", "config", "errors"),
     "search": ("sids.trie", "data"),
     "objectives": ("generators", "scorers", "sids", "data", "losses"),
-    "methods": ("objectives", "generators", "scorers", "sids", "vectors", "data", "training", "config", "errors"),
+    "methods": (
+        *("objectives", "evaluation.metrics", "recommenders", "generators", "scorers", "sids", "vectors", "data"),
+        *("training", "config", "errors"),
+    ),
     "recipes": ("methods", "config", "errors"),
     "recommenders": ("search", "sids", "data", "layers.products", "errors"),
     "evaluation": ("recommenders", "sids", "data", *GROUND),

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -13,14 +13,41 @@ from sidestep.errors import ConfigError, did_you_mean
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that knows all its keys and refuses any other."""
+    """A frozen part of a recipe that knows all its keys and refuses any other.
+
+    idle: its keys that cannot change a result.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    idle: ClassVar[frozenset[str]] = frozenset()
 
 
 S = TypeVar("S", bound=Section)
 HomePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
 """A path in which `~` is the user's home."""
+
+
+Keys = Mapping[str, Literal[True] | frozenset[str]]
+"""Keys of a section and, below it, of its own sections; True stands for all of them."""
+
+
+def decisive(section: Section, keys: Keys | None = None) -> dict[str, Any]:
+    """What can change a result, as JSON values: all keys of a section, or some, without those that are idle."""
+    wanted: Keys = dict.fromkeys(type(section).model_fields, True) if keys is None else keys
+    values = section.model_dump(mode="json", include=set(wanted) - section.idle)
+    for name, below in wanted.items():
+        inner = getattr(section, name)
+        if isinstance(inner, Section):
+            values[name] = decisive(inner, None if below is True else dict.fromkeys(below, True))
+    return values
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys."""
+    dotted: dict[str, Any] = {}
+    for key, value in settings.items():
+        dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return dotted
 
 
 def read_toml(path: Path) -> dict[str, Any]:

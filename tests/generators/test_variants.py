@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep import config
 from sidestep.generators.prediction import ThoughtfulPrediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.losses import contrastive, generating
-from sidestep.methods import METHODS, Materials, Recipe, with_parts
+from sidestep.methods.method import Materials
+from sidestep.methods.table import METHODS, new_recipe
 from sidestep.objectives import generating as objective_generating
 from sidestep.sids.clusters import shuffled
 from small_world import THINKING, make, make_batch, make_sids
 
-GENERATORS = [name for name, method in METHODS.items() if method.kind == "generator"]
+GENERATORS = [name for name, method in METHODS.items() if method.ranks_by_paths]
 
 
 def taught(model: torch.nn.Module, **thinking: object) -> dict[str, torch.Tensor]:
@@ -27,7 +27,7 @@ def taught(model: torch.nn.Module, **thinking: object) -> dict[str, torch.Tensor
 @pytest.mark.parametrize("name", GENERATORS)
 def test_every_row_builds_a_generator_that_its_objective_teaches(name: str) -> None:
     shape = {"width": 16, "num_heads": 2, "head_width": 8, "inner": 32, "encoder_layers": 1, "decoder_layers": 1}
-    recipe = config.build(Recipe, with_parts({"method": name, "generator": shape}))
+    recipe = new_recipe({"method": name, "generator": shape})
     materials = Materials(np.ones(40, dtype=np.int64), make_sids())
     model = METHODS[name].build(materials, recipe)
     found = METHODS[name].objective(materials, recipe)(model, make_batch())

@@ -10,8 +10,9 @@ import sidestep
 from command import WORLD, refuse, succeed
 from sidestep import artifact
 from sidestep.data.reads import Reads
-from sidestep.pipeline.contents import RunContents, training_origin
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import TRAIN
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,8 @@ def test_where_the_parts_lie_does_not_count_but_what_they_are_does(
     succeed(*fused(finished, scorer), "--out", run.folder)
     recipe = Run.open(run.folder).recipe
     elsewhere = recipe.model_copy(update={"fusion": recipe.fusion.model_copy(update={"scorer": moved})})
-    assert training_origin(Run(run.folder, elsewhere)) == training_origin(Run(run.folder, recipe))
+    assert TRAIN.settings(elsewhere) == TRAIN.settings(recipe)
+    assert TRAIN.parents(Run(run.folder, elsewhere)) == TRAIN.parents(Run(run.folder, recipe))
     manifest = artifact.read_manifest(run.folder / "model")
     assert manifest.parents["scorer"] == Run.open(scorer).digest("model")
 
@@ -201,7 +203,7 @@ def test_nothing_is_appended_to_a_run_of_items_by_number(scorer: Path, tmp_path:
     succeed("tokenize", "s2gr-planted", "method=sasrec-towers", *WORLD, "--out", run)
     (tmp_path / "new.csv").write_text("item_id,title\nnew,A new thing\n")
     told = refuse("sids", "append", run, "--items", tmp_path / "new.csv")
-    assert "is a run of 'sasrec-towers', which scores items by their numbers" in told
+    assert "is a run of 'sasrec-towers', which has one embedding per training item" in told
     assert sidestep.load(run).recommend([], k=3).item_ids
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from command import WORLD, contents, refuse, sidestep, snapshot, succeed
 from sidestep import artifact
-from sidestep.pipeline.stages import STAGES
+from sidestep.pipeline.stage import STAGES
 from sidestep.training import loop
 
 ARTIFACTS = ("catalog", "interactions", "vectors", "aligned", "sids", "tokenizer", "model")
@@ -31,7 +31,7 @@ def test_running_again_changes_no_byte_and_no_time(finished: Path) -> None:
 
 def test_stages_one_by_one_equal_the_whole_run(finished: Path, tmp_path: Path) -> None:
     for stage in STAGES:
-        succeed(stage, "s2gr-planted", *WORLD, "--out", tmp_path / "run")
+        succeed(stage.name, "s2gr-planted", *WORLD, "--out", tmp_path / "run")
     succeed("evaluate", tmp_path / "run")
     assert digests(tmp_path / "run") == digests(finished)
     assert contents(tmp_path / "run" / "evaluation") == contents(finished / "evaluation")

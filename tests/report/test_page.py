@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from page_reader import NASTY, Reader
-from sidestep import artifact, cli, config
+from sidestep import artifact, cli
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.errors import ArtifactError
-from sidestep.methods import METHODS, Materials, Recipe
-from sidestep.pipeline.contents import training_origin
+from sidestep.methods.method import Materials
+from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.report import gather
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import TRAIN
 from sidestep.report.page import render, write_report
 from small_world import make_sids
 
@@ -28,7 +29,7 @@ SMALL = {"width": 16, "num_heads": 2, "head_width": 8, "inner": 32, "encoder_lay
 def make_run(folder: Path, method: str) -> Run:
     """A folder with everything but evaluation and logs; the model knows nothing."""
     sizes = {"tokenizer": {"codebook_size": 6, "num_clusters": 2}, "generator": {**SMALL, "max_history": 6}}
-    recipe = config.build(Recipe, {"method": method, **sizes, "evaluate": {"num_beams": 8, "k": 10}})
+    recipe = saved_recipe({"method": method, **sizes, "evaluate": {"num_beams": 8, "k": 10}})
     run = Run.open(folder, recipe)
     run.keep_recipe()
     titles = [NASTY, *(f"Item {item}" for item in range(1, NUM_ITEMS))]
@@ -45,8 +46,9 @@ def make_run(folder: Path, method: str) -> Run:
     torch.manual_seed(0)
     model = METHODS[method].build(Materials(np.bincount(items, minlength=NUM_ITEMS), sids), recipe)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    settings, parents = training_origin(run)
-    artifact.save(run.path("model"), "weights", tensors=weights, config=settings, parents=parents)
+    artifact.save(
+        run.path("model"), "weights", tensors=weights, config=TRAIN.settings(recipe), parents=TRAIN.parents(run)
+    )
     return run
 
 
@@ -174,7 +176,7 @@ def test_generator_without_thoughts_says_so(tmp_path: Path) -> None:
 
 
 def test_run_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None:
-    run = Run.open(tmp_path / "fresh", config.build(Recipe, {}))
+    run = Run.open(tmp_path / "fresh", saved_recipe({}))
     run.keep_recipe()
     text = Reader(render(gather(run))).text
     for words in (

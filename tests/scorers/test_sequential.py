@@ -15,7 +15,10 @@ from sidestep.data.sequences import SequenceBatch, TrainingSequences, pad, quest
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
 from sidestep.evaluation.metrics import ndcg
-from sidestep.methods import METHODS, Materials, Recipe, with_parts
+from sidestep.methods.method import Materials
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.scoring import Scoring
+from sidestep.methods.table import METHODS, new_recipe
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.scorers.sequential import BaselineConfig, SequentialBaseline
@@ -23,14 +26,14 @@ from sidestep.training.loop import Training
 from sidestep.vectors.item_vectors import ItemVectors
 from small_world import make_batch
 
-NAMES = [name for name, method in METHODS.items() if method.kind == "baseline"]
+NAMES = [name for name, method in METHODS.items() if isinstance(method, Scoring)]
 OF_ONE_STATE = [name for name in NAMES if name != "sasrec-towers"]  # whose score is a mean of two such
 NUM_ITEMS = 40
 
 
 def recipe(name: str, **baseline: object) -> Recipe:
     small = {"width": 16, "inner": 32, "max_history": 6, **baseline}
-    return config.build(Recipe, with_parts({"method": name, "baseline": small}))
+    return new_recipe({"method": name, "baseline": small})
 
 
 def with_baseline(name: str, **baseline: object) -> Recipe:

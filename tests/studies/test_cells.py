@@ -12,7 +12,7 @@ from command import WORLD, succeed
 from sidestep import recipes
 from sidestep.errors import ArtifactError, ConfigError, DataError
 from sidestep.evaluation.ranking import RankTable
-from sidestep.methods import METHODS
+from sidestep.methods.table import METHODS
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.studies.averages import averaged, compared, interval, users_of

@@ -288,7 +288,7 @@ def init(
 @app.command()
 def methods(as_json: JsonOption = False) -> None:
     """What can be trained, and where each method stands in the literature."""
-    from sidestep.methods import rows
+    from sidestep.methods.table import rows
 
     listed = [{"method": name, "summary": summary, "paper": paper} for name, summary, paper in rows()]
     show(as_json, listed, "\n".join(f"{r['method']:20} {r['summary']:42} {r['paper']}" for r in listed))

@@ -30,6 +30,8 @@ class FusionConfig(Section):
         after which an item of the history counts half for them; floor: what an item has that is nobody's neighbour.
     """
 
+    idle = frozenset({"generator", "scorer"})  # the trained weights count, not where they lie
+
     generator: HomePath | None = None
     scorer: HomePath | None = None
     lead: bool = False

@@ -14,9 +14,10 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
-from sidestep.methods import METHODS, NON_NEURAL, Recipe
+from sidestep.methods.table import NON_NEURAL, method_of
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, changes
+from sidestep.pipeline.stage import Stage
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 
@@ -78,18 +79,27 @@ def ranked(contents: RunContents, name: str) -> list[RankTable]:
 
     name: the run's method, or one that needs no training and so nothing but the prepared log.
     """
-    run = contents.run
-    settings = run.recipe.evaluate.model_dump(mode="json", include={"num_beams", "k", "precision"})
-    settings["split"] = run.recipe.split.model_dump(mode="json")
-    made = ["interactions", *["sids"] * _has_sids(contents), *["model"] * (name not in NON_NEURAL)]
-    parents = {stage: run.digest(stage) for stage in made}
-    stages: dict[Seen, str] = {seen: f"evaluation/{name}-{seen}" for seen in get_args(Seen)}
-    missing = {seen: stage for seen, stage in stages.items() if not _ranked(run, stage, settings, parents)}
+    run, stage = contents.run, rank_stage(contents.run, name)
+    settings, parents = stage.settings(run.recipe), stage.parents(run)
+    tables = dict(zip(get_args(Seen), stage.makes, strict=True))
+    missing = {seen: table for seen, table in tables.items() if not _ranked(run, table, settings, parents)}
     if missing:
         recommender = contents.recommender(name)
-        for seen, stage in missing.items():
-            _rank(contents, name, recommender, seen).save(run.path(stage), config=settings, parents=parents)
-    return [RankTable.load(run.path(stage)) for stage in stages.values()]
+        for seen, table in missing.items():
+            _rank(contents, name, recommender, seen).save(run.path(table), config=settings, parents=parents)
+    return [RankTable.load(run.path(table)) for table in stage.makes]
+
+
+def rank_stage(run: Run, name: str) -> Stage:
+    """The ranking of the test cases by the run's method, or by one that needs no training."""
+    trained = name not in NON_NEURAL
+    sids = ["sids"] * (method_of(run.recipe).needs.ids and artifact.exists(run.path("sids")))
+    return Stage(
+        "evaluate",
+        tuple(f"evaluation/{name}-{seen}" for seen in get_args(Seen)),
+        lambda recipe: {"split": True, "evaluate": method_of(recipe).ranking if trained else frozenset({"k"})},
+        lambda _: ("interactions", *sids, *["model"] * trained),
+    )
 
 
 def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
@@ -118,25 +128,11 @@ def _repeats(cases: Cases) -> bool:
     return any(target in cases.history(case) for case, target in enumerate(cases.targets))
 
 
-def searched(recipe: Recipe) -> int:
-    """The beams that are searched at test: never fewer than items are asked for, or proposed to a scorer."""
-    proposed = recipe.fusion.candidates if METHODS[recipe.method].kind == "fused" else 0
-    return max(recipe.evaluate.num_beams, recipe.evaluate.k, proposed)
-
-
 def protocol(run: Run) -> str:
     """What a reader must know to compare a figure with another."""
     recipe = run.recipe
-    said = f"{recipe.split.name}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
-    if METHODS[recipe.method].kind == "baseline":
-        return said
-    beams = f"{searched(recipe)} beams, {recipe.evaluate.precision}"
-    among = "the full codebook" if recipe.generator.softmax == "codebook" else "the trie's children"
-    return f"{said}, {beams}, log-probabilities over {among}"
-
-
-def _has_sids(contents: RunContents) -> bool:
-    return "tokenize" in contents.method.stages and artifact.exists(contents.run.path("sids"))
+    words = f"{recipe.split.name}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
+    return ", ".join([words, *method_of(recipe).search_protocol(recipe)])
 
 
 def _rank(contents: RunContents, name: str, recommender: Recommender, seen: Seen) -> RankTable:
@@ -148,7 +144,7 @@ def _rank(contents: RunContents, name: str, recommender: Recommender, seen: Seen
             k=recipe.evaluate.k,
             seen=seen,
             batch_size=recipe.evaluate.batch_size,
-            codes=contents.sids.codes if _has_sids(contents) else None,
+            codes=contents.sids.codes if "sids" in rank_stage(contents.run, name).reads(recipe) else None,
             num_items=len(contents.catalog),
             progress=lambda done, total: shown.update(done),
         )

@@ -11,17 +11,20 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sidestep import artifact, bundle, config
+from sidestep import artifact, bundle
 from sidestep.bundle import Bundle
+from sidestep.config import decisive
 from sidestep.data.interactions import Interactions, Ints, by_popularity
 from sidestep.data.labels import labels
 from sidestep.data.sequences import question
 from sidestep.errors import ArtifactError, ConfigError, MissingExtraError, did_you_mean
-from sidestep.methods import METHODS, Materials, Recipe
+from sidestep.methods.method import Materials
+from sidestep.methods.table import method_of, saved_recipe
 from sidestep.pipeline import versions
-from sidestep.pipeline.contents import RunContents, recommending
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.contents import load as load_run
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
@@ -48,10 +51,7 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
     """
     contents = RunContents(run, versions.newest(run))
     model, recipe = contents.trained(), run.recipe
-    sections = {"method", "seed", "evaluate", *contents.method.sections}
-    settings = recipe.model_dump(mode="json", include=sections)
-    if "fusion" in settings:  # where the parts lay is nobody's business
-        settings["fusion"] |= {"generator": None, "scorer": None}
+    settings = decisive(recipe, {**TRAIN.keys(recipe), "evaluate": True})
     parents = {name: run.digest(name) for name in ("interactions", "model")}
     if contents.materials.vectors is not None or contents.materials.sids is not None:
         parents["vectors"] = run.digest("vectors")
@@ -80,11 +80,12 @@ def recommender_of(found: Bundle) -> Recommender:
         ArtifactError: parts that do not belong together, or another release's.
     """
     try:
-        recipe = config.build(Recipe, found.manifest.config["recipe"])
+        recipe = saved_recipe(found.manifest.config["recipe"])
+        method = method_of(recipe)
         vectors = None
         if bundle.VECTORS in found.manifest.files:
             vectors = ItemVectors(found.tensors(bundle.VECTORS)["values"])
-        model = METHODS[recipe.method].build(Materials(found.popularity, found.sids, vectors), recipe)
+        model = method.build(Materials(found.popularity, found.sids, vectors), recipe)
         model.load_state_dict(load_file(found.folder / bundle.WEIGHTS), assign=True)
         trie = None
         if found.sids is not None:
@@ -96,7 +97,7 @@ def recommender_of(found: Bundle) -> Recommender:
         ) from None
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     evaluate = recipe.evaluate
-    return recommending(recipe, model.eval(), found.popularity, trie, evaluate.num_beams, evaluate.precision)
+    return method.recommender(model.eval(), recipe, found.popularity, trie, evaluate.num_beams, evaluate.precision)
 
 
 def check(found: Bundle, model: Recommender) -> None:

@@ -3,10 +3,10 @@
 import torch
 
 from sidestep import artifact
-from sidestep.methods import METHODS
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.stages import HistoryBatches, Say, run_until, tokenize_origin, validate
+from sidestep.pipeline.stage import stages_of
+from sidestep.pipeline.stages import HistoryBatches, Say, run_until, validate
 from sidestep.training.loop import Hooks, Training
 from sidestep.training.profile import Profile
 from sidestep.training.profile import profile as watch
@@ -19,12 +19,9 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
     `profile-trace.json` for Chrome's tracing page. Stages before training are run where their result is missing;
     nothing else in the folder is touched, so a trained run can be profiled, under other settings too.
     """
-    method = METHODS[run.recipe.method]
-    if method.kind == "baseline":
-        run_until(run, method.stages[-2], say)
-    elif not (artifact.exists(run.path("sids")) and run.done("sids", *tokenize_origin(run))):
-        run_until(run, "tokenize", say)
+    run_until(run, stages_of(run.recipe)[-2].name, say)
     contents, recipe = RunContents(run), run.recipe
+    method = contents.method
     torch.manual_seed(recipe.seed)
     model = method.build(contents.materials, recipe)
     training = Training(

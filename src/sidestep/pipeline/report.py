@@ -9,7 +9,8 @@ import numpy as np
 from sidestep import artifact
 from sidestep.data.splits import Cases
 from sidestep.evaluation.ranking import RankTable, Seen
-from sidestep.methods import NON_NEURAL, Recipe
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import NON_NEURAL
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
 from sidestep.pipeline.run import Run

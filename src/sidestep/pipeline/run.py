@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidestep import artifact, config
+from sidestep import artifact
+from sidestep.config import decisive, flat
 from sidestep.errors import ArtifactError, did_you_mean
-from sidestep.methods import Recipe
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import DEFAULTS, saved_recipe
 
 RECIPE = "recipe.json"
 ORIGIN = "origin.json"
@@ -67,6 +69,15 @@ class Run:
 
     def path(self, name: str) -> Path:
         return self.folder / name
+
+    @staticmethod
+    def is_one(folder: Path) -> bool:
+        """Whether a folder holds a run."""
+        return (folder / RECIPE).is_file()
+
+    def parents(self, name: str) -> dict[str, str]:
+        """The digests that a stage's artifact was made from; nothing where it is not made yet."""
+        return artifact.read_manifest(self.path(name)).parents if artifact.exists(self.path(name)) else {}
 
     def digest(self, name: str) -> str:
         """The digest of a stage's artifact, which its children remember."""
@@ -125,7 +136,7 @@ def _new(path: str, old: str) -> bool:
 
 def _read(path: Path) -> Recipe:
     try:
-        return config.build(Recipe, json.loads(path.read_text(encoding="utf-8")))
+        return saved_recipe(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         near = did_you_mean(path.parent.name, _siblings(path.parent))
         raise ArtifactError(f"No run in {str(path.parent)!r}: {RECIPE} is missing{near}") from None
@@ -138,32 +149,32 @@ def _siblings(folder: Path) -> list[str]:
 
 
 def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
-    """Where the recipe is at odds with what the finished stages, and the checkpoints, were made from. Keys that nothing
-    of it hangs on may differ.
+    """Where the recipe is at odds with what the finished stages, and the checkpoints, were made from. Keys that cannot
+    change a result may differ.
     """
-    quoted = recipe.model_dump(mode="json")
-    quoted["train"]["log_with"] = []  # as in `training_origin`, and so are the parts of a fused run
-    quoted["fusion"] |= {"generator": None, "scorer": None}
-    quoted["validation"] = [recipe.evaluate.valid_beams, recipe.evaluate.valid_users]
     made = [artifact.read_manifest(path.parent).config for path in sorted(folder.glob(f"*/{artifact.MANIFEST}"))]
     made += [json.loads(path.read_text(encoding="utf-8"))["settings"] for path in sorted(folder.glob(f"*/{ORIGIN}"))]
-    wanted = _flat(quoted)
-    found = [
+    wanted = flat(decisive(recipe))
+    conflicts = [
         f"{key}: {old!r} -> {wanted[key]!r}"
         for settings in made
-        for key, old in _flat(settings).items()
+        for key, old in flat(_renamed(settings)).items()
         if key in wanted and wanted[key] != old
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(conflicts))
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two nested settings, as `key: old -> new`.
 
-    A key that a later release added changes nothing while it has its default, which is what was done before.
+    A key that a later release added changes nothing while it has its default, which is what was done before. A key of
+    the recipe that the stage no longer depends on changes nothing, either.
     """
-    before, after = _flat(old), _flat(new)
-    for key in {*after} - {*before}:
+    before, after = flat(_renamed(old)), flat(new)
+    for key in before.keys() - after.keys():
+        if key in _DEFAULTS:
+            del before[key]
+    for key in after.keys() - before.keys():
         if key in _DEFAULTS and after[key] == _DEFAULTS[key]:
             before[key] = after[key]
     return [
@@ -173,12 +184,15 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of earlier artifacts under today's names: those of the validation were a pair of numbers, and those of a
+    ranking stood in no section.
+    """
+    renamed = dict(settings)
+    moved: dict[str, Any] = {key: renamed.pop(key) for key in ("num_beams", "k", "precision") if key in renamed}
+    if (validation := renamed.pop("validation", None)) is not None:
+        moved |= dict(zip(("valid_beams", "valid_users"), validation, strict=True))
+    return {**renamed, "evaluate": {**renamed.get("evaluate", {}), **moved}} if moved else renamed
 
 
-_DEFAULTS = _flat(Recipe().model_dump(mode="json"))
+_DEFAULTS = flat(DEFAULTS)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sidestep import config
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import Recipe, with_parts
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import RECIPE, new_recipe
 
 _FOLDER = Path(__file__).parent
 
@@ -30,4 +31,4 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(
                 f"No recipe {name!r}: neither a built-in one nor a file{hint}; `sidestep recipes` lists them"
             )
-    return config.build(Recipe, with_parts(config.merge(config.read_toml(path), overrides, Recipe)))
+    return new_recipe(config.merge(config.read_toml(path), overrides, RECIPE))

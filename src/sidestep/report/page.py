@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sidestep import artifact
-from sidestep.methods import METHODS
+from sidestep.methods.table import METHODS
 from sidestep.pipeline.report import Findings, gather
 from sidestep.pipeline.run import Run
 from sidestep.report import figures

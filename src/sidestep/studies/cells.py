@@ -16,13 +16,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sidestep import artifact, recipes
+from sidestep.config import decisive, flat
 from sidestep.data.interactions import Ints
 from sidestep.errors import ArtifactError, ConfigError, DataError, did_you_mean
 from sidestep.evaluation.metrics import METRICS, Values, named
 from sidestep.evaluation.ranking import LONG_USERS, Seen
-from sidestep.methods import METHODS, NON_NEURAL, Recipe
-from sidestep.pipeline.evaluate import searched
-from sidestep.pipeline.run import RECIPE, Run
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import DEFAULTS, METHODS, NON_NEURAL, method_of
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import stages_of
 
 FORMAT = 1
 DEPTH = 100
@@ -31,12 +33,6 @@ DEPTHS = (1, 5, 10, 20, 50, 100)
 Users = Literal["all", ">=10"]
 Place = tuple[Seen, Users]
 GRID: tuple[Place, ...] = tuple((seen, users) for seen in get_args(Seen) for users in get_args(Users))
-
-_IDLE = {"data": {"path"}, "train": {"checkpoint_seconds", "log_with"}, "evaluate": {"at", "batch_size"}}
-"""Keys on which no figure hangs: where files lie, who looks on, how many users are asked at once."""
-_BEAMS = {"num_beams", "valid_beams", "precision"}
-_MADE_BY = {"embed": "embed", "propagate": "graph", "tokenize": "tokenizer"}
-"""Stages, and the sections that they read."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +257,7 @@ class CellResult:
 
 
 RUNS = Path("runs/cells")
+_DEFAULTS = flat(DEFAULTS)
 
 
 def run_folder(path: Path, runs: Path = RUNS) -> Path:
@@ -299,31 +296,28 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
     method: one that needs no training, or None for the recipe's own.
     """
     method = method or recipe.method
-    sections = {"method", "seed", "data", "split", "evaluate"}
-    idle = {section: set(keys) for section, keys in _IDLE.items()}
-    if method in NON_NEURAL:
-        idle["evaluate"] |= _BEAMS | {"valid_users"}
-    else:
-        row = METHODS[method]
-        sections |= row.sections | {section for stage, section in _MADE_BY.items() if stage in row.stages}
-        if "embed" in row.stages and recipe.embed.path is None:
-            sections.add("graph")  # vectors from behaviour are made with its window
-        if row.kind == "baseline":
-            idle["evaluate"] |= _BEAMS
-    values, defaults = (each.model_dump(mode="json", include=sections) for each in (recipe, Recipe()))
-    values["method"] = method
-    values["evaluate"]["num_beams"] = searched(recipe)
+    trained = method not in NON_NEURAL
+    keys: dict[str, Literal[True] | frozenset[str]] = {"method": True, "seed": True, "data": True, "split": True}
+    ranking = frozenset({"k"})
+    if trained:
+        for stage in stages_of(recipe):
+            keys |= stage.keys(recipe)
+        ranking = method_of(recipe).ranking | method_of(recipe).validation
+    keys["evaluate"] = ranking
+    values = {**decisive(recipe, keys), "method": method}
+    values["data"].pop("path")  # its data are named by their bytes, not by a folder of this machine
+    if trained and (beams := method_of(recipe).beams(recipe)) is not None:
+        values["evaluate"]["num_beams"] = beams
     if (path := values.get("embed", {}).get("path")) is not None:
-        values["embed"]["path"] = Path(path).name  # its folder is this machine's
-    for part, folder in values.get("fusion", {}).items():
-        if part in ("generator", "scorer") and folder is not None:
-            values["fusion"][part] = _part(Path(folder))
-    return dict(_differing(values, defaults, idle))
+        values["embed"]["path"] = Path(path).name
+    for part, folder in method_of(recipe).parts_of(recipe).items() if trained else ():
+        values["fusion"][part] = _part(folder)
+    return {key: value for key, value in flat(values).items() if value != _DEFAULTS.get(key)}
 
 
 def _part(folder: Path) -> str:
     """The cell that a run folder would be, whatever the folder is called."""
-    if not (folder / RECIPE).is_file():
+    if not Run.is_one(folder):
         return folder.name
     return Path(file_name(identity(Run.open(folder).recipe))).stem
 
@@ -340,34 +334,18 @@ def data_name(recipe: Recipe) -> str:
 def file_name(settings: Mapping[str, Any]) -> str:
     """Method, seed and the digest of everything else."""
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:8]
-    return f"{settings.get('method', Recipe().method)}-{settings.get('seed', 0)}-{digest}.json"
+    return f"{settings.get('method', DEFAULTS['method'])}-{settings.get('seed', 0)}-{digest}.json"
 
 
 def _own_training(name: str) -> list[str]:
-    """Overrides that put a baseline's own way of training in the place of the recipe's."""
+    """Overrides that put a method's own way of training in the place of the recipe's."""
     if name in NON_NEURAL:
         return []
     if name not in METHODS:
         known = [*METHODS, *NON_NEURAL]
         raise ConfigError(f"No method {name!r}{did_you_mean(name, known)}; `sidestep methods` lists them")
-    method = METHODS[name]
-    if method.kind != "baseline":
-        return []
-    train = {**Recipe().model_dump(mode="json", exclude=_IDLE)["train"], **method.parts.get("train", {})}
-    own = {"train": train, "baseline": method.parts.get("baseline", {})}
+    own = METHODS[name].training_of_its_own(decisive(Recipe().train))
     return [f"{section}.{key}={json.dumps(value)}" for section, keys in own.items() for key, value in keys.items()]
-
-
-def _differing(
-    values: Mapping[str, Any], defaults: Mapping[str, Any], idle: Mapping[str, set[str]], prefix: str = ""
-) -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        if key in idle.get(prefix.rstrip("."), ()):
-            continue
-        if isinstance(value, Mapping):
-            yield from _differing(value, defaults.get(key, {}), idle, f"{prefix}{key}.")
-        elif value != defaults.get(key):
-            yield f"{prefix}{key}", value
 
 
 def targets_digest(users: Ints, lengths: Ints, targets: Ints) -> str:

@@ -14,9 +14,9 @@ from sidestep.errors import ArtifactError
 from sidestep.evaluation.beyond import beyond_accuracy
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import LONG_USERS, RankTable
-from sidestep.methods import METHODS, NON_NEURAL
+from sidestep.methods.table import METHODS, NON_NEURAL
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.evaluate import ranked, searched
+from sidestep.pipeline.evaluate import ranked
 from sidestep.pipeline.run import INPUTS, Run
 from sidestep.pipeline.stages import HistoryBatches
 from sidestep.studies.cells import (
@@ -58,7 +58,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     if trained and not artifact.exists(run.path("model")):
         raise ArtifactError(f"{str(folder)!r} is not trained; go on with sidestep run {folder}")
     contents = RunContents(run)
-    codes = trained and METHODS[name].kind != "baseline"
+    own = METHODS[name] if trained else None
     tables = {table.seen: table for table in ranked(contents, name)}
     cases = contents.split.test
     return CellResult(
@@ -69,7 +69,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         ties=settings.data.ties,
         split=settings.split.name,
         k=settings.evaluate.k,
-        beams=searched(settings) if codes else None,
+        beams=own.beams(settings) if own else None,
         data=_data(contents),
         training=_training(contents) if trained else None,
         machine=_machine(),
@@ -78,13 +78,9 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         users=cases.users,
         lengths=cases.lengths,
         targets=targets_digest(cases.users, cases.lengths, cases.targets),
-        balance=_balance(run) if trained and METHODS[name].kind == "fused" else None,
-        analysis=analyse(run) if analyse is not None and trained and METHODS[name].kind == "generator" else None,
+        balance=own.chosen(contents.tensors()).get("balance") if own else None,
+        analysis=analyse(run) if analyse is not None and own and own.ranks_by_paths else None,
     )
-
-
-def _balance(run: Run) -> float:
-    return float(artifact.load(run.path("model"), "weights").tensors["balance"][0])
 
 
 def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
@@ -114,7 +110,7 @@ def _data(contents: RunContents) -> DataPrint:
 
 def _training(contents: RunContents) -> Training | None:
     recipe = contents.run.recipe
-    if contents.method.kind == "fused" and recipe.fusion.generator is not None:
+    if contents.method.parts_of(recipe):
         return None  # its parts were trained in runs of their own
     rows = read_log(contents.run.path("train"))
     if not rows:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sidestep import artifact
 from sidestep.errors import TrainingError
-from sidestep.methods import METHODS, NON_NEURAL
+from sidestep.methods.table import METHODS, NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
@@ -236,12 +236,12 @@ def _state(cell: Cell, condition: Condition, log: Sequence[Mapping[str, Any]], s
 
 
 def _seconds(pace: Mapping[tuple[Path, str], float], folder: Path, cell: Cell) -> float | None:
-    """An epoch of the cell's method, or else the slowest of a method of its kind."""
+    """An epoch of the cell's method, or else the slowest of a method that reads the same sections."""
     if cell.method in NON_NEURAL:
         return None
-    kind = METHODS[cell.method].kind
+    sections = METHODS[cell.method].sections
     near = {method: value for (place, method), value in pace.items() if place == folder and method in METHODS}
-    alike = [value for method, value in near.items() if METHODS[method].kind == kind]
+    alike = [value for method, value in near.items() if METHODS[method].sections == sections]
     return near.get(cell.method, max(alike, default=None))
 
 

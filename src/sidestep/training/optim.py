@@ -28,6 +28,8 @@ class TrainConfig(Section):
     checkpoint_seconds: at least this long between checkpoints inside an epoch.
     """
 
+    idle = frozenset({"checkpoint_seconds", "log_with"})
+
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
     optimizer: Literal["adamw", "muon"] = "adamw"

@@ -13,7 +13,8 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.sources.further import extended, read_further
 from sidestep.encoders.directions import unit_rows
 from sidestep.errors import ConfigError, DataError
-from sidestep.methods import METHODS, Recipe
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import method_of
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, inputs
@@ -67,11 +68,10 @@ def append(
             recommend new items; nothing is written then.
         ArtifactError: the run has no semantic IDs yet.
     """
-    method = run.recipe.method
-    if METHODS[method].kind != "generator":
+    if not method_of(run.recipe).grows:
         raise ConfigError(
-            f"{str(run.folder)!r} is a run of {method!r}, which has one embedding per training item and cannot score "
-            "new ones; append to the run of a generator"
+            f"{str(run.folder)!r} is a run of {run.recipe.method!r}, which has one embedding per training item and "
+            "cannot score new ones; append to the run of a generator"
         )
     version = versions.newest(run)
     parent = versions.manifest(run, version)

@@ -1,0 +1,110 @@
+"""A fused model from two finished runs on the same data: a generator's weights, and a scorer's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sidestep.config import Section
+from sidestep.errors import ConfigError
+from sidestep.generators.encoder_decoder import GeneratorConfig
+from sidestep.generators.fused import Fused
+from sidestep.generators.thinking import ThinkingConfig
+from sidestep.methods.method import FinishedRun
+from sidestep.methods.recipe import Recipe
+from sidestep.scorers.sequential import BaselineConfig
+from sidestep.sids.semantic_ids import SemanticIds
+
+TRAINING_ONLY: Mapping[type[Section], frozenset[str]] = {
+    GeneratorConfig: frozenset({"dropout", "start"}),
+    ThinkingConfig: frozenset({"align_weight", "interest_layers", "reg_weight"}),
+    BaselineConfig: frozenset(BaselineConfig.model_fields)
+    - {"width", "num_heads", "num_layers", "inner", "max_history"},
+}
+"""Keys that only the training of a part reads. All others decide what it computes, even where the weights fit."""
+
+OWN = ("balance", "neighbour")
+"""What begins the name of a tensor that a fused model has of neither."""
+
+
+def assemble(model: Fused, own: FinishedRun, parts: Mapping[str, FinishedRun]) -> None:
+    """Fill a new fused model from the parts "generator" and "scorer".
+
+    Raises:
+        ConfigError: a part is of another method, was trained on other data, other semantic IDs or other vectors, or its
+            settings differ from this recipe's. What only its training read may differ.
+        ArtifactError: a part is not trained, or not on what its folder now holds.
+    """
+    tensors = _generator(own, parts["generator"])
+    tensors |= {f"scorer.{name}": value for name, value in _scorer(own, parts["scorer"]).items()}
+    tensors |= {name: value for name, value in model.state_dict().items() if name.startswith(OWN)}
+    tensors["scored_history"] = torch.tensor([own.recipe.section(BaselineConfig).max_history])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(
+            f"The two parts do not fit the model of this recipe ({reason}); take the sections [generator], [thinking] "
+            "and [baseline] of the runs that they come from"
+        ) from None
+
+
+def _generator(own: FinishedRun, part: FinishedRun) -> dict[str, Tensor]:
+    place = f"fusion.generator = {str(part.folder)!r}"
+    if not part.method.ranks_by_paths:
+        raise ConfigError(f"{place} holds a {part.recipe.method}; expected a generator")
+    _same_log(own, part, place)
+    if not _same_ids(part.sids, own.sids):
+        raise ConfigError(
+            f"{place} says other semantic IDs than this run's; take its [tokenizer], [embed], [graph] and its seed"
+        )
+    _same_settings(_generates(own), _generates(part), place)
+    return part.tensors()
+
+
+def _scorer(own: FinishedRun, part: FinishedRun) -> dict[str, Tensor]:
+    place = f"fusion.scorer = {str(part.folder)!r}"
+    if part.recipe.method != "sasrec-towers":
+        raise ConfigError(f"{place} holds a {part.recipe.method}; expected sasrec-towers")
+    _same_log(own, part, place)
+    if not np.array_equal(part.vectors.values, own.vectors.values):
+        raise ConfigError(f"{place} reads other vectors than this run's; take its [embed] and its seed")
+    _same_settings(_computes(own.recipe, BaselineConfig), _computes(part.recipe, BaselineConfig), place)
+    return part.tensors()
+
+
+def _same_log(own: FinishedRun, part: FinishedRun, place: str) -> None:
+    same = np.array_equal(part.interactions.items, own.interactions.items)
+    if not same or not np.array_equal(part.interactions.offsets, own.interactions.offsets):
+        raise ConfigError(f"{place} was trained on another log than this run's")
+    if part.recipe.split != own.recipe.split:
+        raise ConfigError(f"{place} was trained on another split than this run's")
+
+
+def _same_ids(one: SemanticIds, other: SemanticIds) -> bool:
+    """Whether the codes are the same, and the clusters that thoughts are taught to name."""
+    tables = zip((one.codes, *one.clusters), (other.codes, *other.clusters), strict=False)
+    return one.num_levels == other.num_levels and all(np.array_equal(ours, theirs) for ours, theirs in tables)
+
+
+def _same_settings(ours: Mapping[str, Any], theirs: Mapping[str, Any], place: str) -> None:
+    differing = [key for key in theirs if key in ours and theirs[key] != ours[key]]
+    if differing:
+        differences = "; ".join(f"{key}: {theirs[key]!r} there, {ours[key]!r} here" for key in differing[:3])
+        raise ConfigError(f"{place} has other settings than this recipe ({differences}); set them as the part has them")
+
+
+def _generates(run: FinishedRun) -> dict[str, Any]:
+    """The settings that the model of a generator computes with; one that does not think ignores [thinking]."""
+    generator = _computes(run.recipe, GeneratorConfig)
+    if run.method.thinks(run.recipe):
+        return generator | _computes(run.recipe, ThinkingConfig)
+    return generator | {"thinking.thoughts": False}
+
+
+def _computes(recipe: Recipe, kind: type[Section]) -> dict[str, Any]:
+    name = next(name for name, value in recipe if type(value) is kind)
+    values = {key: value for key, value in recipe.section(kind) if key not in TRAINING_ONLY[kind]}
+    return {f"{name}.{key}": value for key, value in values.items()}

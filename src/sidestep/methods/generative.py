@@ -1,0 +1,161 @@
+"""Generators: methods that say the semantic ID of the next item, with thoughts (S²GR) or without (TIGER)."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from sidestep.config import Section
+from sidestep.data.interactions import Ints
+from sidestep.errors import ConfigError
+from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.methods.method import Materials, Method, Needs
+from sidestep.methods.recipe import Recipe
+from sidestep.objectives import generating
+from sidestep.recommenders.generative import GenerativeRecommender, Precision
+from sidestep.recommenders.recommender import Recommender
+from sidestep.sids.clusters import shuffled
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.trie import Trie
+from sidestep.training.loop import Objective
+
+Parts = Mapping[str, Mapping[str, Any]]
+FIRST_WARNING = 3
+"""Epochs before thoughts that know nothing are warned of."""
+PLAIN: Parts = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}
+COBA: Parts = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
+
+
+class Generative(Method):
+    """What all generators share. [thinking] is one of their sections even where a generator does not think, so that one
+    recipe serves all of them.
+    """
+
+    sections: ClassVar[Mapping[str, type[Section]]] = {"generator": GeneratorConfig, "thinking": ThinkingConfig}
+    grows = True
+    ranks_by_paths = True
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(ids=True)
+
+    def named(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
+        return shuffled(sids, recipe.seed) if recipe.section(ThinkingConfig).clusters == "shuffled" else sids
+
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        return EncoderDecoder(materials.ids, recipe.section(GeneratorConfig))
+
+    def objective(self, materials: Materials, recipe: Recipe) -> Objective:
+        return codes_alone(recipe)
+
+    def recommender(
+        self,
+        model: Any,
+        recipe: Recipe,
+        popularity: Ints,
+        tree: SemanticIds | Trie | None,
+        num_beams: int,
+        precision: Precision = "fp32",
+    ) -> Recommender:
+        assert tree is not None
+        return GenerativeRecommender(model, tree, popularity, model.reads, num_beams, precision)
+
+    def beams(self, recipe: Recipe) -> int:
+        return max(recipe.evaluate.num_beams, recipe.evaluate.k)
+
+    def search_protocol(self, recipe: Recipe) -> tuple[str, ...]:
+        over_codebook = recipe.section(GeneratorConfig).softmax == "codebook"
+        among = "the full codebook" if over_codebook else "the trie's children"
+        return f"{self.beams(recipe)} beams", recipe.evaluate.precision, f"log-probabilities over {among}"
+
+
+class Thoughtful(Generative):
+    """S²GR with thoughts that are not taught: its model thinks, and only codes are trained."""
+
+    def thinks(self, recipe: Recipe) -> bool:
+        return recipe.section(ThinkingConfig).thoughts
+
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        return Thinking(materials.ids, recipe.section(GeneratorConfig), recipe.section(ThinkingConfig))
+
+
+class Taught(Thoughtful):
+    """S²GR: every thought is taught to name the cluster of the code to come."""
+
+    def check(self, recipe: Recipe) -> None:
+        if not recipe.section(ThinkingConfig).thoughts:
+            raise ConfigError(
+                f"thinking.thoughts = false leaves method {recipe.method!r} nothing to supervise; "
+                "use method = 's2gr-no-reason'"
+            )
+
+    def objective(self, materials: Materials, recipe: Recipe) -> Objective:
+        return supervised(materials, recipe)
+
+    def warnings(self, row: Mapping[str, Any], materials: Materials) -> list[str]:
+        return thoughts_at_chance(row, materials)
+
+
+def codes_alone(recipe: Recipe) -> Objective:
+    """TIGER's objective."""
+    return partial(generating.tiger, smoothing=recipe.section(GeneratorConfig).smoothing)
+
+
+def supervised(materials: Materials, recipe: Recipe) -> Objective:
+    """S²GR's objective on the clusters of the semantic IDs."""
+    clusters = [torch.from_numpy(cluster) for cluster in materials.ids.clusters]
+    smoothing = recipe.section(GeneratorConfig).smoothing
+    return partial(generating.s2gr, thinking=recipe.section(ThinkingConfig), clusters=clusters, smoothing=smoothing)
+
+
+def thoughts_at_chance(row: Mapping[str, Any], materials: Materials) -> list[str]:
+    """Levels whose thoughts name clusters no better than always naming the largest cluster does, after some epochs."""
+    sids, warnings = materials.ids, []
+    for level, clusters in enumerate(sids.clusters_of_items.T):
+        accuracy = row.get(f"thought_accuracy_{level + 1}")
+        if accuracy is None or row["epoch"] < FIRST_WARNING:
+            continue
+        shares = np.bincount(clusters, weights=materials.popularity)
+        chance = shares.max() / shares.sum()
+        if len(shares) > 1 and accuracy <= chance:
+            warnings.append(f"thoughts at level {level + 1} are at chance: {accuracy:.1%} right, chance {chance:.1%}")
+    return warnings
+
+
+_TIGER = "Rajput et al. 2023, arXiv 2305.05065"
+_S2GR = "Guo et al. 2026, arXiv 2601.18664"
+
+
+def _s2gr_with(summary: str, **thinking: Any) -> Taught:
+    """S²GR with other settings of its thoughts."""
+    return Taught(summary, f"{_S2GR}; ours", {**COBA, "thinking": thinking})
+
+
+METHODS: dict[str, Method] = {
+    "tiger": Generative("three codes of a plain RQ-VAE, no thoughts", f"{_TIGER}, sec. 3", PLAIN),
+    "s2gr": Taught("a supervised thought before each code", f"{_S2GR}, sec. 4", COBA),
+    "s2gr-no-coba": Taught("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", PLAIN),
+    "s2gr-no-reason": Generative("CoBa codes, no thoughts", f"{_S2GR}, table 2", COBA),
+    "s2gr-no-think-loss": Thoughtful("thoughts without supervision", f"{_S2GR}, table 2", COBA),
+    "tiger-4": Generative(
+        "TIGER with a fourth code that tells items of one ID apart",
+        f"{_TIGER}, sec. 3.1",
+        {**PLAIN, "tokenizer": {**PLAIN["tokenizer"], "collisions": "extra"}},
+    ),
+    "s2gr-no-interest": _s2gr_with("no vector of the whole interest: without eqs 19-21", interest=False),
+    "s2gr-codebook": _s2gr_with(
+        "eq. 18 to the letter: centroids are those of the frozen codebook", centroids="codebook"
+    ),
+    "s2gr-projected": _s2gr_with("the same centroids through a learnt linear map", centroids="projected"),
+    "s2gr-front": _s2gr_with("all thoughts before the first code", placement="front"),
+    "s2gr-misaligned": _s2gr_with("a control: thoughts taught to name shuffled clusters", clusters="shuffled"),
+    "s2gr-latent": Thoughtful(
+        "two thoughts before each code, none of them taught",
+        "ours",
+        {**COBA, "thinking": {"per_level": 2, "interest": False}},
+    ),
+}

@@ -1,0 +1,206 @@
+"""What a method is: an object that owns its parts. Nothing outside this room depends on which kind it is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from sidestep.config import Section
+from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.splits import TrainingInteractions
+from sidestep.methods.recipe import Recipe
+from sidestep.recommenders.generative import Precision
+from sidestep.recommenders.recommender import Recommender
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.trie import Trie
+from sidestep.training.loop import Objective
+from sidestep.vectors.item_vectors import ItemVectors
+
+Say = Callable[[str], None]
+Ranks = Callable[[Recommender], Ints]
+"""The ranks of the validation targets under a recommender, `[C]`."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method cannot do without.
+
+    ids: semantic IDs. vectors: the items' vectors, read by the model itself, as they are before the graph. text: a text
+    for every item. times: times that can be compared between users.
+    """
+
+    ids: bool = False
+    vectors: bool = False
+    text: bool = False
+    times: bool = False
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a model is built from, of the run's N items.
+
+    popularity: occurrences in training, `[N]`. sids, vectors: None where the method does not need them.
+    """
+
+    popularity: Ints
+    sids: SemanticIds | None = None
+    vectors: ItemVectors | None = None
+
+    @property
+    def ids(self) -> SemanticIds:
+        assert self.sids is not None
+        return self.sids
+
+    @property
+    def item_vectors(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The values of the vectors, `[N, D]`."""
+        assert self.vectors is not None
+        return self.vectors.values
+
+
+class FinishedRun(ABC):
+    """A trained run, as far as another one that is put together from it looks at it. Each part is read when it is used.
+
+    folder: where it lies. recipe, method: what was trained. interactions, sids, vectors: what it was trained on.
+    """
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path: ...
+    @property
+    @abstractmethod
+    def recipe(self) -> Recipe: ...
+    @property
+    @abstractmethod
+    def method(self) -> "Method": ...
+    @property
+    @abstractmethod
+    def interactions(self) -> Interactions: ...
+    @property
+    @abstractmethod
+    def sids(self) -> SemanticIds: ...
+    @property
+    @abstractmethod
+    def vectors(self) -> ItemVectors: ...
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The trained weights.
+
+        Raises:
+            ArtifactError: nothing is trained, or not on what the folder now holds.
+        """
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A row of the table: a way to recommend, with everything that the stages must know of it.
+
+    A family is a subclass in a file of its own: it names the sections of the recipe that it reads and what it needs,
+    builds the model, gives the objective, makes the recommender, and does what follows training.
+
+    summary: in a few words. paper: where it is published. parts: recipe values that make the method what it is, by
+    section; a recipe's own values win over them.
+    """
+
+    summary: str
+    paper: str
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    sections: ClassVar[Mapping[str, type[Section]]]
+    """The sections of the recipe that it reads besides those of every run, by name."""
+    validation: ClassVar[frozenset[str]] = frozenset({"valid_beams", "valid_users"})
+    """The keys of [evaluate] that its validation depends on."""
+    ranking: ClassVar[frozenset[str]] = frozenset({"num_beams", "k", "precision"})
+    """The keys of [evaluate] that its ranked lists depend on."""
+    grows: ClassVar[bool] = False
+    """Whether the trained model also answers with items that get their semantic IDs later."""
+    ranks_by_paths: ClassVar[bool] = False
+    """Whether its answers are ranked by the paths of their codes alone, so that `analyse` explains them."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> Needs: ...
+
+    def check(self, recipe: Recipe) -> None:  # noqa: B027, most methods have nothing to refuse
+        """Refuse settings that contradict the method.
+
+        Raises:
+            ConfigError: which keys, and what to set instead.
+        """
+
+    def thinks(self, recipe: Recipe) -> bool:
+        """Whether its model has thoughts."""
+        return False
+
+    def named(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
+        """The semantic IDs as the model is taught them."""
+        return sids
+
+    @abstractmethod
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        """A new model; its weights are drawn from PyTorch's global random state."""
+
+    @abstractmethod
+    def objective(self, materials: Materials, recipe: Recipe) -> Objective:
+        """What is minimised."""
+
+    def count(self, model: nn.Module, train: TrainingInteractions) -> None:  # noqa: B027, most count nothing
+        """Fill what the model counts instead of learning it, before training."""
+
+    def parts_of(self, recipe: Recipe) -> Mapping[str, Path]:
+        """Finished runs that the model is put together from instead of being trained, by the part that each gives."""
+        return {}
+
+    def assemble(self, model: nn.Module, own: FinishedRun, parts: Mapping[str, FinishedRun]) -> None:
+        """Fill a new model from the finished runs of `parts_of`.
+
+        Raises:
+            ConfigError: a run that does not fit.
+        """
+        raise NotImplementedError
+
+    def warnings(self, row: Mapping[str, Any], materials: Materials) -> list[str]:
+        """What an epoch's row of the training log should warn of."""
+        return []
+
+    def tune(  # noqa: B027, most choose nothing
+        self, model: nn.Module, materials: Materials, recipe: Recipe, ranks: Ranks, say: Say
+    ) -> None:
+        """Choose on validation what is not trained, once the weights are."""
+
+    @abstractmethod
+    def recommender(
+        self,
+        model: Any,
+        recipe: Recipe,
+        popularity: Ints,
+        tree: SemanticIds | Trie | None,
+        num_beams: int,
+        precision: Precision = "fp32",
+    ) -> Recommender:
+        """A model, trained or in training, as a recommender. tree: the semantic IDs of the catalogue, or their trie;
+        None for a method that needs none.
+        """
+
+    def beams(self, recipe: Recipe) -> int | None:
+        """Paths that are searched for a ranked list: never fewer than it has items. None where nothing is searched."""
+        return None
+
+    def search_protocol(self, recipe: Recipe) -> tuple[str, ...]:
+        """What a figure depends on besides the split and the ranking, in words."""
+        return ()
+
+    def chosen(self, tensors: Mapping[str, Any]) -> dict[str, float]:
+        """What `tune` has chosen, by name, out of the weights."""
+        return {}
+
+    def training_of_its_own(self, defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Settings that a study gives the method in place of its recipe's, by section; empty where the recipe holds.
+
+        defaults: those of [train].
+        """
+        return {}

@@ -1,0 +1,80 @@
+"""THE table: every method by name, and recipes that name one. A family is a file of this room and a line in here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sidestep import config
+from sidestep.config import Section
+from sidestep.errors import ConfigError, did_you_mean
+from sidestep.methods import fused, generative, scoring
+from sidestep.methods.method import Method
+from sidestep.methods.recipe import Recipe, recipe_with
+
+METHODS: dict[str, Method] = {**generative.METHODS, **fused.METHODS, **scoring.METHODS}
+NON_NEURAL = ("popularity", "item-knn", "item-knn-recent")
+"""Baselines without training, in every evaluation. In the last one an item counts half as much as the one after it."""
+
+
+def _sections() -> dict[str, type[Section]]:
+    named: dict[str, type[Section]] = {}
+    for method in METHODS.values():
+        for name, kind in method.sections.items():
+            assert named.setdefault(name, kind) is kind, f"two methods read [{name}] as different sections"
+    return named
+
+
+RECIPE: type[Recipe] = recipe_with(_sections())
+"""The recipe with the sections of all methods."""
+DEFAULTS: dict[str, Any] = RECIPE().model_dump(mode="json")
+
+
+def method_named(name: str) -> Method:
+    """Raises:
+    ConfigError: no such method.
+    """
+    if name not in METHODS:
+        raise ConfigError(
+            f"Bad value {name!r} for method: there is no such method{did_you_mean(name, METHODS)}; `sidestep methods` "
+            "lists them"
+        )
+    return METHODS[name]
+
+
+def method_of(recipe: Recipe) -> Method:
+    return METHODS[recipe.method]
+
+
+def new_recipe(values: Mapping[str, Any]) -> Recipe:
+    """A recipe of a user: the given values over the parts of its method, over the defaults.
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong type or range, no such method, or settings that contradict it.
+    """
+    return saved_recipe(with_parts(values))
+
+
+def saved_recipe(values: Mapping[str, Any]) -> Recipe:
+    """A recipe as a run wrote it: what it leaves out has the default, as when it was written, whatever parts its method
+    has by now.
+
+    Raises:
+        ConfigError: as `new_recipe`.
+    """
+    recipe = config.build(RECIPE, values)
+    method_named(recipe.method).check(recipe)
+    return recipe
+
+
+def with_parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values over the parts of its method."""
+    method = METHODS.get(str(values.get("method", Recipe.model_fields["method"].default)))
+    merged: dict[str, Any] = dict(values)
+    for section, parts in (method.parts if method else {}).items():
+        own = values.get(section, {})
+        merged[section] = {**parts, **own} if isinstance(own, Mapping) else own
+    return merged
+
+
+def rows() -> Sequence[tuple[str, str, str]]:
+    """Name, summary and paper of every method."""
+    return [(name, method.summary, method.paper) for name, method in METHODS.items()]

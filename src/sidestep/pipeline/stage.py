@@ -1,0 +1,129 @@
+"""A stage of a run: what it makes, what it reads, and the settings that decide it, said once.
+
+Skipping, refusing, `--force`, the identity of a cell and the export of a model all ask here. How each stage is run
+stands in `stages.py`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sidestep.config import Keys, decisive
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import method_of
+from sidestep.pipeline.run import Run
+
+Parents = dict[str, str]
+
+
+def _nothing_else(run: Run) -> Parents:
+    return {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """name: the verb of the command line. makes: its artifacts, folders of the run.
+
+    keys: those of a recipe that decide what it makes. reads: the artifacts of earlier stages that it is made from.
+    further: digests of what it reads from elsewhere.
+    """
+
+    name: str
+    makes: tuple[str, ...]
+    keys: Callable[[Recipe], Keys]
+    reads: Callable[[Recipe], tuple[str, ...]]
+    further: Callable[[Run], Parents] = _nothing_else
+
+    def settings(self, recipe: Recipe) -> dict[str, Any]:
+        """The values that decide what it makes, as its artifacts keep them."""
+        return decisive(recipe, self.keys(recipe))
+
+    def parents(self, run: Run) -> Parents:
+        """The digests of what it is made from.
+
+        Raises:
+            ArtifactError: an earlier stage is not done.
+        """
+        return {name: run.digest(name) for name in self.reads(run.recipe)} | self.further(run)
+
+    def done(self, run: Run) -> bool:
+        """Whether its artifacts are there, whole, and made from what it would be made from now.
+
+        Raises:
+            ArtifactError: they were made otherwise, or altered, and `run.force` is off.
+        """
+        settings, parents = self.settings(run.recipe), self.parents(run)
+        return all(run.done(name, settings, parents) for name in self.makes)
+
+
+def _tokenizer_keys(recipe: Recipe) -> Keys:
+    keys: Keys = {"tokenizer": True, "seed": True}
+    return {**keys, "graph": True, "split": True} if recipe.tokenizer.uses_interactions else keys
+
+
+def _training_keys(recipe: Recipe) -> Keys:
+    method = method_of(recipe)
+    return {
+        **dict.fromkeys(("method", "seed", "split", "train", *method.sections), True),
+        "evaluate": method.validation,
+    }
+
+
+def _training_reads(recipe: Recipe) -> tuple[str, ...]:
+    needs = method_of(recipe).needs
+    return ("interactions", *["sids"] * needs.ids, *["vectors"] * needs.vectors)
+
+
+def _trained_parts(run: Run) -> Parents:
+    """The digests of the finished models that the method puts together. The model then holds them whole, and their
+    folders may go.
+    """
+    made = run.parents("model")
+    return {
+        part: made[part] if part in made and not Run.is_one(folder) else Run.open(folder).digest("model")
+        for part, folder in method_of(run.recipe).parts_of(run.recipe).items()
+    }
+
+
+PREPARE = Stage("prepare", ("catalog", "interactions"), lambda _: {"data": True, "seed": True}, lambda _: ())
+EMBED = Stage(
+    "embed",
+    ("vectors",),
+    lambda recipe: {
+        **dict.fromkeys(("embed", "split", "seed"), True),
+        **({"graph": True} if recipe.embed.path is None else {}),  # vectors from behaviour are made with its window
+    },
+    lambda _: ("catalog", "interactions"),
+)
+PROPAGATE = Stage(
+    "propagate", ("aligned",), lambda _: {"graph": True, "split": True}, lambda _: ("interactions", "vectors")
+)
+TOKENIZE = Stage(
+    "tokenize",
+    ("sids", "tokenizer"),
+    _tokenizer_keys,
+    lambda recipe: ("aligned", *["interactions"] * recipe.tokenizer.uses_interactions),
+)
+TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts)
+
+STAGES = (PREPARE, EMBED, PROPAGATE, TOKENIZE, TRAIN)
+"""In the order in which they run."""
+
+
+def stage_named(name: str) -> Stage:
+    return next(stage for stage in STAGES if stage.name == name)
+
+
+def stages_for(recipe: Recipe, artifacts: Iterable[str]) -> tuple[Stage, ...]:
+    """The stages that some artifacts need, in order."""
+    wanted, needed = set(artifacts), []
+    for stage in reversed(STAGES):
+        if wanted & set(stage.makes):
+            needed.append(stage)
+            wanted |= set(stage.reads(recipe))
+    return tuple(reversed(needed))
+
+
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """What the recipe's method needs to be trained, in order, and the training."""
+    return stages_for(recipe, TRAIN.makes)
