@@ -150,9 +150,9 @@ def test_no_long_users_gives_no_means() -> None:
 
 def test_a_metric_deeper_than_the_lists_is_refused() -> None:
     table = rank_cases(Fixed([4]), cases_of([0, 4]), k=1, seen="kept")
-    with pytest.raises(ConfigError, match="metric at 5 from lists of 1"):
+    with pytest.raises(ConfigError, match="metric at 5 needs longer lists than 1"):
         summary([table])
-    with pytest.raises(ConfigError, match="metric at 5 from lists of 1"):
+    with pytest.raises(ConfigError, match="metric at 5 needs longer lists than 1"):
         table.values("HR@5")
 
 

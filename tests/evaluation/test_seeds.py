@@ -74,7 +74,7 @@ def test_nothing_has_no_mean(group: list[Sample]) -> None:
 
 
 def test_unequal_numbers_of_the_same_users_are_refused() -> None:
-    with pytest.raises(DataError, match="unequal numbers"):
+    with pytest.raises(DataError, match="different numbers of users"):
         seed_averaged([*samples(1), *samples(1, size=3)])
 
 

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from sidestep.evaluation import geometry
 from sidestep.evaluation.purity import NO_LABEL, Agreement, Linked, Relation, SameLabel, v_measure
-from sidestep.evaluation.sid_quality import Evidence, Making, SidQuality, ceilings, judge
+from sidestep.evaluation.sid_quality import Evidence, SidQuality, TokenizerEvidence, ceilings, judge
 from sidestep.sids.prefixes import prefixes
 from sidestep.sids.semantic_ids import Floats, Ints
 
@@ -208,8 +208,8 @@ def test_a_ceiling_over_items_is_the_icr_at_one() -> None:
     assert quality.targets == 0
 
 
-def judged(codes: Ints, making: Making | None = None, **evidence: object) -> SidQuality:
-    return judge("some", codes, SIZES, Evidence(**evidence), making)  # type: ignore[arg-type]
+def judged(codes: Ints, of_tokenizer: TokenizerEvidence | None = None, **evidence: object) -> SidQuality:
+    return judge("some", codes, SIZES, Evidence(**evidence), of_tokenizer)  # type: ignore[arg-type]
 
 
 def evidence_of(order: Ints) -> dict[str, object]:
@@ -261,7 +261,7 @@ def test_a_level_that_splits_nothing_repeats_the_figures_of_its_prefixes() -> No
 
 def test_what_the_tokenizer_tells_stands_at_its_level_and_nowhere_else() -> None:
     clusters = [np.arange(size) % 2 for size in SIZES[:2]]
-    quality = judged(some_codes(), Making(clusters, (0.5, 0.25), (0.6,)), vectors=some_vectors())
+    quality = judged(some_codes(), TokenizerEvidence(clusters, (0.5, 0.25), (0.6,)), vectors=some_vectors())
     assert [level.reconstruction for level in quality.levels] == [0.5, 0.25, None]
     assert [level.decoded for level in quality.levels] == [0.6, None, None]
     assert [level.intra is None for level in quality.levels] == [False, False, True]
@@ -286,7 +286,11 @@ def test_one_item_and_items_that_all_share_an_id_are_judged(codes: Ints) -> None
     }
     vectors = np.ones((count, 3), dtype=np.float32)
     quality = judge(
-        "few", codes, (1, 1), Evidence(relations, None, None, vectors), Making([np.zeros(1, dtype=np.int64)] * 2)
+        "few",
+        codes,
+        (1, 1),
+        Evidence(relations, None, None, vectors),
+        TokenizerEvidence([np.zeros(1, dtype=np.int64)] * 2),
     )
     assert quality.icr == 1 / count
     assert quality.levels[1].prefixes == 1

@@ -28,8 +28,8 @@ def test_every_level_of_a_thinking_generator_is_told(finished: Path) -> None:
     prefixes = [level["prefix"] for level in found["levels"]]
     assert prefixes == sorted(prefixes, reverse=True)
     told = succeed("analyse", finished).out
-    assert "the cluster nearest to each" in told
-    assert "Cosine of one thought with the next" in told
+    assert "The cluster nearest to each thought" in told
+    assert "Cosine of each thought with the next" in told
 
 
 def test_the_last_prefix_is_the_hit_rate_at_the_level_of_ids(finished: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_generator_that_searches_in_bf16_is_looked_at_in_bf16(finished: Path, 
 def test_two_users_are_too_few_to_tell_easy_from_hard(finished: Path) -> None:
     told = analyse(Run.open(finished), 2)
     assert told.drift == []
-    assert "the cluster nearest to each" in succeed("analyse", finished, "--users", "2").out
+    assert "The cluster nearest to each thought" in succeed("analyse", finished, "--users", "2").out
 
 
 def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_pa
     numbers = as_numbers(analyse(Run.open(tmp_path / "tiger"), 20))
     assert "code_1" in numbers
     assert not any(name.startswith(("cluster", "drift", "category")) for name in numbers)
-    assert "does not think" in succeed("analyse", tmp_path / "tiger").out
+    assert "has no thoughts" in succeed("analyse", tmp_path / "tiger").out
 
 
 def test_who_says_no_ids_has_no_inside(tmp_path: Path, finished: Path) -> None:

@@ -169,8 +169,8 @@ def test_generator_without_thoughts_says_so(tmp_path: Path) -> None:
     write_logs(run, thinks=False)
     text = Reader(render(gather(run))).text
     assert "tiger has no supervised thoughts" in text
-    assert "its paths are the codes alone" in text
-    assert "says code" in text
+    assert "its paths are codes alone" in text
+    assert "log p" in text
     assert "This run has not been evaluated yet" in text
     assert "chance" not in text
 
@@ -184,7 +184,7 @@ def test_run_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None:
         "has not been evaluated yet",
         "has not been trained yet",
         "have no semantic IDs yet",
-        "There is no trained model to ask yet",
+        "There is no trained model yet",
     ):
         assert words in text
 

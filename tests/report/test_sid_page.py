@@ -9,7 +9,7 @@ import pytest
 from page_reader import NASTY, Reader
 from sidestep.data.catalog import Catalog
 from sidestep.evaluation.purity import SameLabel
-from sidestep.evaluation.sid_quality import Evidence, Making, SidQuality, judge
+from sidestep.evaluation.sid_quality import Evidence, SidQuality, TokenizerEvidence, judge
 from sidestep.report import sid_figures, sid_items
 from sidestep.report.sid_page import missing, render
 from sidestep.sids.semantic_ids import Ints, SemanticIds
@@ -34,8 +34,8 @@ def findings(sids: SemanticIds | None = None, others: int = 0) -> SidFindings:
         targets=np.arange(count),
         vectors=rng.standard_normal((count, 5)).astype(np.float32),
     )
-    making = Making(sids.clusters, [0.5] * sids.num_levels, [0.6] * sids.num_levels)
-    qualities = [judge(table.name, table.codes, table.sizes, evidence, making)]
+    of_tokenizer = TokenizerEvidence(sids.clusters, [0.5] * sids.num_levels, [0.6] * sids.num_levels)
+    qualities = [judge(table.name, table.codes, table.sizes, evidence, of_tokenizer)]
     for number in range(others):
         codes = np.stack([rng.integers(0, 4, count) for _ in range(2 + number % 3)], axis=1)
         qualities.append(judge(f"other {number}", codes, (4,) * codes.shape[1], evidence))
@@ -80,12 +80,12 @@ def test_page_shows_the_figures_it_was_given() -> None:
     assert f"{first.distinct:,} different IDs of 3 codes" in text
     for level in first.levels:
         assert f"{level.used} of {level.size} codes used, {level.dead} dead; entropy {level.entropy:.2f}" in text
-    for words in ("HR@10", "ICR against purity", "V-measure", "What the codes leave", "cluster 0-1", "kind 0"):
+    for words in ("HR@10", "ICR against purity", "V-measure", "Variance that the codes leave", "cluster 0-1", "kind 0"):
         assert words in text
 
 
 def test_a_table_that_is_alone_is_compared_with_none() -> None:
-    assert "Beside the others" not in render(findings())
+    assert "<h2>Comparison</h2>" not in render(findings())
     assert sid_figures.comparison(findings().qualities) is None
 
 

@@ -10,7 +10,7 @@ from sidestep.evaluation.sid_quality import SidQuality
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies.tokenizers import STUDIES
-from sidestep.workshop.report import Asked, gather, judge_run
+from sidestep.workshop.report import ReportOptions, gather, judge_run
 from sidestep.workshop.tables import Source
 
 
@@ -44,7 +44,7 @@ def test_among_ids_of_three_levels_cobas_are_the_most_distinct_and_no_distinct_o
     beauty: Path, tmp_path: Path
 ) -> None:
     tokenized("coba-rq-vae", beauty, 0, tmp_path / "run")
-    found = gather([Source(tmp_path / "run"), Source(beauty / "published_sids.npz")], Asked(cut=3))
+    found = gather([Source(tmp_path / "run"), Source(beauty / "published_sids.npz")], ReportOptions(cut=3))
     ours, *others = [quality for quality in found.qualities if len(quality.levels) == 3]
     assert len(others) == 19
     assert ours.icr > max(other.icr for other in others)

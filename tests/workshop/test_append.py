@@ -18,7 +18,7 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.item_vectors import ItemVectors
-from sidestep.workshop.diff import Listed, difference
+from sidestep.workshop.diff import IdList, difference
 
 NEW = [
     {"item_id": "new-1", "title": "Ganda frosted lantern with a longer name", "brand": "Ganda"},
@@ -247,12 +247,12 @@ def test_diff_of_versions_runs_and_tables(run: Path, make_run: Callable[..., Pat
     assert "no version 0; versions count from 1" in refuse("sids", "diff", run, f"{run}@0")
     assert "no version 7" in refuse("sids", "report", f"{run}@7")
     assert "48 rows, expected 50" in refuse("sids", "report", f"{run}@2", tmp_path / "tables.npz")
-    assert "vectors of appended items were not kept" in succeed("sids", "report", f"{run}@2").out
+    assert "vectors of appended items are not stored" in succeed("sids", "report", f"{run}@2").out
 
 
 def test_a_difference_counts_every_item_once_at_its_first_new_level() -> None:
-    def listed(ids: str, codes: list[list[int]]) -> Listed:
-        return Listed(np.array(codes), catalog=Catalog(pl.DataFrame({"item_id": list(ids)})))
+    def listed(ids: str, codes: list[list[int]]) -> IdList:
+        return IdList(np.array(codes), catalog=Catalog(pl.DataFrame({"item_id": list(ids)})))
 
     first = listed("abcd", [[0, 0], [0, 1], [1, 0], [1, 1]])
     second = listed("dcbx", [[1, 1], [1, 2], [2, 1], [0, 0]])
@@ -262,8 +262,8 @@ def test_a_difference_counts_every_item_once_at_its_first_new_level() -> None:
         ("b", [0, 1], [2, 1]),
         ("c", [1, 0], [1, 2]),
     ]
-    longer = Listed(np.array([[0, 0, 0], [0, 1, 0]]))
-    assert difference(Listed(np.array([[0, 0], [0, 1]])), longer).moved_at == [0, 0, 2]
+    longer = IdList(np.array([[0, 0, 0], [0, 1, 0]]))
+    assert difference(IdList(np.array([[0, 0], [0, 1]])), longer).moved_at == [0, 0, 2]
 
 
 @pytest.mark.parametrize("overrides", [(), ("tokenizer.collisions=extra",)], ids=["keep", "extra"])

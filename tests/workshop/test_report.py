@@ -17,7 +17,7 @@ from sidestep.errors import DataError
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.sids.semantic_ids import Ints
-from sidestep.workshop.evidence import Asked, labels_as_text
+from sidestep.workshop.evidence import ReportOptions, labels_as_text
 from sidestep.workshop.report import judge_run
 from sidestep.workshop.tables import Table, read_file, same_items
 from small_world import make_sids
@@ -265,7 +265,7 @@ def test_options_that_do_not_fit_are_refused_in_a_line(finished: Path, shop: Pat
         ((tables, "--brand", "maker"), "--catalog"),
         ((tables, "--interactions", shop / "log.csv"), "needs --catalog"),
         ((tables, shop / "one.npy"), "31"),
-        ((finished, "--catalog", items), "leave one of the two out"),
+        ((finished, "--catalog", items), "leave out one of the two"),
         ((tables, "--catalog", shop / "absent.csv"), "No file"),
         ((tables, "--out", shop), "is a folder"),
         ((empty,), "sidestep tokenize"),
@@ -287,10 +287,10 @@ def test_beauty_and_the_published_tables_have_a_row_each(beauty: Path, tmp_path:
 def test_a_table_has_no_rows_of_appended_items(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.zeros((3, 2), dtype=np.int64))
     grown = Catalog(pl.DataFrame({"item_id": ["a", "b", "c"], "source_row": [0, 1, None]}))
-    with pytest.raises(DataError, match="1 items have none, since they were appended; report on version 1"):
+    with pytest.raises(DataError, match="1 appended items have no row there; report on version 1"):
         read_file(tmp_path / "ids.npy", grown)
 
 
 def test_a_number_that_is_none_is_no_label() -> None:
     catalog = Catalog(pl.DataFrame({"item_id": ["a", "b", "c"], "brand": [7.0, float("nan"), None]}))
-    assert labels_as_text(catalog, "brand", Asked()) == ["7.0", "", ""]
+    assert labels_as_text(catalog, "brand", ReportOptions()) == ["7.0", "", ""]

@@ -44,21 +44,24 @@ def report(
 
     from sidestep.report.sid_page import write_sid_page
     from sidestep.report.sid_terminal import items_text, sids_text
-    from sidestep.workshop.report import Asked, gather, look_behind, page_of
+    from sidestep.workshop.report import ReportOptions, default_page, gather, without_qualities
 
-    asked, named = Asked(catalog, interactions, vectors, cut, category, brand), [read_source(text) for text in sources]
+    options, named = (
+        ReportOptions(catalog, interactions, vectors, cut, category, brand),
+        [read_source(text) for text in sources],
+    )
     if code is not None:
-        prefix, first = read_prefix(code), look_behind(named, asked)
-        rows = first.rows(first.behind(prefix))
+        prefix, first = read_prefix(code), without_qualities(named, options)
+        rows = first.rows(first.items_with(prefix))
         show(as_json, rows, items_text(prefix, rows))
         return
     check_file(out)
-    found, page = gather(named, asked), out or page_of(named)
+    findings, page = gather(named, options), out or default_page(named)
     if page is not None:
-        write_sid_page(found, page)
+        write_sid_page(findings, page)
     page_name = None if page is None else str(page)
-    tables = [asdict(quality) for quality in found.qualities]
-    show(as_json, {"tables": tables, "page": page_name}, sids_text(found))
+    tables = [asdict(quality) for quality in findings.qualities]
+    show(as_json, {"tables": tables, "page": page_name}, sids_text(findings))
     if page is not None:
         say(f"the page: {page}")
 
@@ -116,8 +119,8 @@ def requantise(
     from sidestep.pipeline.run import Run
     from sidestep.workshop import append as workshop
 
-    found = workshop.requantise(Run.open(folder), vectors, out)
-    print(f"{len(found):,} IDs written to {out}\nNext: sidestep sids diff {folder}@1 {out}")
+    findings = workshop.requantise(Run.open(folder), vectors, out)
+    print(f"{len(findings):,} IDs written to {out}\nNext: sidestep sids diff {folder}@1 {out}")
 
 
 @app.command()
@@ -131,5 +134,5 @@ def diff(
 
     from sidestep.workshop.diff import compare
 
-    found = compare(read_source(first), read_source(second))
-    show(as_json, asdict(found), found.text())
+    difference = compare(read_source(first), read_source(second))
+    show(as_json, asdict(difference), difference.text())

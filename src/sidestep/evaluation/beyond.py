@@ -1,4 +1,4 @@
-"""What a recommender offers to all users together: how much of the catalogue, and how well known."""
+"""Beyond accuracy: coverage of the catalogue, and popularity and novelty of the recommendations to all users."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,13 @@ from sidestep.evaluation.metrics import Values
 
 @dataclass(frozen=True)
 class Beyond:
-    """coverage: share of the items that are recommended to anybody. gini: of the numbers of recommendations, 0 where
-    every item has as many, near 1 where one item has them all. popularity: mean percentile of what is recommended, by
-    occurrences in training, from 0 to 1; an item of middling popularity has 0.5. novelty: mean of `-log2` of its share
-    of the training interactions, in bits (Vargas & Castells 2011, eq. 2, as self-information).
+    """Measures over the recommendations to all users.
+
+    coverage: share of the items that are recommended at least once. gini: of the numbers of recommendations per item, 0
+        if all are equal, near 1 if one item has them all.
+    popularity: mean popularity percentile of the recommendations, by occurrences in training, from 0 to 1; the median
+        item has 0.5. novelty: mean of `-log2` of the item's share of the training interactions, in bits (Vargas &
+        Castells 2011, eq. 2, as self-information).
     """
 
     coverage: float
@@ -24,14 +27,14 @@ class Beyond:
 
 
 def beyond_accuracy(recommended: Ints, popularity: Ints) -> Beyond | None:
-    """Judge the lists of all users by how often each item stands in one; None where nothing was recommended.
+    """The measures, computed from the number of lists that contain each item; None without recommendations.
 
-    Items that training does not hold count as seen once, since their novelty would be infinite.
+    Items without training interactions count as seen once, since their novelty would be infinite.
 
     recommended, popularity: recommendations and training occurrences of every item, `[N]`.
 
     Raises:
-        DataError: the two are not of the same items.
+        DataError: the two have different lengths.
     """
     if len(recommended) != len(popularity):
         raise DataError(f"Expected a count for each of {len(popularity)} items, got {len(recommended)}")
@@ -58,7 +61,7 @@ def gini(counts: Ints) -> float:
 
 
 def percentiles(popularity: Ints) -> Values:
-    """The share of items less popular than each, and half of those that are as popular, `[N]`: their mean is 0.5."""
+    """The share of less popular items plus half the share of equally popular ones, `[N]`; the mean is 0.5."""
     ordered = np.sort(popularity)
     below, upto = (np.searchsorted(ordered, popularity, side=side) for side in ("left", "right"))
     middle: Values = (below + upto) / (2 * len(popularity))

@@ -1,4 +1,4 @@
-"""How well codes are used, and how many items share a semantic ID (S2GR, table 3)."""
+"""Use of the codes, and the number of items that share a semantic ID (S2GR, table 3)."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from sidestep.sids.semantic_ids import Ints, SemanticIds
 
 @dataclass(frozen=True)
 class LevelUsage:
-    """used: codes that some item has, of `size`. entropy: of the items' codes, in bits. perplexity: 2 to its power,
-    `size` at best.
+    """used: codes that occur, of `size`. entropy: of the items' codes, in bits. perplexity: 2 ** entropy, at most
+    `size`.
     """
 
     size: int
@@ -28,9 +28,9 @@ class LevelUsage:
 
 @dataclass(frozen=True)
 class CodebookReport:
-    """items, distinct: how many items, and how many different semantic IDs they have.
-    icr: distinct IDs / items. cur: distinct IDs / IDs that the codebooks can spell.
-    sharing: items that share their ID with another. largest: items of the most shared ID.
+    """items, distinct: number of items, and of distinct semantic IDs.
+    icr: distinct IDs / items. cur: distinct IDs / possible IDs (the product of the codebook sizes).
+    sharing: items that share their ID with another. largest: number of items of the most shared ID.
     levels: usage of every level.
     """
 
@@ -43,22 +43,22 @@ class CodebookReport:
     levels: list[LevelUsage]
 
     def summary(self) -> str:
-        """Three lines for people."""
+        """A summary in three lines."""
         usage = [f"{level.used}/{level.size} (perplexity {level.perplexity:.0f})" for level in self.levels]
         return (
             f"ICR {self.icr:.2%}: {self.distinct:,} distinct IDs for {self.items:,} items; CUR {percent(self.cur)}\n"
-            f"{self.sharing:,} items share their ID with another, at most {self.largest:,} of them the same one\n"
+            f"{self.sharing:,} items share their ID with another, at most {self.largest:,} items per ID\n"
             f"codes used, level by level: {', '.join(usage)}"
         )
 
 
 def percent(share: float) -> str:
-    """A share in per cent; one too small for it as it is."""
+    """A share in per cent; a very small one as a plain number."""
     return f"{share:.4%}" if share >= 1e-5 else f"{share:.1e}"
 
 
 def summary(sids: SemanticIds) -> str:
-    """What is printed when a tokenizer ends."""
+    """The summary that is printed after the training of a tokenizer."""
     return codebook_report(sids).summary()
 
 
@@ -67,7 +67,7 @@ def codebook_report(sids: SemanticIds) -> CodebookReport:
 
 
 def report_codes(codes: Ints, codebook_sizes: Sequence[int]) -> CodebookReport:
-    """The same for codes `[N, L]` from anywhere."""
+    """The report for any codes, `[N, L]`."""
     shared = np.unique(codes, axis=0, return_counts=True)[1]
     levels = [_usage(codes[:, level], size) for level, size in enumerate(codebook_sizes)]
     return CodebookReport(

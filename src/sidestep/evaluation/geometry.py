@@ -1,4 +1,4 @@
-"""What codes keep of item vectors: variance within prefixes, what codewords leave, how alike clusters are inside."""
+"""Geometry of codes: variance of vectors within prefixes, residual variance after codewords, cosines in clusters."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,20 +10,20 @@ from sidestep.sids.semantic_ids import Floats, Ints
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
-BLOCK_ENTRIES = 1 << 22  # numbers of a table of vectors that are worked on at once, in double precision
+BLOCK_ENTRIES = 1 << 22  # entries of a block of vectors in double precision
 
 
 def variance_left(vectors: Floats, groups: Ints, total: float | None) -> float | None:
-    """The share of the variance of `vectors` `[N, D]` that is left when every item's vector is replaced by the mean of
-    its group `[N]`: 1 where all are one group, 0 where each is its own.
+    """The share of the variance of `vectors` `[N, D]` that lies within `groups` `[N]`: 1 for a single group, 0 if every
+    item is its own group.
 
     Within / total sum of squares: `sum ||x - mean_of_group||^2 / sum ||x - mean||^2`.
 
-    total: `deviation(vectors)`. None where it is None.
+    total: `deviation(vectors)`. Returns None if it is None.
     """
     if total is None:
         return None
-    shared = np.flatnonzero(np.bincount(groups)[groups] > 1)  # whoever is alone is its group's mean
+    shared = np.flatnonzero(np.bincount(groups)[groups] > 1)  # a single member equals the mean of its group
     within = 0.0
     if len(shared):
         member = _membership(groups[shared])
@@ -34,8 +34,8 @@ def variance_left(vectors: Floats, groups: Ints, total: float | None) -> float |
 
 
 def left_by_codewords(latents: Floats, codes: Ints, codebooks: Sequence[Floats]) -> list[float] | None:
-    """Level by level, the share of the latents' squared deviation from their mean that the codewords so far leave:
-    `sum ||z - (e_1 + .. + e_l)||^2 / sum ||z - mean||^2`. None where all latents `[N, d]` are equal.
+    """For each level, the squared norm of the residuals as a share of the latents' squared deviation from their mean:
+    `sum ||z - (e_1 + .. + e_l)||^2 / sum ||z - mean||^2`. None if all latents `[N, d]` are equal.
     """
     total = deviation(latents)
     if total is None:
@@ -48,7 +48,7 @@ def left_by_codewords(latents: Floats, codes: Ints, codebooks: Sequence[Floats])
 
 
 def deviation(values: Floats) -> float | None:
-    """The sum of squared distances from the mean, over the rows of `[N, D]`; None where the rows are equal."""
+    """The sum of squared distances from the mean, over the rows of `[N, D]`; None if all rows are equal."""
     total = 0.0
     for block in _columns(values):
         total += float(np.square(block - block.mean(axis=0)).sum())
@@ -56,15 +56,15 @@ def deviation(values: Floats) -> float | None:
 
 
 def squares(values: Floats) -> float:
-    """The sum of squares of all numbers."""
+    """The sum of squares of all entries."""
     return float(np.einsum("nd,nd->", values, values, dtype=np.float64))
 
 
 def cosines(vectors: Floats, clusters: Ints) -> tuple[float | None, float | None]:
     """The mean cosine between two items of one cluster, and between two items of different clusters.
 
-    Over pairs, by sums of unit vectors: `sum_{i != j in c} <u_i, u_j> = ||sum_c u||^2 - sum_c ||u||^2`. A zero vector
-    has cosine 0 with all. None where there is no such pair. vectors: `[N, D]`. clusters: `[N]`.
+    Computed from sums of unit vectors: `sum_{i != j in c} <u_i, u_j> = ||sum_c u||^2 - sum_c ||u||^2`. A zero vector
+    has cosine 0 with all. None if there is no such pair. vectors: `[N, D]`. clusters: `[N]`.
     """
     length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
     inverse = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
@@ -82,19 +82,19 @@ def cosines(vectors: Floats, clusters: Ints) -> tuple[float | None, float | None
 
 
 def _membership(groups: Ints) -> Any:
-    """`[G, N]`, 1 where item i is of group g; groups that no item has are left out."""
+    """`[G, N]`, 1 where item i belongs to group g; empty groups have no row."""
     names, number = np.unique(groups, return_inverse=True)
     ones = np.ones(len(groups))
     return sparse.csr_array((ones, (number, np.arange(len(groups)))), shape=(len(names), len(groups)))
 
 
 def _columns(values: Floats) -> Iterator[Doubles]:
-    """All rows of some columns at a time, in double precision."""
+    """Blocks of columns (all rows), in double precision."""
     width = max(1, BLOCK_ENTRIES // len(values))
     for begin in range(0, values.shape[1], width):
         yield values[:, begin : begin + width].astype(np.float64)
 
 
 def _rounding(values: Floats) -> float:
-    """As large as a sum of squared deviations can be by the rounding of float32 alone."""
+    """An upper bound of the sum of squared deviations that float32 rounding alone can cause."""
     return 1e-10 * squares(values)

@@ -1,7 +1,7 @@
 """Ranking metrics with one relevant item, from its rank.
 
-A rank is 1 for the best place and 0 where the item is not in the list. Every metric keeps one value per user, in the
-order of the ranks, because paired tests need them; the figure that is reported is their mean.
+A rank is 1 for the first place and 0 if the item is not in the list. Every metric gives one value per user, in the
+order of the ranks, because paired tests need them; the reported figure is their mean.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def hit_rate(ranks: Ints, k: int) -> Values:
-    """`HR@k = 1[rank <= k]`; with one relevant item the same as recall."""
+    """`HR@k = 1[rank <= k]`; with one relevant item, equal to recall."""
     return _within(ranks, k).astype(np.float64)
 
 
@@ -37,16 +37,16 @@ def named(name: str) -> tuple[str, int]:
     """`"NDCG@10"` -> `("NDCG", 10)`.
 
     Raises:
-        ConfigError: no such metric, or no positive whole number behind the @.
+        ConfigError: an unknown metric, or no positive whole number after the @.
     """
     metric, _, depth = name.partition("@")
     if metric not in METRICS:
         hint = did_you_mean(metric.upper(), METRICS)
         raise ConfigError(
-            f"Unknown metric {name!r}{hint}; expected one of {', '.join(METRICS)} with a depth, as NDCG@10"
+            f"Unknown metric {name!r}{hint}; expected one of {', '.join(METRICS)} with a depth, such as NDCG@10"
         )
     if not depth.isdecimal() or int(depth) < 1:
-        raise ConfigError(f"Metric {name!r} has no depth; expected a positive whole number, as {metric}@10")
+        raise ConfigError(f"Metric {name!r} has no depth; expected a positive whole number, such as {metric}@10")
     return metric, int(depth)
 
 

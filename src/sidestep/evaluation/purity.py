@@ -1,4 +1,4 @@
-"""Do items whose semantic IDs agree have something in common? By groups and counts, never by pairs of items."""
+"""Purity: whether items with similar semantic IDs are related. Computed from group counts, not from pairs of items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class Share:
-    """value: a mean share. chance: what it would be if codes said nothing of the items."""
+    """value: a mean share. chance: its expectation if codes were independent of the items."""
 
     value: float
     chance: float
@@ -31,21 +31,21 @@ class Share:
 
 @runtime_checkable
 class Relation(Protocol):
-    """Which items have something in common."""
+    """A relation between items, such as a common label."""
 
     @property
     def known(self) -> Mask:
-        """`[N]`, the items of which it can be said at all."""
+        """`[N]`, the items for which the relation is defined."""
         ...
 
     def related(self, prefixes: Sequence[Ints]) -> Ints:
-        """How many other items of the same prefix each item has something in common with, `[N, len(prefixes)]`."""
+        """Number of related items with the same prefix, for each item and prefix length, `[N, len(prefixes)]`."""
         ...
 
 
 @dataclass(frozen=True)
 class SameLabel:
-    """Items have a label in common. labels: `[N]`, `NO_LABEL` where an item has none."""
+    """Two items are related if they have the same label. labels: `[N]`, `NO_LABEL` for an item without one."""
 
     labels: Ints
 
@@ -55,15 +55,15 @@ class SameLabel:
 
     def related(self, prefixes: Sequence[Ints]) -> Ints:
         size = int(self.labels.max(initial=0)) + 1
-        found = np.zeros((len(self.labels), len(prefixes)), dtype=np.int64)
+        counts = np.zeros((len(self.labels), len(prefixes)), dtype=np.int64)
         for level, prefix in enumerate(prefixes):
             pairs = prefix[self.known] * size + self.labels[self.known]
-            found[self.known, level] = _sizes(pairs) - 1
-        return found
+            counts[self.known, level] = _sizes(pairs) - 1
+        return counts
 
 
 class Linked:
-    """Items are linked by an edge of a graph, such as that of co-purchases. edges: symmetric, `[N, N]`."""
+    """Two items are related if a graph has an edge between them, such as co-purchases. edges: symmetric, `[N, N]`."""
 
     def __init__(self, edges: Graph) -> None:
         upper = sparse.triu(edges, k=1, format="coo")
@@ -75,19 +75,19 @@ class Linked:
         return np.bincount(self._ends.ravel(), minlength=self._num_items) > 0
 
     def related(self, prefixes: Sequence[Ints]) -> Ints:
-        found = np.zeros((self._num_items, len(prefixes)), dtype=np.int64)
+        counts = np.zeros((self._num_items, len(prefixes)), dtype=np.int64)
         ends = self._ends
         for level, prefix in enumerate(prefixes):
-            ends = ends[:, prefix[ends[0]] == prefix[ends[1]]]  # what parts at one level never meets again below it
-            found[:, level] = np.bincount(ends.ravel(), minlength=self._num_items)
-        return found
+            ends = ends[:, prefix[ends[0]] == prefix[ends[1]]]  # items that differ here differ at all deeper levels
+            counts[:, level] = np.bincount(ends.ravel(), minlength=self._num_items)
+        return counts
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many others share an item's first l codes, and how many of them are related to it, l = 0 .. L.
+    """For each item and l = 0 .. L: the number of other items with the same first l codes, and of related ones.
 
-    others, related: `[N, L + 1]`. known: `[N]`, the items the relation says something of.
+    others, related: `[N, L + 1]`. known: `[N]`, the items for which the relation is defined.
     """
 
     others: Ints
@@ -100,12 +100,12 @@ class Agreement:
         return cls(others, relation.related(numbers), relation.known)
 
     def purity(self, neighbours: int = NEIGHBOURS) -> Share | None:
-        """Over the known items, the mean share of the `neighbours` items with the longest common prefix that are
-        related to it. Where a prefix is shared by more than are wanted, all of them count with equal weight. Without
-        enough other items, all of them are the neighbours. None where no item is known, or is alone.
+        """The share of related items among the `neighbours` items with the longest common prefix: the mean over the
+        known items. Items at the same prefix length beyond this number share the remaining weight equally. With too few
+        other items, all of them are neighbours. None without known items, or with a single item.
         """
-        wanted = min(neighbours, len(self.others) - 1)
-        if wanted < 1 or not self.known.any():
+        count = min(neighbours, len(self.others) - 1)
+        if count < 1 or not self.known.any():
             return None
         others, related = self.others[self.known], self.related[self.known]
         total, taken = np.zeros(len(others)), np.zeros(len(others))
@@ -113,15 +113,15 @@ class Agreement:
         for level in reversed(range(others.shape[1])):
             new = others[:, level] - deeper
             share = (related[:, level] - deeper_related) / np.maximum(new, 1)
-            take = np.minimum(new, wanted - taken)
+            take = np.minimum(new, count - taken)
             total, taken = total + take * share, taken + take
             deeper, deeper_related = others[:, level], related[:, level]
         chance = related[:, 0] / others[:, 0]
-        return Share(float((total / wanted).mean()), float(chance.mean()))
+        return Share(float((total / count).mean()), float(chance.mean()))
 
     def together(self, level: int) -> Share | None:
-        """Of the items that share the first `level` codes with an item, the share that is related to it: the mean over
-        the known items that share them with anybody. None where there are none.
+        """The share of related items among the items with the same first `level` codes: the mean over the known items
+        with at least one such item. None if there are none.
         """
         counted = self.known & (self.others[:, level] > 0)
         if not counted.any():
@@ -132,8 +132,8 @@ class Agreement:
 
 
 def v_measure(prefix: Ints, labels: Ints) -> float | None:
-    """The V-measure of prefixes as a clustering of the labelled items (Rosenberg and Hirschberg, 2007): 1 where each
-    label has one prefix and each prefix one label. None where no item has a label.
+    """The V-measure of prefixes as a clustering of the labelled items (Rosenberg and Hirschberg, 2007): 1 if each label
+    has one prefix and each prefix one label. None without labels.
     """
     from sklearn.metrics import v_measure_score
 
@@ -142,6 +142,6 @@ def v_measure(prefix: Ints, labels: Ints) -> float | None:
 
 
 def _sizes(numbers: Ints) -> Ints:
-    """How many have the same number as each, itself included."""
+    """For each entry, the number of entries equal to it, itself included."""
     _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     return counts[inverse]

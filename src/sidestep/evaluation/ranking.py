@@ -1,4 +1,4 @@
-"""Where held-out items end up in a recommender's lists. Metrics see items; the rank among semantic IDs is an extra."""
+"""Ranks of held-out items in a recommender's lists. Metrics use items; the rank among semantic IDs is a diagnostic."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -21,21 +21,21 @@ Seen = Literal["masked", "kept"]
 Progress = Callable[[int, int], object]
 
 LONG_USERS = 10
-"""S2GR's own table is on users with at least this many interactions, the target included (section 5.1)."""
+"""S2GR's own table uses users with at least this many interactions, the target included (section 5.1)."""
 SHOWN = 10
-"""How much of every list counts as recommended."""
+"""Length of the part of every list that counts as recommended."""
 
 
 @dataclass(frozen=True)
 class RankTable:
-    """One row per case, in the order of the cases; a user has several where the split holds out several items.
+    """One row per case, in the order of the cases; a user has several if the split holds out several items.
 
     table: `user` (number), `length` (interactions up to and including the target), `target` (item), `rank` (from 1,
-        0 where the target is not among the k), `sid_rank` (null without codes), `served` (real answers in the list),
-        `invalid` (places taken by what is no item, or by an item that stands higher already).
-    k: length of the lists. seen: whether items of the history could be answered.
-    recommended: how often each item stands in the first 10 of a list, `[N]`; None where that is not known, as for some
-        of the cases.
+        0 if the target is not among the k), `sid_rank` (null without codes), `served` (items in the list), `invalid`
+        (places without an item, or with an item that is already in the list).
+    k: length of the lists. seen: whether items of the history are masked or kept in the lists.
+    recommended: number of lists that contain each item in their first 10, `[N]`; None if unknown, as for a subset of
+        the cases.
     """
 
     table: pl.DataFrame
@@ -71,7 +71,7 @@ class RankTable:
 
     def _check(self, depth: int) -> None:
         if depth > self.k:
-            raise ConfigError(f"Cannot tell a metric at {depth} from lists of {self.k}; rank with k = {depth} or more")
+            raise ConfigError(f"A metric at {depth} needs longer lists than {self.k}; rank with k = {depth} or more")
 
     def save(self, folder: Path, **origin: Any) -> artifact.Manifest:
         meta = {**origin.pop("meta", {}), "k": self.k, "seen": self.seen}
@@ -96,30 +96,30 @@ def rank_cases(
     num_items: int | None = None,
     progress: Progress | None = None,
 ) -> RankTable:
-    """Ask for k items after every case's history and look for its target.
+    """Recommend k items after every case's history and find the rank of its target.
 
-    With `seen = "masked"` nothing of the history is answered, except that the target itself is never masked.
+    With `seen = "masked"` items of the history are excluded from the lists, except for the target itself.
 
-    codes: int `[N, L]`, to rank among distinct semantic IDs too: the place, counting every ID once, of the first
-        answer whose ID is the target's. It takes an answer with the right ID for the right answer, so it is
-        optimistic; it is also what is often reported.
-    num_items: N, to count how often each item is recommended, too.
-    progress: told after each batch how many cases are done, and of how many.
+    codes: int `[N, L]`, to compute the rank among distinct semantic IDs as well: the place, counting every ID once, of
+        the first item with the target's ID. It counts any item with the right ID as correct, so it is optimistic; it
+        is also often reported.
+    num_items: N, to count how often each item is recommended.
+    progress: called after each batch with the number of cases done and their total.
     """
     sid_of = None if codes is None else np.unique(codes, axis=0, return_inverse=True)[1].ravel()
     rows = np.zeros((len(cases), 4), dtype=np.int64)
     recommended = None if num_items is None else np.zeros(num_items, dtype=np.int64)
-    order = np.argsort(cases.lengths, kind="stable")  # like lengths together: little padding
+    order = np.argsort(cases.lengths, kind="stable")  # similar lengths in a batch: little padding
     for begin in range(0, len(cases), batch_size):
         chosen = order[begin : begin + batch_size]
         targets = cases.targets[chosen]
         barred = ItemFilter(excluded=pad([cases.seen(int(case)) for case in chosen])) if seen == "masked" else None
-        found = recommender.rank(question_of(cases, chosen, recommender.reads), k, barred)
-        items = found.items.cpu().numpy()
+        ranked = recommender.rank(question_of(cases, chosen, recommender.reads), k, barred)
+        items = ranked.items.cpu().numpy()
         rows[chosen, 0] = first_place(items == targets[:, None])
         rows[chosen, 1] = 0 if sid_of is None else _sid_rank(items, targets, sid_of)
         rows[chosen, 2] = (items >= 0).sum(axis=1)
-        rows[chosen, 3] = _invalid(found)
+        rows[chosen, 3] = _invalid(ranked)
         if recommended is not None:
             first = items[:, :SHOWN]
             np.add.at(recommended, first[first >= 0], 1)
@@ -133,14 +133,14 @@ def rank_cases(
 
 
 def summary(tables: Sequence[RankTable], ks: Sequence[int] = (5, 10), popularity: Ints | None = None) -> pl.DataFrame:
-    """The table that is shown: a row for each of `tables` and for users {all, length >= 10}.
+    """The result table: a row for each of `tables` and for users {all, length >= 10}.
 
-    Columns: `seen`, `users`, `num_users`, then the means `HR@k`, `NDCG@k`, `MRR@k` and, where codes were given,
-    `sid_HR@k`; `invalid` is the share of all places asked for that hold no valid answer though something was said.
-    Means are over cases, of which every user has as many as the split holds out, and null where there are none.
+    Columns: `seen`, `users`, `num_users`, then the means `HR@k`, `NDCG@k`, `MRR@k` and, with codes, `sid_HR@k`;
+    `invalid` is the share of all places that hold an invalid or repeated item. Means are over cases (every user has as
+    many as the split holds out), and null without cases.
 
-    popularity: occurrences of every item in training, `[N]`, for the columns of `beyond.Beyond`: of the first 10 of all
-        users' lists, so null for a part of the users.
+    popularity: occurrences of every item in training, `[N]`, for the columns of `beyond.Beyond`. These use the first 10
+        places of all users' lists, so they are null for a subset of the users.
     """
     rows = []
     for table in tables:
@@ -165,38 +165,38 @@ def _means(table: RankTable, ks: Sequence[int], with_sids: bool) -> dict[str, fl
 
 
 def _beyond(table: RankTable, popularity: Ints) -> dict[str, float | None]:
-    found = None if table.recommended is None else beyond_accuracy(table.recommended, popularity)
-    return {each.name: getattr(found, each.name, None) for each in fields(Beyond)}
+    measures = None if table.recommended is None else beyond_accuracy(table.recommended, popularity)
+    return {each.name: getattr(measures, each.name, None) for each in fields(Beyond)}
 
 
 def _mean(values: Values) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def first_place(found: np.ndarray[Any, np.dtype[np.bool_]]) -> Ints:
-    """The first True of every row `[B, k]`, counted from 1; 0 where there is none."""
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+def first_place(matches: np.ndarray[Any, np.dtype[np.bool_]]) -> Ints:
+    """The first True of every row `[B, k]`, counted from 1; 0 if there is none."""
+    return np.where(matches.any(axis=1), matches.argmax(axis=1) + 1, 0)
 
 
 def _sid_rank(items: Ints, targets: Ints, sid_of: Ints) -> Ints:
-    """The first place with the target's semantic ID, when each ID in the list is counted once."""
+    """The first place with the target's semantic ID, counting each ID in the list once."""
     sids = np.where(items >= 0, sid_of[items], -1)
     place = first_place(sids == sid_of[targets][:, None])
-    new = ~_stands_before(sids) & (items >= 0)
+    new = ~_is_repeated(sids) & (items >= 0)
     distinct = np.cumsum(new, axis=1)
     return np.where(place > 0, np.take_along_axis(distinct, np.maximum(place - 1, 0)[:, None], axis=1)[:, 0], 0)
 
 
-def _invalid(found: Recommendations) -> Ints:
-    """Places of every row that have a score but hold no item, or hold one that stands before them."""
-    items, scores = found.items.cpu().numpy(), found.scores.cpu().numpy()
+def _invalid(ranked: Recommendations) -> Ints:
+    """Number of places in every row that have a score but no item, or a repeated item."""
+    items, scores = ranked.items.cpu().numpy(), ranked.scores.cpu().numpy()
     nothing = (items == NO_ITEM) & (scores > -np.inf)
-    wrong: Ints = (nothing | (_stands_before(items) & (items >= 0))).sum(axis=1)
+    wrong: Ints = (nothing | (_is_repeated(items) & (items >= 0))).sum(axis=1)
     return wrong
 
 
-def _stands_before(values: Ints) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """True where a value `[B, k]` stands further left in its row."""
+def _is_repeated(values: Ints) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """True where a value, `[B, k]`, occurs further left in its row."""
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=1)
     repeated = np.zeros(values.shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""One method over several seeds: what it reaches, and whether another is better."""
+"""One method over several seeds: mean, deviation, and comparison with another method."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from sidestep.evaluation.significance import Comparison, paired_bootstrap
 
 @dataclass(frozen=True)
 class Sample:
-    """One trained model's metric, case by case.
+    """The metric of one trained model, for every case.
 
-    values: one for each case, `[C]`. users: what tells these users from others; samples that share it have the same
-    users in the same order. targets: the same for users and the targets of their cases. whose: the user number of every
-    case, `[C]`; None where every case is of another user.
+    values: one for each case, `[C]`. users: a key of the users; samples with the same key have the same users in the
+        same order. targets: a key of the users and the targets of their cases. whose: the user number of every case,
+        `[C]`; None if every user has one case.
     """
 
     values: Values
@@ -29,8 +29,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean over seeds of the mean over users, and the standard deviation between them (over `n - 1`), which is None
-    for one seed: nothing is known of it.
+    """The mean over seeds of the mean over users, and the standard deviation over seeds (with `n - 1`), None for a
+    single seed.
     """
 
     mean: float
@@ -51,25 +51,25 @@ def spread(samples: Sequence[Sample]) -> Spread:
 
 
 def seed_averaged(samples: Sequence[Sample]) -> Values:
-    """The mean of every case over the seeds. Where seeds have other users, as every seed of a planted world has, these
-    stand in a row, in the order of what tells them apart.
+    """The mean of every case over the seeds. Seeds with different users (each seed of a planted data set has its own)
+    are concatenated, in the order of their keys.
 
     Raises:
         DataError: no samples, or one without users.
     """
     _require(samples)
-    worlds: dict[str, list[Values]] = defaultdict(list)
+    by_users: dict[str, list[Values]] = defaultdict(list)
     for sample in samples:
-        worlds[sample.users].append(sample.values)
-    return np.concatenate([np.mean(worlds[users], axis=0) for users in sorted(worlds)])
+        by_users[sample.users].append(sample.values)
+    return np.concatenate([np.mean(by_users[users], axis=0) for users in sorted(by_users)])
 
 
 def owners(samples: Sequence[Sample]) -> Ints | None:
-    """The user of every value of `seed_averaged`, numbered across worlds; None where every value is of another user."""
-    worlds = {sample.users: sample for sample in samples}
+    """The user of every value of `seed_averaged`, numbered over all keys; None if every user has one value."""
+    by_users = {sample.users: sample for sample in samples}
     numbers, first = [], 0
-    for users in sorted(worlds):
-        sample = worlds[users]
+    for users in sorted(by_users):
+        sample = by_users[users]
         whose = np.arange(len(sample.values)) if sample.whose is None else sample.whose
         numbers.append(first + whose)
         first += int(whose.max()) + 1
@@ -81,11 +81,11 @@ def compare_seeds(
 ) -> Comparison:
     """Paired bootstrap over users of the seed-averaged metric, two-sided: the second group minus the first.
 
-    The groups may have unequal numbers of seeds as long as all were asked the same. Where what is asked hangs on the
-    seed (ties shuffled by it, a planted world grown from it) only what both groups were asked is compared.
+    The groups may have different numbers of seeds if all have the same targets. Where the targets depend on the seed
+    (shuffled ties, planted data), only targets that both groups have are compared.
 
     Raises:
-        DataError: the groups have no question in common.
+        DataError: the groups have no targets in common.
     """
     _require(first)
     _require(second)
@@ -102,11 +102,11 @@ def compare_seeds(
 
 
 def _balanced(samples: Sequence[Sample]) -> list[Sample]:
-    """One sample for every question, so that each weighs the same however often it was asked."""
-    asked: dict[str, list[Sample]] = defaultdict(list)
+    """One sample for every set of targets, so that each has the same weight, however many samples it has."""
+    groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        asked[sample.targets].append(sample)
-    return [replace(asked[t][0], values=np.mean([each.values for each in asked[t]], axis=0)) for t in sorted(asked)]
+        groups[sample.targets].append(sample)
+    return [replace(groups[t][0], values=np.mean([each.values for each in groups[t]], axis=0)) for t in sorted(groups)]
 
 
 def _require(samples: Sequence[Sample]) -> None:
@@ -114,4 +114,4 @@ def _require(samples: Sequence[Sample]) -> None:
         raise DataError("Nothing to average: expected at least one seed, and users in each")
     for sample in samples:
         if len(sample.values) != len(next(s for s in samples if s.users == sample.users).values):
-            raise DataError("Samples that claim the same users have unequal numbers of them")
+            raise DataError("Samples with the same key of users have different numbers of users")

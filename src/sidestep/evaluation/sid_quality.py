@@ -1,7 +1,7 @@
-"""Whether semantic IDs are good, before any generator is trained: sharing, use of codes, purity, geometry.
+"""Quality of semantic IDs before a generator is trained: sharing, use of codes, purity, geometry.
 
-Tables from anywhere are judged alike. What is needed beyond the codes is handed in as `Evidence`; figures whose
-evidence is absent are absent too, and `missing` says why.
+Any table of codes can be judged. Further inputs are given as `Evidence`; measures without their evidence are left out,
+and `missing` gives the reasons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,17 +23,17 @@ CUTOFFS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class LevelQuality:
-    """One level of a table, and the prefixes that end there.
+    """One level of a table, and the prefixes up to this level.
 
-    size, used, dead: codes at the level, how many of them some item has, and how many none has.
-    entropy: of the items' codes, in bits. perplexity: 2 to its power, `size` at best.
-    prefixes: distinct prefixes up to and with this level. sharing: items that share theirs with another.
-    together: by label, of the items that share a prefix with an item, the share that has its label.
+    size, used, dead: number of codes at the level, of codes that occur, and of codes that do not.
+    entropy: of the items' codes, in bits. perplexity: 2 ** entropy, at most `size`.
+    prefixes: distinct prefixes up to and including this level. sharing: items that share theirs with another.
+    together: by label, the share of items with the same label among those with the same prefix.
     v_measure: by label, of the prefixes as a clustering of the items.
-    variance_left: of the item vectors, with every prefix's mean in the place of its items' vectors.
-    reconstruction: of the latents' squared deviation from their mean, the share that the codewords up to this level
-        leave; it may pass 1. decoded: the same of the vectors that the tokenizer saw, by its decoder.
-    intra, inter: mean cosine between two items of one cluster of this level, and of two clusters.
+    variance_left: share of the item vectors' variance within prefixes.
+    reconstruction: squared norm of the residuals after this level, as a share of the latents' squared deviation from
+        their mean; may exceed 1. decoded: the same for the tokenizer's input vectors and its decoder.
+    intra, inter: mean cosine between two items of one cluster of this level, and of different clusters.
     """
 
     size: int
@@ -54,14 +54,14 @@ class LevelQuality:
 
 @dataclass(frozen=True)
 class SidQuality:
-    """A table of semantic IDs, judged.
+    """Quality of a table of semantic IDs.
 
     icr, cur, sharing, largest: as in `CodebookReport`.
-    ceilings: by K, the HR@K of a model that always says the right ID, since items that share an ID follow each other
-        by training popularity; over the held-out targets where `targets` counts any, else over all items.
+    ceilings: by K, the HR@K of a model that always predicts the right ID, where items that share an ID are ranked by
+        training popularity; over the held-out targets, or over all items if `targets` is 0.
     purity: by label, see `Agreement.purity`.
     levels: coarse to fine.
-    missing: what could not be told, and why.
+    missing: measures that could not be computed, with reasons.
     """
 
     name: str
@@ -80,12 +80,12 @@ class SidQuality:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What tables of IDs are judged by, beyond the codes: all of it the same for every table.
+    """Inputs beyond the codes, common to all tables.
 
-    relations: by label, what items may have in common, such as their category.
-    popularity: `[N]`, interactions in training. targets: the items that are held out, one per case.
-    vectors: `[N, D]`, the items' own, before any graph.
-    missing: what is not here, and why.
+    relations: by label, relations between items, such as a common category.
+    popularity: `[N]`, interactions in training. targets: the held-out items, one per case.
+    vectors: `[N, D]`, the items' own vectors, before the graph.
+    missing: inputs that are not available, with reasons.
     """
 
     relations: Mapping[str, Relation] = field(default_factory=dict)
@@ -96,14 +96,14 @@ class Evidence:
 
     @cached_property
     def variance(self) -> float | None:
-        """The vectors' squared deviation from their mean; None where they do not differ, or are not there."""
+        """The vectors' squared deviation from their mean; None without vectors, or if all are equal."""
         return None if self.vectors is None else geometry.deviation(self.vectors)
 
 
 @dataclass(frozen=True)
-class Making:
-    """What is known of a table whose tokenizer is at hand. Lists hold an entry per level, fewer where the last levels
-    have none, such as one that merely tells items of the same ID apart.
+class TokenizerEvidence:
+    """Inputs from the tokenizer of a table. Lists hold one entry per learnt level; the last levels may not be learnt,
+    such as the extra level that distinguishes items of the same ID.
 
     clusters: of every code, `[K_l]`. reconstruction, decoded: see `LevelQuality`. without: why there is none.
     """
@@ -114,14 +114,16 @@ class Making:
     without: str = ""
 
 
-def judge(name: str, codes: Ints, sizes: Sequence[int], evidence: Evidence, making: Making | None = None) -> SidQuality:
-    """Judge a table of semantic IDs.
+def judge(
+    name: str, codes: Ints, sizes: Sequence[int], evidence: Evidence, of_tokenizer: TokenizerEvidence | None = None
+) -> SidQuality:
+    """Measure the quality of a table of semantic IDs.
 
-    codes: `[N, L]`. sizes: codes that each level has.
+    codes: `[N, L]`. sizes: number of codes at each level.
     """
     report, numbers = report_codes(codes, sizes), prefixes(codes)
     counts = [int(number.max()) + 1 for number in numbers[1:]]
-    numbers = numbers[: counts.index(counts[-1]) + 2]  # no level below splits anything any more
+    numbers = numbers[: counts.index(counts[-1]) + 2]  # deeper levels split nothing
     agreements = {label: Agreement.of(numbers, relation) for label, relation in evidence.relations.items()}
     purity = {label: agreement.purity() for label, agreement in agreements.items()}
     targets = evidence.targets if evidence.targets is not None and len(evidence.targets) else None
@@ -130,7 +132,7 @@ def judge(name: str, codes: Ints, sizes: Sequence[int], evidence: Evidence, maki
         LevelQuality(
             **vars(usage), dead=usage.dead,
             **by_prefix[min(level, len(by_prefix) - 1)],
-            **_made(level, codes, evidence.vectors, making or Making()),
+            **_of_tokenizer(level, codes, evidence.vectors, of_tokenizer or TokenizerEvidence()),
         )
         for level, usage in enumerate(report.levels)
     ]  # fmt: skip
@@ -140,26 +142,26 @@ def judge(name: str, codes: Ints, sizes: Sequence[int], evidence: Evidence, maki
         targets=0 if targets is None else len(targets),
         purity={label: share for label, share in purity.items() if share is not None},
         levels=levels,
-        missing=[*evidence.missing, *_unsaid(evidence, making)],
+        missing=[*evidence.missing, *_reasons(evidence, of_tokenizer)],
     )  # fmt: skip
 
 
 def ceilings(sid: Ints, popularity: Ints | None, targets: Ints | None) -> dict[int, float]:
-    """HR@K of a model that always says the right ID: the share of the targets (of all items, where None) that are
-    among the first K of their ID's items, by falling popularity, then item number. Seen items are kept.
+    """HR@K of a model that always predicts the right ID: the share of the targets (None: of all items) that are among
+    the first K of their ID's items, by falling popularity, then item number. Seen items are kept.
 
     sid: `[N]`, the number of each item's ID.
     """
     place = places(sid, by_popularity(len(sid), popularity))
-    asked = place if targets is None else place[targets]
-    return {k: float((asked < k).mean()) for k in CUTOFFS}
+    of_targets = place if targets is None else place[targets]
+    return {k: float((of_targets < k).mean()) for k in CUTOFFS}
 
 
 def _by_prefix(
     numbers: Sequence[Ints], agreements: Mapping[str, Agreement], evidence: Evidence
 ) -> list[dict[str, Any]]:
-    """The figures of each level that hang on the prefixes which end there. numbers: from no code at all on."""
-    vectors, found = evidence.vectors, []
+    """The measures of each level that depend on the prefixes. numbers: of the prefixes of 0, 1 .. codes."""
+    vectors, measures_of_levels = evidence.vectors, []
     for level, number in enumerate(numbers[1:], start=1):
         shared = np.bincount(number)
         together = {label: agreement.together(level) for label, agreement in agreements.items()}
@@ -168,7 +170,7 @@ def _by_prefix(
             for label, relation in evidence.relations.items()
             if isinstance(relation, SameLabel)
         }
-        found.append(
+        measures_of_levels.append(
             {
                 "prefixes": len(shared),
                 "sharing": int(shared[shared > 1].sum()),
@@ -179,28 +181,28 @@ def _by_prefix(
                 else geometry.variance_left(vectors, number, evidence.variance),
             }
         )
-    return found
+    return measures_of_levels
 
 
-def _made(level: int, codes: Ints, vectors: Floats | None, making: Making) -> dict[str, Any]:
-    """The figures of a level that hang on its tokenizer."""
+def _of_tokenizer(level: int, codes: Ints, vectors: Floats | None, evidence: TokenizerEvidence) -> dict[str, Any]:
+    """The measures of a level that depend on its tokenizer."""
     intra = inter = None
-    if vectors is not None and level < len(making.clusters):
-        intra, inter = geometry.cosines(vectors, making.clusters[level][codes[:, level]])
+    if vectors is not None and level < len(evidence.clusters):
+        intra, inter = geometry.cosines(vectors, evidence.clusters[level][codes[:, level]])
     return {
-        "reconstruction": making.reconstruction[level] if level < len(making.reconstruction) else None,
-        "decoded": making.decoded[level] if level < len(making.decoded) else None,
+        "reconstruction": evidence.reconstruction[level] if level < len(evidence.reconstruction) else None,
+        "decoded": evidence.decoded[level] if level < len(evidence.decoded) else None,
         "intra": intra,
         "inter": inter,
     }
 
 
-def _unsaid(evidence: Evidence, making: Making | None) -> list[str]:
-    """Why figures are absent that are not the evidence's fault."""
+def _reasons(evidence: Evidence, of_tokenizer: TokenizerEvidence | None) -> list[str]:
+    """Reasons for missing measures that are not in `evidence.missing`."""
     unknown = [label for label, relation in evidence.relations.items() if not relation.known.any()]
-    said = [f"purity by {label}: no item has one" for label in unknown]
-    if making is None:
-        said.append("reconstruction, clusters: the table comes without its tokenizer")
-    elif not making.reconstruction:
-        said.append(f"reconstruction: {making.without or 'all items have one vector'}")
-    return said
+    reasons = [f"purity by {label}: no item has one" for label in unknown]
+    if of_tokenizer is None:
+        reasons.append("reconstruction, clusters: the table comes without its tokenizer")
+    elif not of_tokenizer.reconstruction:
+        reasons.append(f"reconstruction: {of_tokenizer.without or 'all items have the same vector'}")
+    return reasons

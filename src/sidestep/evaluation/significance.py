@@ -1,4 +1,4 @@
-"""Is one recommender better than another, or were its users lucky?"""
+"""Significance of the difference between two recommenders: a paired bootstrap over users."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ COUNTS_AT_ONCE = 2**22
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second minus the first.
+    """The difference between two recommenders, second minus first.
 
     first, second: the two means over cases. low, high: 95 % percentile interval of their difference. p: two-sided.
     """
@@ -35,11 +35,11 @@ def compare(first: RankTable, second: RankTable, metric: str, *, draws: int = 10
     """Paired bootstrap of a metric such as `"NDCG@10"` between two rankings of the same cases.
 
     Raises:
-        DataError: the two were made on other users or targets, or one masks seen items and the other does not.
+        DataError: the two have different users or targets, or only one of them masks seen items.
         ConfigError: an unknown metric, or one deeper than the lists.
     """
     if first.seen != second.seen:
-        raise DataError(f"Cannot pair ranks with seen items {first.seen} and {second.seen}; evaluate both alike")
+        raise DataError(f"Cannot pair ranks with seen items {first.seen} and {second.seen}; evaluate both the same way")
     if len(first) != len(second):
         raise DataError(
             f"Cannot pair {len(first)} users with {len(second)}; both must be evaluated on the same split of one log"
@@ -66,11 +66,11 @@ def paired_bootstrap(
 
     `p = min(1, 2 (1 + #{draws on the less likely side of zero, zero included}) / (1 + draws))`.
 
-    Only how often each distinct difference is drawn matters, and that is multinomial: the same distribution as
-    drawing users one by one, at the cost of the few distinct values that ranking metrics have.
+    The result depends only on the number of draws of each distinct difference, which is multinomial. Drawing these
+    numbers has the same distribution as drawing users, and is fast since ranking metrics have few distinct values.
 
     Raises:
-        DataError: the two have unequal lengths, or there are no users.
+        DataError: the two have different lengths, or there are no users.
     """
     if len(first) != len(second) or len(first) == 0:
         raise DataError(f"Cannot pair {len(first)} values with {len(second)}; expected one of each for every user")
@@ -84,7 +84,7 @@ def paired_bootstrap(
         drawn = rng.multinomial(len(sums), counts / len(sums), size=end - begin)
         means[begin:end] = (drawn @ kinds[0]) / (drawn @ kinds[1])
     low, high = np.quantile(means, [0.025, 0.975])
-    zero = 1e-12  # sums that cancel exactly on paper
+    zero = 1e-12  # sums that are 0 in exact arithmetic
     tail = min(int((means <= zero).sum()), int((means >= -zero).sum()))
     p = min(1.0, 2 * (1 + tail) / (1 + draws))
     return Comparison(float(first.mean()), float(second.mean()), float(low), float(high), p, len(sums))

@@ -1,4 +1,4 @@
-"""What a generator does on the way to its answers, as plain text."""
+"""The analysis of a generator's reasoning as plain text."""
 
 from collections.abc import Mapping
 
@@ -11,63 +11,63 @@ from sidestep.report.terminal import plain
 CODES = {
     "code": "right",
     "code_in_trie": "right in trie",
-    "code_by_prefix": "usual one right",
+    "code_by_prefix": "by prefix",
     "prefix": "prefix among 10",
 }
-THOUGHTS = {"cluster": "right", "by_chance": "commonest right", "cluster_by_prefix": "usual one right"}
+THOUGHTS = {"cluster": "right", "by_chance": "most frequent", "cluster_by_prefix": "by prefix"}
 CATEGORIES = {
     "category": "the target's",
     "category_by_chance": "by chance",
-    "answer": "the answer's",
+    "answer": "the item's",
     "answer_by_chance": "by chance",
-    "answer_target": "the target's, on the way to answers",
+    "answer_target": "the target's, on paths of recommendations",
 }
 
 
-def analysis_text(found: Analysis) -> str:
-    """Tables level by level, each with what its columns mean."""
+def analysis_text(analysis: Analysis) -> str:
+    """Tables with one row per level, each with a legend of its columns."""
     lines = [
         "Codes, given the target's codes before them:",
-        _table(found, CODES),
-        "right: the target's code is the most probable; right in trie: of those that lead to an item; usual one right:",
-        "the code that comes most often in training after the same codes is the target's; prefix among 10: one of the",
-        "ten answers begins with the target's codes up to this level.",
+        _table(analysis, CODES),
+        "right: the target's code is the most probable one; right in trie: among the codes that lead to an item;",
+        "by prefix: the most frequent code after the same prefix in training is the target's; prefix among 10: one of",
+        "the ten recommendations begins with the target's codes up to this level.",
     ]
-    thinks = any(level.cluster is not None for level in found.levels)
-    lines += _thoughts(found) if thinks else ["This generator does not think."]
-    milliseconds = 1000 * found.seconds_per_user
-    lines.append(f"{found.users:,} test users; {milliseconds:.1f} ms of processor time each, {found.beams} beams.")
+    thinks = any(level.cluster is not None for level in analysis.levels)
+    lines += _thoughts(analysis) if thinks else ["This generator has no thoughts."]
+    ms = 1000 * analysis.seconds_per_user
+    lines.append(f"{analysis.users:,} test users; {ms:.1f} ms of processor time each, {analysis.beams} beams.")
     return "\n".join(lines)
 
 
-def _thoughts(found: Analysis) -> list[str]:
+def _thoughts(analysis: Analysis) -> list[str]:
     lines = [
-        "\nThoughts, and the cluster nearest to each:",
-        _table(found, THOUGHTS),
-        "right: that of the target's code; commonest right: always naming the commonest one would be; usual one right:",
-        "the one that comes most often in training after the same codes is.",
+        "\nThe cluster nearest to each thought:",
+        _table(analysis, THOUGHTS),
+        "right: it is the cluster of the target's code; most frequent: accuracy of always predicting the most frequent",
+        "cluster; by prefix: of predicting the most frequent cluster after the same prefix in training.",
     ]
-    if any(level.category is not None for level in found.levels):
+    if any(level.category is not None for level in analysis.levels):
         lines += [
-            "\nThe commonest category of that cluster's items is",
-            _table(found, CATEGORIES),
-            "by chance: the share of the commonest category.",
+            "\nThe most frequent category of that cluster's items is",
+            _table(analysis, CATEGORIES),
+            "by chance: the share of the most frequent category.",
         ]
-    if found.drift:
-        lines.append("\nCosine of one thought with the next:")
+    if analysis.drift:
+        lines.append("\nCosine of each thought with the next:")
     lines += [
         f"  {drift.level} to {drift.level + 1}: {drift.own:.3f} on a path, {drift.others:.3f} between users; "
-        f"targets easy {drift.easy:.3f}, middling {drift.middle:.3f}, hard {drift.hard:.3f}"
-        for drift in found.drift
+        f"targets easy {drift.easy:.3f}, medium {drift.middle:.3f}, hard {drift.hard:.3f}"
+        for drift in analysis.drift
     ]
     return lines
 
 
-def _table(found: Analysis, columns: Mapping[str, str]) -> str:
+def _table(analysis: Analysis, columns: Mapping[str, str]) -> str:
     table = Table(box=box.SIMPLE)
     for title in ("level", *columns.values()):
         table.add_column(title, justify="right")
-    for level in found.levels:
+    for level in analysis.levels:
         table.add_row(str(level.level), *(_share(getattr(level, name)) for name in columns))
     return plain(table).strip("\n")
 

@@ -1,4 +1,4 @@
-"""From findings to what the page shows: the tables' rows and the plots with their captions."""
+"""Rows of the page's tables, and plots with captions, from a run's findings."""
 
 import math
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from sidestep.sids.semantic_ids import SemanticIds
 GROUPS = (("all", "masked"), ("all", "kept"), (">=10", "masked"), (">=10", "kept"))
 EDGES = (5, 10, 20, 50)
 FEWEST = 30
-"""History lengths are grouped between these edges, into groups of at least so many users where there are so many."""
+"""History lengths are grouped at these edges; groups of fewer than `FEWEST` users are merged."""
 METHOD_COLOURS = (COLOURS[0], COLOURS[1], PALE)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """picture: the SVG. note: what it shows beyond its title, or how to read it."""
+    """picture: the SVG. note: the caption."""
 
     title: str
     picture: Markup
@@ -59,9 +59,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Headline:
-    """metric: what the bars show. seen: how they treat items of the history. ceiling: the best possible, where it is
-    known.
-    """
+    """metric: metric of the bars. seen: treatment of items of the history. ceiling: the best possible, if known."""
 
     metric: str
     seen: str
@@ -96,22 +94,23 @@ def columns(evaluation: Evaluation) -> list[str]:
 
 
 def groups(evaluation: Evaluation) -> list[Group]:
-    """The table of figures, all users first; users of whom there are none are left out."""
+    """The table of figures, all users first; empty groups are left out."""
     rows = evaluation.table.to_dicts()
-    found = []
+    blocks = []
     for users, seen in GROUPS:
         chosen = [row for row in reversed(rows) if row["users"] == users and row["seen"] == seen and row["num_users"]]
         if not chosen:
             continue
         best = {name: max(row[name] for row in chosen) for name in columns(evaluation)}
         ceiling = evaluation.best_possible if (users, seen) == ("all", "kept") else None
-        found.append(Group(users, seen, chosen[0]["num_users"], chosen, best, ceiling))
-    return found
+        blocks.append(Group(users, seen, chosen[0]["num_users"], chosen, best, ceiling))
+    return blocks
 
 
 def headline(evaluation: Evaluation) -> Headline:
-    """The main figure of all users: seen items kept where the best possible is known, which holds for that, or where
-    users repeat items, since a mask that spares the held-out one would point at it; else masked.
+    """The main figure over all users. Seen items are kept if the best possible is known, which is defined for kept
+    items, or if users repeat items, since a mask with the exception of the held-out item would reveal it. Otherwise
+    they are masked.
     """
     seen = "kept" if evaluation.best_possible is not None or evaluation.repeats else "masked"
     metric = evaluation.main
@@ -127,7 +126,7 @@ def headline(evaluation: Evaluation) -> Headline:
 
 
 def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None:
-    """A hit rate by the number of a user's interactions, the trained model first."""
+    """A hit rate by the number of a user's interactions, with the trained model first."""
     tables = dict(reversed(ranks.items()))
     first = next(iter(tables))
     lengths = tables[first].table["length"].to_numpy()
@@ -142,10 +141,10 @@ def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None
     users = tables[first].table["user"].to_numpy()
     sizes = [len(np.unique(users[inside])) for inside in members]  # several cases of a user count as one: wider bars
     intervals = [wilson(rate, size) for rate, size in zip(lines[0].y, sizes, strict=True)]
-    named = [f"{low}-{high}" if low < high else f"{low}" for low, high in spans]
-    notes = [(name, f"{size:,}") for name, size in zip(named, sizes, strict=True)]
+    names = [f"{low}-{high}" if low < high else f"{low}" for low, high in spans]
+    notes = [(name, f"{size:,}") for name, size in zip(names, sizes, strict=True)]
     note = (
-        "By interactions of the user, the held-out one included; below, the number of such users. "
+        "By number of the user's interactions, the held-out one included; below, the number of users. "
         f"The bars are 95 % intervals for {first}."
     )
     described = f"{metric} of {', '.join(tables)} by history length"
@@ -153,8 +152,8 @@ def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None
 
 
 def length_spans(lengths: Ints) -> list[tuple[int, int]]:
-    """Shortest and longest length of every group; together they hold all lengths, and each at least `FEWEST` of them
-    unless there are fewer in all.
+    """Shortest and longest length of every group. The groups cover all lengths, and each has at least `FEWEST` users
+    unless there are fewer in total.
     """
     groups: list[Ints] = []
     for group in np.split(np.sort(lengths), np.searchsorted(np.sort(lengths), EDGES)):
@@ -173,40 +172,40 @@ def wilson(rate: float, size: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def training_plots(rows: Sequence[Row], num_clusters: Sequence[int]) -> list[Plot]:
-    """One panel for everything that the log of a generator's training holds."""
-    found = [_score(rows)]
+    """One panel for each quantity in the log of a generator's training."""
+    panels = [_score(rows)]
     parts = [("codes", "recommend_"), ("alignment", "align_")]
     lines = [_line(rows, "total", "total")] + [_sum(rows, name, prefix) for name, prefix in parts]
     lines = [line for line in [*lines, _line(rows, "InfoNCE", "info_nce")] if line is not None]
-    if len(lines) == 2:  # the total is the loss of the codes
+    if len(lines) == 2:  # the total equals the loss of the codes
         lines = lines[:1]
-    found.append(_plot("Loss", "Training loss and its parts, the mean of each epoch.", lines))
+    panels.append(_plot("Loss", "Training loss and its parts, the mean of each epoch.", lines))
     note = "Cross-entropy of the right code, given the right codes before it."
-    found.append(_plot("Loss of the codes", note, _levels(rows, "recommend_")))
+    panels.append(_plot("Loss of the codes", note, _levels(rows, "recommend_")))
     note = "Cross-entropy of the right cluster, by cosine to the centroids."
-    found.append(_plot("Alignment of the thoughts", note, _levels(rows, "align_")))
+    panels.append(_plot("Alignment of the thoughts", note, _levels(rows, "align_")))
     accuracy = _levels(rows, "thought_accuracy_")
     chances = [(f"chance 1/{count}", 1 / count) for count in dict.fromkeys(num_clusters)]
-    note = "How often the thought's nearest cluster is that of the right code, in training."
-    found.append(_plot("Thoughts that name the right cluster", note, accuracy, against=chances, from_zero=True))
+    note = "Share of thoughts whose nearest cluster is that of the right code, in training."
+    panels.append(_plot("Thoughts that name the right cluster", note, accuracy, against=chances, from_zero=True))
     note = "Cosine of the first thought and the holistic interest."
-    found.append(_plot("Holistic interest", note, [_line(rows, "cosine", "interest_cosine")]))
-    return [plot for plot in found if plot is not None]
+    panels.append(_plot("Holistic interest", note, [_line(rows, "cosine", "interest_cosine")]))
+    return [plot for plot in panels if plot is not None]
 
 
 def tokenizer_plots(rows: Sequence[Row]) -> list[Plot]:
     """One panel for every loss of the tokenizer."""
-    found = [
+    panels = [
         _plot("Reconstruction", "||x - x̂||², the mean over items.", [_line(rows, "", "reconstruct")]),
         _plot("Quantisation", "Residuals against their codewords, summed over levels.", [_line(rows, "", "quantise")]),
-        _plot("Uniformity", "How near codewords crowd, per level.", _levels(rows, "uniform_")),
+        _plot("Uniformity", "Uniformity loss of the codewords, per level.", _levels(rows, "uniform_")),
     ]
-    return [plot for plot in found if plot is not None]
+    return [plot for plot in panels if plot is not None]
 
 
 def usage_plots(sids: SemanticIds) -> tuple[CodebookReport, list[Plot]]:
     """The sorted usage of every level's codes."""
-    report, found = codebook_report(sids), []
+    report, panels = codebook_report(sids), []
     for level, used in enumerate(report.levels):
         counts = np.bincount(sids.codes[:, level], minlength=used.size)
         entropy, most = math.log2(used.perplexity), math.log2(used.size)
@@ -215,13 +214,13 @@ def usage_plots(sids: SemanticIds) -> tuple[CodebookReport, list[Plot]]:
             f"entropy {entropy:.2f} of {most:.2f} bits"
         )
         described = f"Items per code of level {level + 1}"
-        found.append(Plot(f"Level {level + 1}", plots.usage(described, counts, _colour(level)), note))
-    return report, found
+        panels.append(Plot(f"Level {level + 1}", plots.usage(described, counts, _colour(level)), note))
+    return report, panels
 
 
 def level_maps(sids: SemanticIds, names: Sequence[Sequence[str]]) -> list[LevelMap]:
     """Codewords in the plane, level by level. names: per level, a name per cluster; empty without a catalogue."""
-    found = []
+    maps = []
     for level, clusters in enumerate(sids.clusters):
         counts = np.bincount(sids.codes[:, level], minlength=len(clusters))
         items = np.bincount(clusters, weights=counts).astype(np.int64)
@@ -238,8 +237,8 @@ def level_maps(sids: SemanticIds, names: Sequence[Sequence[str]]) -> list[LevelM
         ]
         described = f"Map of the codewords of level {level + 1}, coloured by cluster"
         picture = plots.cluster_map(described, sids.codebooks[level], clusters, counts)
-        found.append(LevelMap(level + 1, picture, rows, min(len(clusters), plots.MAX_DOTS), len(clusters)))
-    return found
+        maps.append(LevelMap(level + 1, picture, rows, min(len(clusters), plots.MAX_DOTS), len(clusters)))
+    return maps
 
 
 def _score(rows: Sequence[Row]) -> Plot | None:
@@ -280,8 +279,8 @@ def _sum(rows: Sequence[Row], name: str, prefix: str) -> Line | None:
 
 
 def _columns(rows: Sequence[Row], prefix: str) -> list[str]:
-    found = [name for name in (rows[0] if rows else {}) if name.startswith(prefix)]
-    return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
+    names = [name for name in (rows[0] if rows else {}) if name.startswith(prefix)]
+    return sorted(names, key=lambda name: int(name.removeprefix(prefix)))
 
 
 def _colour(level: int) -> str:

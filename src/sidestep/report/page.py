@@ -1,4 +1,4 @@
-"""A run as one self-contained page: no script, no request, and item text is text there, never markup."""
+"""A run as one self-contained page: no scripts, no requests, and item text is escaped."""
 
 import json
 from importlib.metadata import version
@@ -19,10 +19,10 @@ HISTORY_SHOWN, LEGEND_ROWS = 12, 12
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the page of a run folder to `out`, or to report.html within it, and say where it is.
+    """Write the page of a run folder to `out`, by default to report.html in the run folder, and return its path.
 
     Raises:
-        ArtifactError: no run there, or altered bytes.
+        ArtifactError: not a run folder, or modified artifacts.
     """
     target = folder / "report.html" if out is None else out
     artifact.write_text(target, render(gather(Run.open(folder))))
@@ -33,18 +33,18 @@ def render(findings: Findings) -> str:
     """The page. The same findings give the same bytes."""
     return fill(
         "page.html",
-        found=findings,
+        findings=findings,
         history_shown=HISTORY_SHOWN,
         legend_rows=LEGEND_ROWS,
         recipe=json.dumps(findings.recipe.model_dump(mode="json"), indent=1, ensure_ascii=False),
         **_identity(findings),
         **_results(findings),
-        **_making(findings),
+        **_training(findings),
     )
 
 
 def fill(name: str, **values: Any) -> str:
-    """One of the templates beside this file with its values; text is escaped, and a value that is missing an error."""
+    """Render a template of this folder. Text is escaped, and a missing value is an error."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -74,7 +74,7 @@ def _results(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _making(findings: Findings) -> dict[str, Any]:
+def _training(findings: Findings) -> dict[str, Any]:
     sids = findings.sids
     codebooks, usage = (None, []) if sids is None else figures.usage_plots(sids)
     return {

@@ -19,7 +19,7 @@ MAX_DOTS = 1_000
 
 @dataclass(frozen=True)
 class Line:
-    """One curve, named at its right end. colour: one of `COLOURS` by turns where None."""
+    """One curve, with its name at the right end. colour: None for the next of `COLOURS`."""
 
     name: str
     x: Sequence[Number]
@@ -39,7 +39,7 @@ def curves(
     best: Point | None = None,
     from_zero: bool = False,
 ) -> Markup:
-    """Lines over epochs. against: names and heights of dotted lines to compare with. best: a point to mark."""
+    """Lines over epochs. against: names and heights of dotted reference lines. best: a point to mark."""
     points = [point for line in lines for point in line.points]
     if not points:
         return Markup("")
@@ -65,7 +65,7 @@ def curves(
 
 
 def usage(description: str, counts: Ints, colour: str) -> Markup:
-    """How many items have each code `[K]`, the most used first, against equal use."""
+    """Number of items of each code, `[K]`, the most used first, and a reference line for equal use."""
     size, equal = len(counts), counts.sum() / len(counts)
     frame = Frame(0, size, 0, max(float(counts.max()), 1.0) * 1.05, right=12)
     points: list[Point] = [(frame.x(0), frame.y(0))]
@@ -84,13 +84,13 @@ def usage(description: str, counts: Ints, colour: str) -> Markup:
 
 
 def cluster_map(description: str, codewords: Floats, clusters: Ints, counts: Ints) -> Markup:
-    """Codewords `[K, d]` in the plane that shows most of them, coloured by cluster `[K]`, each cluster's number
-    (from 1) on the codeword nearest to its middle. A dot's area grows with the items `[K]` of the code; a ring has
-    none. The frame holds the codewords with items; rings may stand on its edge.
+    """Codewords `[K, d]` projected to a plane, coloured by cluster `[K]`, with each cluster's number (from 1) at the
+    codeword nearest to its mean. A dot's area grows with the items `[K]` of the code; a ring is a code without items.
+    The frame covers the codewords with items; rings outside are moved to its edge.
     """
     points, side = plane(codewords, counts), float(WIDTH)
-    held = points[counts > 0] if counts.any() else points
-    low, high = held.min(axis=0), held.max(axis=0)
+    with_items = points[counts > 0] if counts.any() else points
+    low, high = with_items.min(axis=0), with_items.max(axis=0)
     points = np.clip(points, low, high)
     frame = Frame(low[0], high[0], low[1], high[1], side, side * 0.85, left=14, right=14, top=24, bottom=12)
     drawn = []
@@ -111,7 +111,7 @@ def cluster_map(description: str, codewords: Floats, clusters: Ints, counts: Int
 def by_group(
     description: str, groups: Sequence[tuple[str, str]], lines: Sequence[Line], intervals: Sequence[Point]
 ) -> Markup:
-    """Lines over groups that have a name and a note below. intervals: low and high around the first line's points."""
+    """Lines over groups, each with a name and a note below. intervals: low and high around the first line's points."""
     highest = max([y for line in lines for y in line.y] + [high for _, high in intervals])
     frame = Frame(-0.4, len(groups) - 0.6, 0, (highest or 1.0) * 1.05, bottom=50)
     drawn, ends = [frame.y_axis()], []
@@ -129,15 +129,15 @@ def by_group(
 
 
 def plane(points: Floats, counts: Ints) -> Floats:
-    """The first two principal components `[K, 2]` of points `[K, d]` that count as often as `counts[K]` says (all
-    alike where nothing does); the largest loading of each is positive.
+    """The first two principal components `[K, 2]` of points `[K, d]` with weights `counts`, `[K]` (equal weights if all
+    are 0); the largest loading of each is positive.
     """
     weights = counts if counts.any() else np.ones(len(points))
     centred = points.astype(np.float64) - np.average(points, axis=0, weights=weights)
     loadings = np.linalg.svd(centred * np.sqrt(weights)[:, None], full_matrices=False)[2][:2]
     largest = loadings[np.arange(len(loadings)), np.abs(loadings).argmax(axis=1)]
-    found = centred @ (loadings * np.where(largest < 0, -1, 1)[:, None]).T
-    return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
+    components = centred @ (loadings * np.where(largest < 0, -1, 1)[:, None]).T
+    return np.pad(components, ((0, 0), (0, 2 - components.shape[1])))
 
 
 def colour_of(cluster: int) -> str:

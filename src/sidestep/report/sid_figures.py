@@ -1,4 +1,4 @@
-"""The plots of the page on semantic IDs: use of codes, what they say level by level, tables against each other."""
+"""Plots of the page on semantic IDs: use of codes, measures by level, comparison of tables."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from sidestep.workshop.report import SidFindings, Table
 
 WIDE, HIGH = 480, 330
 DOT_ROOM, NUMBER_ROOM = 9.0, (15.0, 11.0)
-"""Pixels between the middle of a number in the scatter and any dot but its own; and, across and up, of two numbers."""
+"""Minimum distance in pixels between a number in the scatter and other dots; and, in x and y, between two numbers."""
 AROUND = ((0, -14), (14, 0), (-14, 0), (0, 14), (12, -10), (-12, -10), (12, 10), (-12, 10), (28, 0), (-28, 0))
-"""Where a dot's number may stand, in pixels from the dot, in the order tried."""
+"""Possible offsets of a dot's number in pixels, in the order in which they are tried."""
 
 
 def usage_plots(table: Table, quality: SidQuality) -> list[Plot]:
     """The sorted use of every level's codes."""
-    found = []
+    panels = []
     for level, judged in enumerate(quality.levels):
         counts = np.bincount(table.codes[:, level], minlength=judged.size)
         note = (
@@ -30,12 +30,12 @@ def usage_plots(table: Table, quality: SidQuality) -> list[Plot]:
             f"{math.log2(judged.size):.2f} bits, perplexity {judged.perplexity:,.0f}"
         )
         drawn = plots.usage(f"Items per code of level {level + 1}", counts, COLOURS[level % len(COLOURS)])
-        found.append(Plot(f"Level {level + 1}", drawn, note))
-    return found
+        panels.append(Plot(f"Level {level + 1}", drawn, note))
+    return panels
 
 
 def level_plots(levels: Sequence[LevelQuality]) -> list[Plot]:
-    """What codes say of items, and what they leave of the vectors, level by level. Plots without figures are absent."""
+    """Agreement of items with the same prefix, and residual variance of the vectors, by level; without empty plots."""
     below = [f"{judged.prefixes:,}" for judged in levels]
     names = list(dict.fromkeys(name for judged in levels for name in (*judged.together, *judged.v_measure)))
     together, measured = [], []
@@ -54,12 +54,12 @@ def level_plots(levels: Sequence[LevelQuality]) -> list[Plot]:
         _line("within", [judged.intra for judged in levels]),
         _line("between", [judged.inter for judged in levels]),
     ]
-    found = [
+    panels = [
         _plot(
-            "What items with the same prefix share",
+            "Same label, given the same prefix",
             together,
             below,
-            "Of the items that share the first codes with an item, the share that has its label; grey: chance. "
+            "Share of items with the same label among the items with the same prefix; grey: chance. "
             "Below, the number of prefixes.",
         ),
         _plot(
@@ -70,24 +70,24 @@ def level_plots(levels: Sequence[LevelQuality]) -> list[Plot]:
             "the number of prefixes.",
         ),
         _plot(
-            "What the codes leave",
+            "Variance that the codes leave",
             left,
             below,
-            "The share of the vectors' variance within prefixes; of the latents' deviation that the codewords up to "
-            "the level leave; and the same of the vectors, decoded. Below, the number of prefixes.",
+            "Share of the vectors' variance within prefixes; residual share of the latents' deviation after the "
+            "codewords up to the level; and the same of the decoded vectors. Below, the number of prefixes.",
         ),
         _plot(
             "Clusters in the space of the items",
             cosines,
             [""] * len(levels),
-            "Mean cosine of two items of one cluster, and of two clusters, in the vectors before any propagation.",
+            "Mean cosine of two items of one cluster, and of two clusters, for the vectors before propagation.",
         ),
     ]
-    return [plot for plot in found if plot is not None]
+    return [plot for plot in panels if plot is not None]
 
 
 def comparison(qualities: Sequence[SidQuality]) -> Plot | None:
-    """Every table's ICR against its purity, by the first label that all tables have; None where there is no such."""
+    """Every table's ICR against its purity, by the first label that all tables have; None without such a label."""
     shared = [name for name in qualities[0].purity if all(name in quality.purity for quality in qualities)]
     if len(qualities) < 2 or not shared:
         return None
@@ -100,20 +100,20 @@ def comparison(qualities: Sequence[SidQuality]) -> Plot | None:
     )
     places = [(100 * quality.icr, 100 * quality.purity[label].value) for quality in qualities]
     drawn = _scatter(f"ICR against purity by {label}", label, qualities, places)
-    return Plot(f"Distinct, and still alike: ICR against purity by {label}", drawn, note)
+    return Plot(f"Distinct IDs and their purity: ICR against purity by {label}", drawn, note)
 
 
-def maps(found: SidFindings) -> list[LevelMap]:
-    """The cluster maps of the first table, of the levels that have more than one cluster."""
-    if found.first.sids is None:
+def maps(findings: SidFindings) -> list[LevelMap]:
+    """The cluster maps of the first table, for the levels with more than one cluster."""
+    if findings.first.sids is None:
         return []
-    return [level for level in level_maps(found.first.sids, found.cluster_names) if len(level.rows) > 1]
+    return [level for level in level_maps(findings.first.sids, findings.cluster_names) if len(level.rows) > 1]
 
 
 def _scatter(
     description: str, label: str, qualities: Sequence[SidQuality], places: Sequence[tuple[float, float]]
 ) -> Markup:
-    """A dot for every table, in the colour of its number of levels, with its number; the first one in a ring."""
+    """One numbered dot per table, coloured by its number of levels; a ring marks the first one."""
     x, y = [x for x, _ in places], [y for _, y in places]
     wide, high = 0.09 * ((max(x) - min(x)) or 1.0), 0.08 * ((max(y) - min(y)) or 1.0)
     frame = Frame(min(x) - wide, max(x) + wide, min(y) - high, max(y) + high, WIDE, HIGH, top=24)
@@ -122,7 +122,7 @@ def _scatter(
     dots = [(frame.x(across), frame.y(up)) for across, up in places]
     drawn = [frame.y_axis(), _percent_axis(frame)]
     for (across, up), depth, quality in reversed(list(zip(dots, depths, qualities, strict=True))):
-        title = element("title", quality.name)  # shown by browsers to those who point at the dot
+        title = element("title", quality.name)  # the browser's tooltip of the dot
         drawn.append(element("circle", title, cx=across, cy=up, r=4.5, fill=colours[depth], fill_opacity="0.75"))
     drawn.append(element("circle", cx=dots[0][0], cy=dots[0][1], r=8.5, stroke="#222", fill="none"))
     for number, (across, up) in enumerate(_free(dots), start=1):
@@ -139,22 +139,20 @@ def _percent_axis(frame: Frame) -> Markup:
 
 
 def _free(dots: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Where the middle of each dot's number can stand beside it without covering a dot or another number; nowhere
-    (not a number) where dots are too many.
-    """
-    found: list[tuple[float, float]] = []
+    """A place for each dot's number beside it that covers no dot and no other number; NaN if there is no room."""
+    spots: list[tuple[float, float]] = []
     for number, (across, up) in enumerate(dots):
         for right, down in AROUND:
             spot = (across + right, up + down)
             others = [*dots[:number], *dots[number + 1 :]]
             if all(math.dist(spot, other) > DOT_ROOM for other in others) and all(
-                abs(spot[0] - other[0]) > NUMBER_ROOM[0] or abs(spot[1] - other[1]) > NUMBER_ROOM[1] for other in found
+                abs(spot[0] - other[0]) > NUMBER_ROOM[0] or abs(spot[1] - other[1]) > NUMBER_ROOM[1] for other in spots
             ):
-                found.append(spot)
+                spots.append(spot)
                 break
         else:
-            found.append((math.nan, math.nan))
-    return found
+            spots.append((math.nan, math.nan))
+    return spots
 
 
 def _line(name: str, values: Sequence[float | None], colour: str | None = None) -> Line:
@@ -163,7 +161,7 @@ def _line(name: str, values: Sequence[float | None], colour: str | None = None) 
 
 
 def _plot(title: str, lines: Sequence[Line], below: Sequence[str], note: str) -> Plot | None:
-    """Lines over levels; one that is known nowhere is left out."""
+    """Lines over levels, without empty lines."""
     drawn = [line for line in lines if line.points]
     groups = [(f"level {level}", text) for level, text in enumerate(below, start=1)]
     return Plot(title, plots.by_group(f"{title}, by level", groups, drawn, []), note) if drawn else None

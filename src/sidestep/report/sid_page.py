@@ -1,4 +1,4 @@
-"""The report on semantic IDs as one self-contained page: no script, no request, item text is text there."""
+"""The report on semantic IDs as one self-contained page: no scripts, no requests, item text is escaped."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -13,46 +13,46 @@ from sidestep.workshop.report import SidFindings
 MAX_RUNS = 4
 
 
-def write_sid_page(found: SidFindings, out: Path) -> Path:
-    """Write the page to `out`, whole or not at all, and say where it is."""
-    artifact.write_text(out, render(found))
+def write_sid_page(findings: SidFindings, out: Path) -> Path:
+    """Write the page to `out` atomically, and return its path."""
+    artifact.write_text(out, render(findings))
     return out
 
 
-def render(found: SidFindings) -> str:
+def render(findings: SidFindings) -> str:
     """The page: the first table in full, the others compared with it. The same findings give the same bytes."""
-    first = found.qualities[0]
+    first = findings.qualities[0]
     return fill(
         "sids.html",
         first=first,
-        qualities=found.qualities,
-        labels=list(dict.fromkeys(label for quality in found.qualities for label in quality.purity)),
+        qualities=findings.qualities,
+        labels=list(dict.fromkeys(label for quality in findings.qualities for label in quality.purity)),
         shape=_shape(first),
-        shapes=[_shape(quality) for quality in found.qualities],
-        perplexities=[_perplexities(quality) for quality in found.qualities],
-        missing=missing(found.qualities),
-        ordered=found.popularity is not None,
-        comparison=sid_figures.comparison(found.qualities),
-        usage=sid_figures.usage_plots(found.first, first),
+        shapes=[_shape(quality) for quality in findings.qualities],
+        perplexities=[_perplexities(quality) for quality in findings.qualities],
+        missing=missing(findings.qualities),
+        ordered=findings.popularity is not None,
+        comparison=sid_figures.comparison(findings.qualities),
+        usage=sid_figures.usage_plots(findings.first, first),
         by_level=sid_figures.level_plots(first.levels),
-        maps=sid_figures.maps(found),
-        named=found.cluster_names,
+        maps=sid_figures.maps(findings),
+        named=findings.cluster_names,
         legend_rows=LEGEND_ROWS,
-        id_sizes=sid_items.id_sizes(found.first.codes),
-        collisions=sid_items.collisions(found),
-        behind=sid_items.behind(found),
+        id_sizes=sid_items.id_sizes(findings.first.codes),
+        collisions=sid_items.collisions(findings),
+        behind=sid_items.behind(findings),
     )
 
 
 def missing(qualities: Sequence[SidQuality]) -> list[tuple[str, list[str]]]:
-    """What could not be told, each once, with the tables that it holds for; with none where it holds for all."""
-    told = dict.fromkeys(message for quality in qualities for message in quality.missing)
-    concerned = {message: [quality.name for quality in qualities if message in quality.missing] for message in told}
-    return [(message, names if len(names) < len(qualities) else []) for message, names in concerned.items()]
+    """Each missing measure once, with the names of the tables without it; no names if it is missing for all tables."""
+    messages = dict.fromkeys(message for quality in qualities for message in quality.missing)
+    tables = {message: [quality.name for quality in qualities if message in quality.missing] for message in messages}
+    return [(message, names if len(names) < len(qualities) else []) for message, names in tables.items()]
 
 
 def _shape(quality: SidQuality) -> str:
-    """The codes at every level, as in 3 × 256 or 2 × 128 · 64; their range where that would be long."""
+    """The sizes of the levels, such as 3 × 256 or 2 × 128 · 64; their range if that is long."""
     sizes = [level.size for level in quality.levels]
     runs = [(size, len(list(same))) for size, same in groupby(sizes)]
     if len(runs) > MAX_RUNS:
@@ -61,7 +61,7 @@ def _shape(quality: SidQuality) -> str:
 
 
 def _perplexities(quality: SidQuality) -> str:
-    found = [level.perplexity for level in quality.levels]
-    if len(found) > MAX_RUNS + 1:
-        return f"{min(found):,.0f} to {max(found):,.0f}"
-    return " · ".join(f"{perplexity:,.0f}" for perplexity in found)
+    values = [level.perplexity for level in quality.levels]
+    if len(values) > MAX_RUNS + 1:
+        return f"{min(values):,.0f} to {max(values):,.0f}"
+    return " · ".join(f"{perplexity:,.0f}" for perplexity in values)

@@ -14,42 +14,42 @@ from sidestep.report.terminal import figure, plain
 from sidestep.workshop.report import SidFindings
 
 PERPLEXITIES = 3
-"""Levels of a comparison whose perplexity is shown; a line has only so much room."""
+"""Number of levels whose perplexity a comparison shows, limited by the width of a line."""
 
 
-def sids_text(found: SidFindings) -> str:
-    """One table level by level, or a line for each of several; below, what could not be told."""
-    several = len(found.qualities) > 1
-    lines = [comparison(found.qualities) if several else alone(found.qualities[0])]
-    for message, names in missing(found.qualities):
+def sids_text(findings: SidFindings) -> str:
+    """One table with a row per level, or one line for each of several tables; below, the missing measures."""
+    several = len(findings.qualities) > 1
+    lines = [comparison(findings.qualities) if several else alone(findings.qualities[0])]
+    for message, names in missing(findings.qualities):
         whose = "" if not names else f" ({', '.join(names) if len(names) < 4 else f'{len(names)} tables'})"
-        lines.append(f"Not told: {message}{whose}")
+        lines.append(f"Missing: {message}{whose}")
     return "\n".join(lines)
 
 
 def alone(quality: SidQuality) -> str:
-    """Everything about one table."""
+    """All measures of one table."""
     sizes = " x ".join(str(level.size) for level in quality.levels)
     over = f"{quality.targets:,} test targets" if quality.targets else "all items"
     ceilings = ", ".join(f"HR@{k} {value:.4f}" for k, value in quality.ceilings.items())
     lines = [
         f"{quality.name}: {quality.items:,} items, {len(quality.levels)} levels, {sizes} codes",
         f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {percent(quality.cur)}; "
-        f"{quality.sharing:,} items share their ID with another, at most {quality.largest:,} of them the same one",
-        f"At best, when the right ID is always said: {ceilings} (over {over})",
+        f"{quality.sharing:,} items share their ID with another, at most {quality.largest:,} items per ID",
+        f"Ceiling, if the right ID is always predicted: {ceilings} (over {over})",
     ]
     if quality.purity:
         shares = ", ".join(f"{label} {_share(share)}" for label, share in quality.purity.items())
-        lines.append(f"Purity of the 10 nearest by ID: {shares}")
+        lines.append(f"Purity of the 10 nearest items by ID: {shares}")
     return "\n".join(lines) + f"\n{_codes(quality)}{_common(quality)}"
 
 
 def comparison(qualities: Sequence[SidQuality]) -> str:
-    """A line per table, in the order given."""
+    """One line per table, in the given order."""
     labels = list(dict.fromkeys(label for quality in qualities for label in quality.purity))
     table = _table("", "L", "ICR", "CUR", "sharing", "largest", *labels, "perplexities", gap=0)
     for quality in qualities:
-        shown = [f"{level.perplexity:.0f}" for level in quality.levels[:PERPLEXITIES]]
+        perplexities = [f"{level.perplexity:.0f}" for level in quality.levels[:PERPLEXITIES]]
         table.add_row(
             quality.name,
             str(len(quality.levels)),
@@ -58,21 +58,21 @@ def comparison(qualities: Sequence[SidQuality]) -> str:
             f"{quality.sharing:,}",
             f"{quality.largest:,}",
             *(figure(quality.purity[label].value if label in quality.purity else None) for label in labels),
-            " ".join(shown) + (" .." if len(quality.levels) > PERPLEXITIES else ""),
+            " ".join(perplexities) + (" .." if len(quality.levels) > PERPLEXITIES else ""),
         )
     chances = {label: quality.purity[label].chance for quality in qualities for label in quality.purity}
-    said = [plain(table).rstrip("\n")]
+    lines = [plain(table).rstrip("\n")]
     if chances:
         by_chance = ", ".join(f"{label} {chance:.4f}" for label, chance in chances.items())
-        said.append(f"Columns {', '.join(labels)}: purity of the 10 nearest by ID; by chance {by_chance}.")
-    return "\n".join(said)
+        lines.append(f"Columns {', '.join(labels)}: purity of the 10 nearest items by ID; by chance {by_chance}.")
+    return "\n".join(lines)
 
 
 def items_text(prefix: Sequence[int], rows: Sequence[dict[str, Any]]) -> str:
-    """The items behind a prefix, as of `SidFindings.rows`."""
-    named = ",".join(map(str, prefix))
+    """The items with a prefix, from `SidFindings.rows`."""
+    codes = ",".join(map(str, prefix))
     if not rows:
-        return f"No item has an ID that begins with {named}."
+        return f"No item has an ID that begins with {codes}."
     table = _table("item_id", "ID", "popularity", "title", "category", left=("item_id", "ID", "title", "category"))
     for row in rows:
         popularity = "-" if row["popularity"] is None else f"{row['popularity']:,}"
@@ -85,11 +85,11 @@ def items_text(prefix: Sequence[int], rows: Sequence[dict[str, Any]]) -> str:
         )
     count = f"{len(rows):,} item{'' if len(rows) == 1 else 's'}"
     order = "" if rows[0]["popularity"] is None else ", the most popular first"
-    return f"{count} behind {named}{order}\n{plain(table)}".rstrip("\n")
+    return f"{count} with prefix {codes}{order}\n{plain(table)}".rstrip("\n")
 
 
 def _codes(quality: SidQuality) -> str:
-    """Use of codes and geometry, level by level; columns that nothing is known of are left out."""
+    """Use of codes and geometry, one row per level, without columns that are unknown for all levels."""
     optional = {
         "variance left": [level.variance_left for level in quality.levels],
         "latents left": [level.reconstruction for level in quality.levels],
@@ -114,7 +114,7 @@ def _codes(quality: SidQuality) -> str:
 
 
 def _common(quality: SidQuality) -> str:
-    """What items of one prefix have in common, level by level; empty where nothing is known of it."""
+    """Agreement of items with the same prefix, one row per level; empty without labels."""
     measured = list(dict.fromkeys(label for level in quality.levels for label in level.v_measure))
     shared = list(dict.fromkeys(label for level in quality.levels for label in level.together))
     if not measured and not shared:
@@ -127,7 +127,7 @@ def _common(quality: SidQuality) -> str:
             *(figure(level.v_measure.get(label)) for label in measured),
             *(_share(level.together[label]) if label in level.together else "-" for label in shared),
         )
-    note = "same: share of the items with the same codes so far that have the same label (in brackets: by chance)"
+    note = "same: share of the items with the same prefix that have the same label (in brackets: by chance)"
     return f"{plain(table)}{note}"
 
 
@@ -147,5 +147,5 @@ def _short(text: str, width: int) -> str:
 
 
 def _short_path(text: str, width: int) -> str:
-    """The end of a path, which tells the most."""
+    """The end of a path, which is its most specific part."""
     return text if len(text) <= width else ".." + text[2 - width :]

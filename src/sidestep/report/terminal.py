@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 SHOWN = ("HR", "NDCG")
 WIDEST = 1000
-"""Columns a table may take; it takes what it needs, since a figure that is cut short says nothing."""
+"""Maximum width of a table. A table is as wide as its content, since a truncated figure is useless."""
 
 
 def metrics_table(result: "Evaluation") -> str:
-    """One row per method, users and treatment of seen items; what must be said beside the figures stands below."""
+    """One row per method, user group and treatment of seen items; below, the protocol and notes."""
     table = Table(box=box.SIMPLE)
-    shown = [f"{name}@{k}" for name in SHOWN for k in result.at]
+    metrics = [f"{name}@{k}" for name in SHOWN for k in result.at]
     for name in ("method", "users", "seen"):
         table.add_column(name)
-    for name in ("n", *shown, f"SID-level {result.main}", "invalid"):
+    for name in ("n", *metrics, f"SID-level {result.main}", "invalid"):
         table.add_column(name, justify="right")
     for row in result.table.sort("users", "seen", descending=[True, True], maintain_order=True).to_dicts():
         table.add_row(
             *(str(row[name]) for name in ("method", "users", "seen")),
             f"{row['num_users']:,}",
-            *(figure(row[name]) for name in shown),
+            *(figure(row[name]) for name in metrics),
             figure(row.get(f"sid_{result.main}")),
             figure(row["invalid"]),
         )
     lines = [plain(table), f"Protocol: {result.protocol}."]
     lines.append(
-        "SID-level HR counts any item with the right semantic ID as a hit: optimistic, shown because others do."
+        "SID-level HR counts any item with the right semantic ID as a hit: optimistic, given because others report it."
     )
     if "coverage" in result.table.columns:
         lines.append(_beyond(result))
@@ -46,7 +46,7 @@ def metrics_table(result: "Evaluation") -> str:
 
 
 def _beyond(result: "Evaluation") -> str:
-    """What is recommended to all users together."""
+    """Coverage, popularity and novelty of the recommendations to all users."""
     table = Table(box=box.SIMPLE)
     for name in ("method", "seen"):
         table.add_column(name)
@@ -59,14 +59,14 @@ def _beyond(result: "Evaluation") -> str:
             table.add_row(row["method"], row["seen"], *shares, novelty)
     return (
         f"\nThe first 10 of all users' lists:\n{plain(table)}"
-        "coverage: share of all items that anybody is recommended; Gini: 0 where all items are recommended equally\n"
-        "often, 1 where one has it all; popularity: mean percentile in training; novelty: mean -log2 of the share of\n"
-        "the training interactions."
+        "coverage: share of all items that are recommended at least once; Gini: 0 if all items have equally many\n"
+        "recommendations, 1 if one item has all; popularity: mean percentile in training; novelty: mean -log2 of the\n"
+        "share of the training interactions."
     )
 
 
 def _against_best(result: "Evaluation", best: float) -> str:
-    lines = [f"\n{result.main}, all users, seen kept. Best possible in this planted world: {best:.4f}"]
+    lines = [f"\n{result.main}, all users, seen kept. Best possible in this planted data: {best:.4f}"]
     for row in result.table.to_dicts():
         if row["users"] == "all" and row["seen"] == "kept":
             lines.append(f"  {row['method']:12} {row[result.main]:.4f}  {row[result.main] / best:6.1%} of it")
@@ -88,7 +88,7 @@ def comparison_table(rows: Sequence[dict[str, Any]], first: str, second: str) ->
 
 
 def study_table(rows: Sequence[dict[str, Any]]) -> str:
-    """A row per variant, the mean over seeds and, where there are several, the standard deviation between them."""
+    """One row per variant: the mean over seeds and, with several seeds, the standard deviation."""
     table = Table(box=box.SIMPLE)
     names = list(dict.fromkeys(name for row in rows for name in row["mean"]))
     table.add_column("")
@@ -97,14 +97,14 @@ def study_table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         table.add_row(row["row"], *(_spread(row, name) for name in names))
     seeds = ", ".join(map(str, rows[0]["seeds"]))
-    purity = "Columns category, brand, co-purchase: purity of the 10 nearest by ID."
+    purity = "Columns category, brand, co-purchase: purity of the 10 nearest items by ID."
     if len(rows[0]["seeds"]) == 1:
-        return f"{plain(table)}Seed {seeds} alone: nothing is known of the spread between seeds. {purity}"
-    return f"{plain(table)}Mean over seeds {seeds}, \N{PLUS-MINUS SIGN} the standard deviation between them. {purity}"
+        return f"{plain(table)}Seed {seeds} alone: no standard deviation over seeds. {purity}"
+    return f"{plain(table)}Mean over seeds {seeds}, \N{PLUS-MINUS SIGN} standard deviation. {purity}"
 
 
 def study_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The same as a table for a document."""
+    """The same table as Markdown."""
     names = list(dict.fromkeys(name for row in rows for name in row["mean"]))
     lines = [["", *names], ["---"] * (len(names) + 1)]
     lines += [[row["row"], *(_spread(row, name) for name in names)] for row in rows]
@@ -115,8 +115,8 @@ def _spread(row: dict[str, Any], name: str) -> str:
     if name not in row["mean"]:
         return "-"
     share = name in ("ICR", "CUR")
-    counted = name in ("sharing", "largest") or name.startswith("perpl.")
-    scale, decimals = (100, 3 if name == "CUR" else 2) if share else (1, 1 if counted else 4)
+    is_count = name in ("sharing", "largest") or name.startswith("perpl.")
+    scale, decimals = (100, 3 if name == "CUR" else 2) if share else (1, 1 if is_count else 4)
     spread = f" \N{PLUS-MINUS SIGN} {scale * row['deviation'][name]:,.{decimals}f}" if len(row["seeds"]) > 1 else ""
     return f"{scale * row['mean'][name]:,.{decimals}f}{spread}{' %' if share else ''}"
 
@@ -134,20 +134,20 @@ def _answer_text(answered: "Answered") -> str:
     if answer.unknown:
         lines.append(f"  skipped unknown items: {', '.join(answer.unknown)}")
     if answer.by == "popularity":
-        lines.append("  no history to go by: these are the most popular items")
-    for rank, found in enumerate(answer.recommendations, start=1):
-        title = "" if found.title == found.item_id else f"  {found.title}"
-        lines.append(f"{rank:3}. {found.item_id}{title}  ({found.score:.2f})")
-        lines += [f"       {_thought_text(thought)}" for thought in found.thoughts or ()]
+        lines.append("  no history: these are the most popular items")
+    for rank, item in enumerate(answer.recommendations, start=1):
+        title = "" if item.title == item.item_id else f"  {item.title}"
+        lines.append(f"{rank:3}. {item.item_id}{title}  ({item.score:.2f})")
+        lines += [f"       {_thought_text(thought)}" for thought in item.thoughts or ()]
     if not answer.recommendations:
-        lines.append("  nothing is left to recommend")
+        lines.append("  no item is left to recommend")
     return "\n".join(lines)
 
 
 def _thought_text(thought: "Thought") -> str:
-    named = " | ".join(f"{name} {probability:.0%}" for name, probability in thought.clusters)
-    thinks = f"thinks of {named} -> " if named else ""
-    return f"level {thought.level}: {thinks}code {thought.code} (log p {thought.log_prob:.2f})"
+    clusters = " | ".join(f"{name} {probability:.0%}" for name, probability in thought.clusters)
+    prefix = f"thought {clusters} -> " if clusters else ""
+    return f"level {thought.level}: {prefix}code {thought.code} (log p {thought.log_prob:.2f})"
 
 
 def figure(value: float | None) -> str:
@@ -155,7 +155,7 @@ def figure(value: float | None) -> str:
 
 
 def plain(table: Table) -> str:
-    """A table as text, as wide as it needs to be."""
+    """A table as text, as wide as its content."""
     console = Console(file=io.StringIO(), width=WIDEST, no_color=True, markup=False, emoji=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)

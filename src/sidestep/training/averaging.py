@@ -12,7 +12,7 @@ class Average:
 
         average <- keep_n average + (1 - keep_n) weights,   keep_n = min(decay, (1 + n) / (10 + n)),   n = 0, 1, ...
 
-    so that the first weights are soon forgotten. Memory: the model once more.
+    so that the first weights lose their influence quickly. Memory: one more copy of the model.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -21,7 +21,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights as they are behind step 0, 1, ..."""
+        """Add the weights after step 0, 1, ..."""
         keep = min(self.decay, (1 + step) / (10 + step))
         now = self._model.state_dict()
         floats = [name for name, value in now.items() if value.is_floating_point()]
@@ -29,14 +29,14 @@ class Average:
         self.tensors |= {name: value.clone() for name, value in now.items() if not value.is_floating_point()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a saved average."""
+        """Restore a saved average."""
         self.tensors = {
             name: value.view_as(self.tensors[name]).to(self.tensors[name]) for name, value in tensors.items()
         }
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the model holds the average; behind it, its own weights again."""
+        """A context in which the model has the averaged weights; afterwards it has its own again."""
         own = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
         self._model.load_state_dict(self.tensors)
         try:

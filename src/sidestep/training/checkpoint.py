@@ -1,6 +1,6 @@
-"""Everything a run needs to go on as if it had never stopped, as safetensors: no pickle is written or read.
+"""The state from which a run resumes with identical results, as safetensors: no pickle is written or read.
 
-The random state is not among it, because the loop seeds every step afresh from (seed, step, rank).
+The random state is not part of it, because the loop seeds every step from (seed, step, rank).
 """
 
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from sidestep.training.averaging import Average
 
 @dataclass
 class Progress:
-    """Where a run stands. `step` counts optimiser steps over all epochs, `batch` the steps done in this epoch."""
+    """The position of a run. `step` counts optimiser steps over all epochs, `batch` the steps of this epoch."""
 
     epoch: int = 0
     batch: int = 0
@@ -37,7 +37,7 @@ def save(
     run: dict[str, object],
     average: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint. `totals` are the loss sums of the epoch under way, `run` identifies the run."""
+    """Write a checkpoint. `totals` are the loss sums of the current epoch, `run` identifies the run."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in (best or {}).items()}
     tensors |= {f"average/{name}": value for name, value in (average or {}).items()}
@@ -58,14 +58,14 @@ def restore(
     """Load a checkpoint into the model, the optimiser and the moving average of the weights, where there is one.
 
     Raises:
-        ArtifactError: the checkpoint belongs to a run with other settings, or was altered.
+        ArtifactError: the checkpoint belongs to a run with other settings, or was modified.
     """
     saved = artifact.load(folder, "checkpoint")
     if saved.manifest.config != run:
         changed = sorted(key for key in run if saved.manifest.config.get(key) != run[key])
         raise ArtifactError(
             f"The checkpoint in {str(folder)!r} belongs to a run with other settings ({', '.join(changed)}); "
-            "take those settings again, choose another run folder, or start over with --force"
+            "use the same settings, choose another run folder, or start over with --force"
         )
     tensors = {name: torch.from_numpy(value) for name, value in saved.tensors.items()}
     model.load_state_dict(_below("model/", tensors))

@@ -1,4 +1,4 @@
-"""Metrics as JSON lines, always; the loop hands the same numbers to TensorBoard, W&B or MLflow when asked."""
+"""Metrics as JSON lines. The loop can also send the same numbers to TensorBoard, W&B or MLflow."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ FILE = "log.jsonl"
 
 
 class JsonLog:
-    """One JSON object a line, each with the step it belongs to. Without a folder the lines are kept in memory only."""
+    """One JSON object per line, with its step. Without a folder, the lines are kept in memory only."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = None if folder is None else folder / FILE
         self.rows = [] if folder is None else read_log(folder)
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after `step`: a resumed run writes it again."""
+        """Remove the lines after `step`: a resumed run writes them again."""
         self.rows = [row for row in self.rows if row["step"] <= step]
         if self._path is not None:
             write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))

@@ -12,20 +12,21 @@ from sidestep.errors import ConfigError
 
 
 class TrainConfig(Section):
-    """How a model is trained; nothing here knows what the model is.
+    """Settings of a training, independent of the model.
 
-    epochs: at most this many passes.
-    batch_size: targets (for a tokenizer: vectors) in a step.
-    optimizer: "adamw"; or "muon", which takes the matrices of linear layers, while AdamW keeps the embeddings and
-        everything else. Both step at `lr`.
-    ema: how much of the moving average of the weights is kept at each step, 0 for none. It follows the weights more
-        closely at first: step n keeps at most (1 + n) / (10 + n). Validated, kept and saved is the average.
+    epochs: maximum number of passes.
+    batch_size: targets (for a tokenizer: vectors) per step.
+    optimizer: "adamw"; or "muon" for the matrices of linear layers, with AdamW for the embeddings and all other
+        parameters. Both use `lr`.
+    ema: decay of the moving average of the weights per step, 0 for no average. The decay of step n is at most
+        (1 + n) / (10 + n), so that the average follows the weights more closely at first. The average is validated and
+        saved.
     lr: peak learning rate, reached after `warmup_steps`, then falling to `final_lr * lr` along `schedule`.
-    clip: the largest norm of the gradient; 0 switches clipping off.
-    precision: fp32, or bf16 autocast where the hardware is faster with it.
-    patience: stop after so many validations without a better score; 0 never stops early.
+    clip: maximum norm of the gradient; 0 switches clipping off.
+    precision: fp32, or bf16 autocast on hardware that is faster with it.
+    patience: number of validations without a better score after which training stops; 0 never stops early.
     validate_every: epochs between validations.
-    checkpoint_seconds: at least this long between checkpoints inside an epoch.
+    checkpoint_seconds: minimum time between checkpoints within an epoch.
     """
 
     idle = frozenset({"checkpoint_seconds", "log_with"})
@@ -47,8 +48,8 @@ class TrainConfig(Section):
     log_with: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 
     def identity(self) -> dict[str, object]:
-        """What a checkpoint must share with a run that continues it. Keys of later releases are left out while they
-        have their defaults, so that checkpoints of earlier ones fit.
+        """The settings that a checkpoint must share with a run that resumes it. Keys of later releases are left out
+        while they have their defaults, so that checkpoints of earlier releases match.
         """
         settings = self.model_dump(exclude={"checkpoint_seconds", "log_with"})
         return {key: value for key, value in settings.items() if (key, value) not in _ADDED.items()}
@@ -63,9 +64,9 @@ def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def adamw(model: nn.Module, config: TrainConfig, without: frozenset[nn.Parameter] = frozenset()) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only: norms, biases and embeddings of one dimension are left alone.
+    """AdamW with weight decay on matrices only, not on norms, biases and other vectors.
 
-    Fused: one pass over each tensor instead of a dozen, a third of the time. without: parameters of another optimiser.
+    Fused: one pass over each tensor instead of a dozen, in a third of the time. without: parameters to leave out.
     """
     parameters = [each for each in model.parameters() if each.requires_grad and each not in without]
     groups = [
@@ -78,7 +79,7 @@ def adamw(model: nn.Module, config: TrainConfig, without: frozenset[nn.Parameter
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan 2024, kellerjordan.github.io/posts/muon) for the matrices of linear layers, AdamW for the rest.
 
-    Muon's step is the momentum of the gradient made orthogonal, scaled to the size of AdamW's steps (Liu et al. 2025,
+    Muon's step is the orthogonalised momentum of the gradient, scaled to the size of AdamW's steps (Liu et al. 2025,
     arXiv 2502.16982, sec. 2.2), so that one learning rate serves both. The two share one table of states and one list
     of groups, hence one checkpoint.
 
@@ -115,7 +116,7 @@ class MuonAdamW(torch.optim.Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """Let the parts step with this optimiser's groups and states."""
+        """Make the parts use this optimiser's groups and states."""
         groups = iter(self.param_groups)
         for part in self._parts:
             part.param_groups = [next(groups) for _ in part.param_groups]

@@ -1,5 +1,5 @@
-"""The processes that train one model together, as one of them sees them. The loop and the stages ask this object for
-ranks; only this file knows that Accelerate, and torchrun's environment below it, answer.
+"""The processes that train one model together. The loop and the stages read the ranks here; only this file depends
+on Accelerate and on torchrun's environment.
 """
 
 import os
@@ -12,7 +12,7 @@ from accelerate.utils import reduce, wait_for_everyone
 
 @dataclass(frozen=True)
 class Processes:
-    """rank: number of this process, from 0. size: how many there are. device: where their tensors meet."""
+    """rank: number of this process, from 0. size: number of processes. device: for tensors of collective operations."""
 
     rank: int = 0
     size: int = 1
@@ -20,8 +20,8 @@ class Processes:
 
     @classmethod
     def launched(cls) -> "Processes":
-        """As torchrun and `accelerate launch` started them; one process where neither did. No group is joined yet, so
-        this is known before any training, but `mean` and `wait` need `joined`.
+        """The processes that torchrun or `accelerate launch` started; otherwise a single process. This does not join a
+        group, so it works before any training, but `mean` and `wait` need `joined`.
         """
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
@@ -32,16 +32,16 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what all of them hold."""
+        """Whether this process writes the common files."""
         return self.rank == 0
 
     def mean(self, value: float) -> float:
-        """The mean of a number over all processes, the same in each of them. All must call it."""
+        """The mean of a number over all processes. All of them must call it."""
         if self.size == 1:
             return value
         return float(reduce(torch.tensor(value, dtype=torch.float64, device=self.device), "mean"))
 
     def wait(self) -> None:
-        """Return once all processes have come here."""
+        """Return once all processes have called it."""
         if self.size > 1:
             wait_for_everyone()

@@ -1,4 +1,4 @@
-"""Where a training step's time goes, told by `torch.profiler` on steps of the real loop."""
+"""The time of each part of a training step, measured by `torch.profiler` on steps of the real loop."""
 
 import io
 import itertools
@@ -21,19 +21,19 @@ from torch.utils.hooks import RemovableHandle
 from sidestep.training.loop import Training
 
 PHASES = ("data", "forward", "backward", "clip", "optimiser")
-"""The names that the loop gives to the parts of a step."""
+"""The loop's names of the parts of a step."""
 SHOWN_OPERATORS = 12
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What `profile` found. Shares are of the profiled steps' time, operators' of their own time without callees.
+    """The result of `profile`. Shares are of the time of the profiled steps; for operators, without callees.
 
-    parts: name and share of a step, in its order; a part of the forward pass is indented.
-    operators: name, share and calls a step, the most expensive first.
-    examples: in an unwatched step, on average. cpu_ms: processor time of an unwatched step, over all cores.
-    watched: how much longer a step took while it was watched.
-    score_ms: processor time of one validation, where there is one.
+    parts: name and share of each part of a step, in order; a part of the forward pass is indented.
+    operators: name, share and calls per step, the most expensive first.
+    examples: per step, on average. cpu_ms: processor time of a step without the profiler, over all cores.
+    overhead: relative increase of the time of a step under the profiler.
+    score_ms: processor time of one validation, if the run has one.
     """
 
     parts: list[tuple[str, float]]
@@ -42,7 +42,7 @@ class Profile:
     steps_per_epoch: int
     examples: float
     cpu_ms: float
-    watched: float
+    overhead: float
     score_ms: float | None
 
     def text(self) -> str:
@@ -68,23 +68,23 @@ class Profile:
         epoch = self.cpu_ms * self.steps_per_epoch / 1000
         after = "" if self.score_ms is None else f", and its validation {self.score_ms / 1000:.1f} s"
         yield f"An epoch of {self.steps_per_epoch:,} steps takes about {epoch:,.1f} CPU-s{after}."
-        yield f"The shares are of {self.steps} steps; watching made them {max(self.watched, 0):.0%} longer."
+        yield f"The shares are of {self.steps} steps; the profiler made them {max(self.overhead, 0):.0%} longer."
 
 
 def profile(run: Training, *, count: Callable[[Any], int], steps: int = 10, trace: Path | None = None) -> Profile:
-    """Take a few steps of a run and say where the time goes. Its model is of no use afterwards.
+    """Run a few steps of a training and measure the time of their parts. The model must not be used afterwards.
 
-    count: the examples in a batch. steps: that many, after half as many to warm up, once unwatched and once watched.
-    trace: where to write what Chrome's tracing page shows.
+    count: the number of examples in a batch. steps: number of steps, run once without and once with the profiler, after
+        half as many to warm up. trace: file for a trace that Chrome's tracing page displays.
     """
     order = itertools.cycle(run.order(0))
     run.model.train()
-    _some(run, list(itertools.islice(order, max(steps // 2, 1))))
+    _time_steps(run, list(itertools.islice(order, max(steps // 2, 1))))
     chosen, score = list(itertools.islice(order, steps)), run.hooks.score
-    plain = _some(run, chosen)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler's library announces itself on standard error
+    plain = _time_steps(run, chosen)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler's library prints to standard error
     with _named_parts(run.bare), torch.profiler.profile() as watch:
-        watched = _some(run, chosen)
+        profiled = _time_steps(run, chosen)
     if trace is not None:
         watch.export_chrome_trace(str(trace))
     return Profile(
@@ -93,13 +93,13 @@ def profile(run: Training, *, count: Callable[[Any], int], steps: int = 10, trac
         steps_per_epoch=run.steps_per_epoch,
         examples=sum(count(run.data.load(index)) for index in chosen) / steps,
         cpu_ms=1000 * plain / steps,
-        watched=watched / plain - 1,
+        overhead=profiled / plain - 1,
         score_ms=None if score is None else 1000 * _time(lambda: run.score(score)),
     )
 
 
-def _some(run: Training, chosen: list[Any]) -> float:
-    """Processor time of a step on each of these."""
+def _time_steps(run: Training, chosen: list[Any]) -> float:
+    """Processor time of one step on each of these batches."""
 
     def steps() -> None:
         for index in chosen:
@@ -118,9 +118,9 @@ def _time(work: Callable[[], Any]) -> float:
 
 @contextmanager
 def _named_parts(model: nn.Module) -> Iterator[None]:
-    """Inside, the time in each of a model's children and whatever is below it is recorded under the child's name.
+    """A context in which the time in each of a model's children is recorded under the child's name.
 
-    Modules below are watched too, for a model may call them past their parent.
+    Descendants have hooks too, since a model may call them without their parent.
     """
     open_parts: list[ExitStack] = []
     handles: list[RemovableHandle] = []

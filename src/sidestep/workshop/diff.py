@@ -1,4 +1,4 @@
-"""What became of semantic IDs between two versions, two runs, or two tables made elsewhere."""
+"""The difference of semantic IDs between two versions, two runs, or two tables."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,16 +16,17 @@ from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.workshop.tables import Source, is_run, read_file
 
 EXAMPLES = 10
-"""How many of the items that moved are named."""
+"""Maximum number of moved items in `Difference.examples`."""
 
 NO_CODE = -1
 
 
 @dataclass(frozen=True)
-class Listed:
-    """codes: `[N, L]`. sids: with codebooks, where they are known. catalog: whose items these are; None where only the
-    order of the rows tells them apart. items_file: the catalogue before anything was appended, whose items file a bare
-    table has the rows of.
+class IdList:
+    """The IDs of one source.
+
+    codes: `[N, L]`. sids: with codebooks, if they are known. catalog: the items; None if items are identified by row
+    only. items_file: the catalogue before items were appended; a bare table has one row per row of its items file.
     """
 
     codes: Ints
@@ -43,9 +44,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class Difference:
-    """moved_at: of the items that moved, how many first differ at level 1, 2, ... new, gone: items that only the
-    second, or only the first, has. levels: of either. codebooks: "unknown" where one of the two is a bare table.
-    examples: the first items that moved.
+    """kept, moved: numbers of items with the same, or with another ID. moved_at: of the moved items, the number that
+    first differ at level 1, 2, ... new, gone: numbers of items that only the second, or only the first source has.
+    levels: of both. codebooks: "unknown" if one of the two is a bare table. examples: the first items that moved.
     """
 
     kept: int
@@ -65,7 +66,7 @@ class Difference:
             where = ", ".join(f"level {level}: {count:,}" for level, count in enumerate(self.moved_at, start=1))
             lines.append(f"first moved at {where}")
         lines.append(f"codebooks: {self.codebooks}; levels: {self.levels[0]} and {self.levels[1]}")
-        lines += [f"  {entry.item_id}: {_spelled(entry.before)} -> {_spelled(entry.after)}" for entry in self.examples]
+        lines += [f"  {entry.item_id}: {_joined(entry.before)} -> {_joined(entry.after)}" for entry in self.examples]
         if self.moved > len(self.examples):
             lines.append(f"  and {self.moved - len(self.examples):,} more")
         return "\n".join(lines)
@@ -86,9 +87,9 @@ def compare(first: Source, second: Source) -> Difference:
     )
 
 
-def difference(first: Listed, second: Listed) -> Difference:
-    """Items are told apart by their outside ids where both know them, else by their rows. With unlike numbers of
-    levels, an ID that only grew, or shrank, has moved at the first level that one of the two lacks.
+def difference(first: IdList, second: IdList) -> Difference:
+    """The difference of two lists. Items are identified by outside ids if both lists have them, else by row. With
+    different numbers of levels, an ID whose common levels agree has moved at the first level that one source lacks.
     """
     ours, theirs = _common(first, second)
     before, after = first.codes[ours], second.codes[theirs]
@@ -112,29 +113,29 @@ def difference(first: Listed, second: Listed) -> Difference:
     )
 
 
-def _of_folder(source: Source) -> Listed | None:
-    """A run, a version of it, or a folder of semantic IDs with or without its catalogue beside it."""
+def _of_folder(source: Source) -> IdList | None:
+    """A run, a version of it, or a folder of semantic IDs with or without its catalogue in the same folder."""
     path = source.path
     if is_run(path):
         run = Run.open(path)
         number = versions.newest(run) if source.version is None else source.version
         versions.manifest(run, number)
         contents = RunContents(run, number)
-        return Listed(contents.sids.codes, contents.sids, contents.catalog, RunContents(run).catalog)
+        return IdList(contents.sids.codes, contents.sids, contents.catalog, RunContents(run).catalog)
     if not artifact.exists(path):
         return None
     sids, beside = SemanticIds.load(path), path.parent / "catalog"
     catalog = Catalog.load(beside) if artifact.exists(beside) else None
-    return Listed(sids.codes, sids, catalog, None if catalog is None else _without_appended(catalog))
+    return IdList(sids.codes, sids, catalog, None if catalog is None else _without_appended(catalog))
 
 
 def _without_appended(catalog: Catalog) -> Catalog:
-    """The items that have a row in the items file, where rows are known."""
+    """The items that have a row in the items file; all items if rows are unknown."""
     known = SOURCE_ROW in catalog.table.columns
     return Catalog(catalog.table.drop_nulls(SOURCE_ROW)) if known else catalog
 
 
-def _of_file(source: Source, catalog: Catalog | None) -> Listed:
+def _of_file(source: Source, catalog: Catalog | None) -> IdList:
     tables = read_file(source.path, catalog, source.table)
     if len(tables) > 1:
         names = [table.name for table in tables]
@@ -142,17 +143,17 @@ def _of_file(source: Source, catalog: Catalog | None) -> Listed:
             f"{str(source.path)!r} holds {len(names)} tables ({', '.join(names[:5])}); choose one, as in "
             f"{source.path}:{names[0]}"
         )
-    return Listed(tables[0].codes, catalog=catalog)
+    return IdList(tables[0].codes, catalog=catalog)
 
 
-def _common(first: Listed, second: Listed) -> tuple[Ints, Ints]:
+def _common(first: IdList, second: IdList) -> tuple[Ints, Ints]:
     """The rows of the items that both have, in the order of the first."""
     if first.catalog is None or second.catalog is None:
         rows = np.arange(min(len(first.codes), len(second.codes)))
         return rows, rows
     row_of = second.catalog.number_of
-    there = np.array([row_of.get(item_id, NO_CODE) for item_id in first.catalog.item_ids], dtype=np.int64)
-    return np.flatnonzero(there >= 0), there[there >= 0]
+    rows = np.array([row_of.get(item_id, NO_CODE) for item_id in first.catalog.item_ids], dtype=np.int64)
+    return np.flatnonzero(rows >= 0), rows[rows >= 0]
 
 
 def _padded(codes: Ints, depth: int) -> Ints:
@@ -166,5 +167,5 @@ def _codebooks(first: SemanticIds | None, second: SemanticIds | None) -> Literal
     return "same" if same else "changed"
 
 
-def _spelled(codes: list[int]) -> str:
+def _joined(codes: list[int]) -> str:
     return "-".join(map(str, codes))

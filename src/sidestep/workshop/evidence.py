@@ -1,4 +1,4 @@
-"""What tables of semantic IDs are judged by: a run's own catalogue, log and vectors, or files that the user names."""
+"""Evidence for the quality of semantic IDs: a run's catalogue, log and vectors, or the user's files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,11 @@ from sidestep.vectors.item_vectors import ItemVectors
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user asked for beside the sources.
+class ReportOptions:
+    """The user's options of a report.
 
-    catalog, interactions, vectors: files that judge tables made elsewhere, where no run does.
-    cut: every table is shown with its first so many levels, too. category, brand: columns of the catalogue.
+    catalog, interactions, vectors: files with the evidence, if no source is a run.
+    cut: report every table also with this number of first levels. category, brand: columns of the catalogue.
     """
 
     catalog: Path | None = None
@@ -43,9 +43,9 @@ class Asked:
 
     @property
     def files(self) -> list[str]:
-        """The options that name files."""
-        named = {"--catalog": self.catalog, "--interactions": self.interactions, "--vectors": self.vectors}
-        return [option for option, path in named.items() if path is not None]
+        """The given options that are files."""
+        options = {"--catalog": self.catalog, "--interactions": self.interactions, "--vectors": self.vectors}
+        return [option for option, path in options.items() if path is not None]
 
     def column(self, label: Label) -> str | None:
         """The column the user chose for a label."""
@@ -53,55 +53,57 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A catalogue, its log divided, its vectors, how the graph is made; None where there is none. wish: how the user
-    could give what is not there. no_vectors: why there are none.
+class Reference:
+    """The data that all tables are measured with; None for parts that are missing.
+
+    split: the divided log. graph: settings of the co-occurrence graph. hint: how the user can add missing parts, as the
+    beginning of a phrase. no_vectors: the reason for missing vectors.
     """
 
     catalog: Catalog | None
     split: Split | None
     vectors: ItemVectors | None
     graph: GraphConfig
-    wish: str = ""
+    hint: str = ""
     no_vectors: str = "no vectors"
 
 
-def ground_of_run(contents: RunContents) -> Ground:
+def reference_of_run(contents: RunContents) -> Reference:
     """Raises:
     ArtifactError: the run is not prepared yet.
     """
     run = contents.run
     if not artifact.exists(run.path("catalog")):
         raise ArtifactError(
-            f"{str(run.folder)!r} has no catalogue yet; make it and the IDs with `sidestep tokenize {run.folder}`"
+            f"{str(run.folder)!r} has no catalogue yet; `sidestep tokenize {run.folder}` writes it and the IDs"
         )
     if not artifact.exists(run.path("vectors")):
-        return Ground(contents.catalog, contents.split, None, run.recipe.graph)
+        return Reference(contents.catalog, contents.split, None, run.recipe.graph)
     vectors = ItemVectors.load(run.path("vectors"))
     if len(vectors) != len(contents.catalog):
-        said = "the run keeps no vectors of items that were appended"
-        return Ground(contents.catalog, contents.split, None, run.recipe.graph, no_vectors=said)
-    return Ground(contents.catalog, contents.split, vectors, run.recipe.graph)
+        reason = "the run does not store the vectors of appended items"
+        return Reference(contents.catalog, contents.split, None, run.recipe.graph, no_vectors=reason)
+    return Reference(contents.catalog, contents.split, vectors, run.recipe.graph)
 
 
-def ground_of_files(asked: Asked) -> Ground:
+def reference_of_files(options: ReportOptions) -> Reference:
     """Raises:
     ConfigError: a log without a catalogue. DataError: files that cannot be read.
     """
     catalog, parts = None, None
-    if asked.interactions is not None:
-        if asked.catalog is None:
+    if options.interactions is not None:
+        if options.catalog is None:
             raise ConfigError(
                 "--interactions needs --catalog: rows of a table are matched with items by the rows of the items file"
             )
-        catalog, parts = _catalog_and_log(asked.catalog, asked.interactions)
-    elif asked.catalog is not None:
-        catalog = _catalog(asked.catalog)
-    return Ground(catalog, parts, None, GraphConfig(), wish="; give ")
+        catalog, parts = _catalog_and_log(options.catalog, options.interactions)
+    elif options.catalog is not None:
+        catalog = _catalog(options.catalog)
+    return Reference(catalog, parts, None, GraphConfig(), hint="; give ")
 
 
-def evidence(ground: Ground, asked: Asked, num_items: int) -> Evidence:
-    """Everything a table of `num_items` rows can be judged by, and what is missing.
+def evidence(reference: Reference, options: ReportOptions, num_items: int) -> Evidence:
+    """The evidence for tables of `num_items` rows, with the reasons for missing parts.
 
     Raises:
         ConfigError: a column that the catalogue does not have.
@@ -109,35 +111,37 @@ def evidence(ground: Ground, asked: Asked, num_items: int) -> Evidence:
     missing: list[str] = []
     relations: dict[str, Relation] = {}
     for label in USUAL_COLUMNS:
-        texts = labels_as_text(ground.catalog, label, asked)
+        texts = labels_as_text(reference.catalog, label, options)
         if texts is not None:
             relations[label] = SameLabel(_numbers(texts))
         else:
-            missing.append(_no_label(ground, label))
+            missing.append(_no_label(reference, label))
     popularity = targets = None
-    if ground.split is not None:
-        popularity, targets = ground.split.train.popularity(num_items), ground.split.test.targets
-        relations["co-purchase"] = Linked(cooccurrence(ground.split.train, num_items, ground.graph))
+    if reference.split is not None:
+        popularity, targets = reference.split.train.popularity(num_items), reference.split.test.targets
+        relations["co-purchase"] = Linked(cooccurrence(reference.split.train, num_items, reference.graph))
     else:
         missing.append(
             "co-purchase; ceilings are over items, not over test targets: no interactions"
-            + _way(ground, "--interactions")
+            + _hint(reference, "--interactions")
         )
-    vectors = ground.vectors
-    if vectors is None and asked.vectors is not None:
-        vectors = read_vectors(asked.vectors, ground.catalog or _unnamed(num_items))
+    vectors = reference.vectors
+    if vectors is None and options.vectors is not None:
+        vectors = read_vectors(options.vectors, reference.catalog or _unnamed(num_items))
     if vectors is None:
-        missing.append(f"variance left, likeness of clusters: {ground.no_vectors}" + _way(ground, "--vectors"))
+        missing.append(
+            f"variance left, cosines within clusters: {reference.no_vectors}" + _hint(reference, "--vectors")
+        )
     return Evidence(relations, popularity, targets, None if vectors is None else vectors.values, missing)
 
 
-def labels_as_text(catalog: Catalog | None, label: Label, asked: Asked) -> list[str] | None:
-    """`labels` of the catalogue under the user's choice of columns; None where there is no catalogue or no column.
+def labels_as_text(catalog: Catalog | None, label: Label, options: ReportOptions) -> list[str] | None:
+    """`labels` of the catalogue, with the user's choice of columns; None without a catalogue or a column.
 
     Raises:
-        ConfigError: a column was chosen that is not there, or without a catalogue.
+        ConfigError: a chosen column does not exist, or there is no catalogue.
     """
-    chosen = asked.column(label)
+    chosen = options.column(label)
     if catalog is not None:
         return labels(catalog, label, chosen)
     if chosen is not None:
@@ -152,15 +156,15 @@ def _numbers(texts: list[str]) -> Ints:
     return np.where(values == "", NO_LABEL, numbers)
 
 
-def _no_label(ground: Ground, label: Label) -> str:
-    if ground.catalog is None:
-        return f"purity by {label}: no catalogue{_way(ground, '--catalog')}"
+def _no_label(reference: Reference, label: Label) -> str:
+    if reference.catalog is None:
+        return f"purity by {label}: no catalogue{_hint(reference, '--catalog')}"
     usual = ", ".join(USUAL_COLUMNS[label][:3])
     return f"purity by {label}: the catalogue has no column like {usual}; name one with --{label}"
 
 
-def _way(ground: Ground, option: str) -> str:
-    return f"{ground.wish}{option} FILE" if ground.wish else ""
+def _hint(reference: Reference, option: str) -> str:
+    return f"{reference.hint}{option} FILE" if reference.hint else ""
 
 
 def _catalog(path: Path) -> Catalog:
@@ -168,14 +172,14 @@ def _catalog(path: Path) -> Catalog:
     key = column_like(names, ITEMS)
     if key is None:
         raise DataError(
-            f"Cannot tell which column of {str(path)!r} holds the items' ids: {', '.join(names)}; rename it to item_id"
+            f"No column of {str(path)!r} looks like the items' ids: {', '.join(names)}; rename the right one to item_id"
         )
     items = canonical_items(path, DataConfig(item=key)).unique(ITEM_ID, keep="first", maintain_order=True)
     return Catalog(add_text(items, None))
 
 
 def _catalog_and_log(items: Path, interactions: Path) -> tuple[Catalog, Split]:
-    """Both, read as `sidestep init` would; items stay that nobody touched, since a table has rows for them."""
+    """Both, read as by `sidestep init`. Items without interactions are kept, since a table has rows for them."""
     lenient = {"items_without_interactions": "keep", "unknown_items": "drop", "duplicate_items": "first"}
     config = guess(interactions, items).config.model_copy(update=lenient)
     dataset = assemble(READERS[config.source](config), config, seed=0)

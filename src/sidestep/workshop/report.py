@@ -1,4 +1,4 @@
-"""What `sidestep sids report` tells: tables of semantic IDs from runs and files, all judged by the same evidence."""
+"""The findings of `sidestep sids report`: quality of tables from runs and files, measured with the same evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,22 +14,38 @@ from sidestep.evaluation.sid_quality import SidQuality, judge
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.sids.names import cluster_names
-from sidestep.workshop.evidence import Asked, Ground, evidence, ground_of_files, ground_of_run, labels_as_text
-from sidestep.workshop.tables import Source, Table, of_run, opened, read_file, same_items
+from sidestep.workshop.evidence import (
+    Reference,
+    ReportOptions,
+    evidence,
+    labels_as_text,
+    reference_of_files,
+    reference_of_run,
+)
+from sidestep.workshop.tables import Source, Table, of_run, open_run, read_file, same_items
 
-__all__ = ["Asked", "SidFindings", "Source", "Table", "gather", "judge_run", "look_behind", "page_of"]
+__all__ = [
+    "ReportOptions",
+    "SidFindings",
+    "Source",
+    "Table",
+    "default_page",
+    "gather",
+    "judge_run",
+    "without_qualities",
+]
 
 PAGE = "sids.html"
 
 
 @dataclass(frozen=True)
 class SidFindings:
-    """Everything the terminal and the page show.
+    """The contents of the report, for the terminal and the page.
 
-    qualities: of every table, in the order asked for; the first belongs to `first`.
-    catalog: None where there is none; items are then known by number. popularity: `[N]`, training interactions.
-    category: `[N]`, each item's category as text, empty where it has none; None where there is no such column.
-    cluster_names: by level and cluster, of `first`; empty where it has no clusters.
+    qualities: of every table, in the given order; the first belongs to `first`.
+    catalog: None if there is none; items are then identified by number. popularity: `[N]`, training interactions.
+    category: `[N]`, each item's category as text, empty if it has none; None without such a column.
+    cluster_names: by level and cluster, of `first`; empty without clusters.
     """
 
     qualities: list[SidQuality]
@@ -39,11 +55,11 @@ class SidFindings:
     category: list[str] | None
     cluster_names: list[list[str]]
 
-    def behind(self, prefix: Sequence[int]) -> Ints:
+    def items_with(self, prefix: Sequence[int]) -> Ints:
         """The items whose ID in the first table begins with these codes, by falling popularity, then number.
 
         Raises:
-            ConfigError: more codes than levels, or a code that its level does not have.
+            ConfigError: more codes than levels, or a code outside of its level's range.
         """
         sizes = self.first.sizes
         if not 0 < len(prefix) <= len(sizes):
@@ -55,9 +71,7 @@ class SidFindings:
         return items[by_popularity(len(items), None if self.popularity is None else self.popularity[items])]
 
     def rows(self, items: Ints) -> list[dict[str, Any]]:
-        """What a person should know of each of these items: id, title, category, popularity, semantic ID; what is not
-        known is None.
-        """
+        """Id, title, category, popularity and semantic ID of each of these items; unknown values are None."""
         catalog = self.catalog
         return [
             {
@@ -71,76 +85,77 @@ class SidFindings:
         ]
 
 
-def gather(sources: Sequence[Source], asked: Asked) -> SidFindings:
-    """Judge every table of the sources, run folders or files of tables, by one catalogue, log and set of vectors: the
-    first run's where there is a run, else those of the files that `asked` names.
+def gather(sources: Sequence[Source], options: ReportOptions) -> SidFindings:
+    """Measure the quality of every table of the sources (run folders or files), with one catalogue, log and set of
+    vectors: those of the first run, or without a run, those of the files in `options`.
 
     Raises:
         ConfigError, DataError, ArtifactError: sources that cannot be read or do not fit each other.
     """
-    ground, tables = _ground_and_tables(sources, asked)
-    shown = [table for whole in tables for table in _with_cut(whole, asked.cut)]
-    found = evidence(ground, asked, len(tables[0].codes))
+    reference, tables = _reference_and_tables(sources, options)
+    measured = [table for whole in tables for table in _with_cut(whole, options.cut)]
+    inputs = evidence(reference, options, len(tables[0].codes))
     first = tables[0]
     return SidFindings(
-        qualities=[judge(table.name, table.codes, table.sizes, found, table.making) for table in shown],
+        qualities=[judge(table.name, table.codes, table.sizes, inputs, table.of_tokenizer) for table in measured],
         first=first,
-        catalog=ground.catalog,
-        popularity=found.popularity,
-        category=labels_as_text(ground.catalog, "category", asked),
-        cluster_names=_cluster_names(first, ground, found.popularity),
+        catalog=reference.catalog,
+        popularity=inputs.popularity,
+        category=labels_as_text(reference.catalog, "category", options),
+        cluster_names=_cluster_names(first, reference, inputs.popularity),
     )
 
 
-def look_behind(sources: Sequence[Source], asked: Asked) -> SidFindings:
-    """The first source alone and unjudged, for a look at the items behind its codes."""
-    ground, tables = _ground_and_tables(sources, asked)
-    popularity = None if ground.split is None else ground.split.train.popularity(len(tables[0].codes))
-    return SidFindings([], tables[0], ground.catalog, popularity, labels_as_text(ground.catalog, "category", asked), [])
+def without_qualities(sources: Sequence[Source], options: ReportOptions) -> SidFindings:
+    """The findings for the first source without its quality, to list items by code."""
+    reference, tables = _reference_and_tables(sources, options)
+    popularity = None if reference.split is None else reference.split.train.popularity(len(tables[0].codes))
+    category = labels_as_text(reference.catalog, "category", options)
+    return SidFindings([], tables[0], reference.catalog, popularity, category, [])
 
 
-def page_of(sources: Sequence[Source]) -> Path | None:
-    """Where the page goes that nobody named: into the first run; nowhere without one."""
-    return next((contents.run.path(PAGE) for contents in map(opened, sources) if contents is not None), None)
+def default_page(sources: Sequence[Source]) -> Path | None:
+    """The default path of the page, in the first run; None without a run."""
+    return next((contents.run.path(PAGE) for contents in map(open_run, sources) if contents is not None), None)
 
 
 def judge_run(run: Run) -> SidQuality:
-    """A run's IDs, judged by its own catalogue, training interactions and vectors."""
+    """The quality of a run's IDs, with its own catalogue, training interactions and vectors."""
     contents = RunContents(run)
     table = of_run(contents)
-    found = evidence(ground_of_run(contents), Asked(), len(table.codes))
-    return judge(table.name, table.codes, table.sizes, found, table.making)
+    inputs = evidence(reference_of_run(contents), ReportOptions(), len(table.codes))
+    return judge(table.name, table.codes, table.sizes, inputs, table.of_tokenizer)
 
 
-def _ground_and_tables(sources: Sequence[Source], asked: Asked) -> tuple[Ground, list[Table]]:
-    if asked.cut is not None and asked.cut < 1:
-        raise ConfigError(f"--cut is {asked.cut}; expected at least 1 level")
-    all_contents = [opened(source) for source in sources]
+def _reference_and_tables(sources: Sequence[Source], options: ReportOptions) -> tuple[Reference, list[Table]]:
+    if options.cut is not None and options.cut < 1:
+        raise ConfigError(f"--cut is {options.cut}; expected at least 1 level")
+    all_contents = [open_run(source) for source in sources]
     runs = [contents for contents in all_contents if contents is not None]
-    if runs and asked.files:
+    if runs and options.files:
         raise ConfigError(
-            f"{asked.files[0]} is for tables made elsewhere; the run {str(runs[0].run.folder)!r} among the sources "
-            "has its own catalogue, interactions and vectors; leave one of the two out"
+            f"{options.files[0]} is for tables from files; the run {str(runs[0].run.folder)!r} among the sources "
+            "has its own catalogue, interactions and vectors; leave out one of the two"
         )
-    ground = ground_of_run(runs[0]) if runs else ground_of_files(asked)
+    reference = reference_of_run(runs[0]) if runs else reference_of_files(options)
     tables: list[Table] = []
     for source, contents in zip(sources, all_contents, strict=True):
         tables += (
-            read_file(source.path, ground.catalog, source.table)
+            read_file(source.path, reference.catalog, source.table)
             if contents is None
-            else [_run_table(contents, source, ground)]
+            else [_of_run(contents, source, reference)]
         )
     _check_rows(tables)
-    return ground, _distinct_names(tables)
+    return reference, _distinct_names(tables)
 
 
-def _run_table(contents: RunContents, source: Source, ground: Ground) -> Table:
-    assert ground.catalog is not None
-    return same_items(of_run(contents, source.name), contents.catalog, ground.catalog)
+def _of_run(contents: RunContents, source: Source, reference: Reference) -> Table:
+    assert reference.catalog is not None
+    return same_items(of_run(contents, source.name), contents.catalog, reference.catalog)
 
 
 def _check_rows(tables: Sequence[Table]) -> None:
-    """Without a catalogue, tables can only be of the same items."""
+    """All tables need the same number of rows: they must be of the same items."""
     first = tables[0]
     for table in tables:
         if len(table.codes) != len(first.codes):
@@ -151,15 +166,15 @@ def _check_rows(tables: Sequence[Table]) -> None:
 
 
 def _distinct_names(tables: Sequence[Table]) -> list[Table]:
-    """Two tables of one name get numbers."""
+    """The tables with numbers added to repeated names."""
     names = [table.name for table in tables]
     seen: dict[str, int] = {}
-    found = []
+    renamed = []
     for table in tables:
         seen[table.name] = seen.get(table.name, 0) + 1
         repeated = names.count(table.name) > 1
-        found.append(replace(table, name=f"{table.name} ({seen[table.name]})") if repeated else table)
-    return found
+        renamed.append(replace(table, name=f"{table.name} ({seen[table.name]})") if repeated else table)
+    return renamed
 
 
 def _with_cut(table: Table, levels: int | None) -> list[Table]:
@@ -168,8 +183,8 @@ def _with_cut(table: Table, levels: int | None) -> list[Table]:
     return [table, table.cut(levels)]
 
 
-def _cluster_names(table: Table, ground: Ground, popularity: Ints | None) -> list[list[str]]:
-    if table.sids is None or ground.catalog is None or popularity is None:
+def _cluster_names(table: Table, reference: Reference, popularity: Ints | None) -> list[list[str]]:
+    if table.sids is None or reference.catalog is None or popularity is None:
         return []
-    titles = [ground.catalog.title(item) for item in range(len(ground.catalog))]
-    return cluster_names(table.sids, titles, ground.catalog.texts, popularity)
+    titles = [reference.catalog.title(item) for item in range(len(reference.catalog))]
+    return cluster_names(table.sids, titles, reference.catalog.texts, popularity)

@@ -1,4 +1,4 @@
-"""Tables of semantic IDs, from runs and from files made elsewhere, on the items of one catalogue."""
+"""Tables of semantic IDs, from runs and from files, on the items of one catalogue."""
 
 import zipfile
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from sidestep.data.catalog import SOURCE_ROW, Catalog
 from sidestep.data.interactions import Ints
 from sidestep.errors import ArtifactError, DataError, did_you_mean
 from sidestep.evaluation.geometry import deviation, left_by_codewords, squares
-from sidestep.evaluation.sid_quality import Making
+from sidestep.evaluation.sid_quality import TokenizerEvidence
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import RECIPE, Run
@@ -31,18 +31,18 @@ LARGEST_CODE = 2**24 - 1
 class Table:
     """A table of semantic IDs.
 
-    codes: `[N, L]`. sizes: codes at every level; where a file does not say, the largest code + 1.
-    sids: with codebooks and clusters, and making: what its tokenizer tells, where it comes from a run.
+    codes: `[N, L]`. sizes: number of codes at every level; for a file, the largest code + 1.
+    sids: with codebooks and clusters, and of_tokenizer: evidence of its tokenizer, for the table of a run.
     """
 
     name: str
     codes: Ints
     sizes: tuple[int, ...]
     sids: SemanticIds | None = None
-    making: Making | None = None
+    of_tokenizer: TokenizerEvidence | None = None
 
     def cut(self, levels: int) -> "Table":
-        """The same with its first levels alone."""
+        """The table reduced to its first levels."""
         return replace(self, name=f"{self.name} [:{levels}]", codes=self.codes[:, :levels], sizes=self.sizes[:levels])
 
 
@@ -67,7 +67,7 @@ def is_run(folder: Path) -> bool:
     return (folder / RECIPE).is_file()
 
 
-def opened(source: Source) -> RunContents | None:
+def open_run(source: Source) -> RunContents | None:
     """The run of a source, in its version or else the first, which the generator was trained with; None where the
     source is no run.
 
@@ -86,34 +86,34 @@ def of_run(contents: RunContents, name: str = "") -> Table:
     """The table of a run.
 
     Raises:
-        ArtifactError: it has no semantic IDs yet, or altered ones.
+        ArtifactError: it has no semantic IDs yet, or modified ones.
     """
     run = contents.run
     if not artifact.exists(run.path("sids")):
         raise ArtifactError(
-            f"{str(run.folder)!r} has no semantic IDs yet; make them with `sidestep tokenize {run.folder}`"
+            f"{str(run.folder)!r} has no semantic IDs yet; `sidestep tokenize {run.folder}` writes them"
         )
     sids = contents.sids
-    return Table(name or run.folder.resolve().name, sids.codes, sids.codebook_sizes, sids, _making(contents))
+    return Table(name or run.folder.resolve().name, sids.codes, sids.codebook_sizes, sids, _of_tokenizer(contents))
 
 
-def same_items(table: Table, catalog: Catalog, judged_by: Catalog) -> Table:
+def same_items(table: Table, catalog: Catalog, reference: Catalog) -> Table:
     """A run's table in the order of another run's catalogue.
 
     Raises:
         DataError: the two do not hold the same items.
     """
-    if catalog.item_ids == judged_by.item_ids:
+    if catalog.item_ids == reference.item_ids:
         return table
     known = catalog.number_of
-    strange = next((item_id for item_id in judged_by.item_ids if item_id not in known), None)
-    if strange is not None or len(catalog) != len(judged_by):
+    strange = next((item_id for item_id in reference.item_ids if item_id not in known), None)
+    if strange is not None or len(catalog) != len(reference):
         example = "" if strange is None else f", and not {strange!r}"
         raise DataError(
-            f"{table.name!r} has {len(catalog):,} items{example}; expected the {len(judged_by):,} of the first run, "
-            "whose catalogue and vectors judge every table; report on runs of other data one by one"
+            f"{table.name!r} has {len(catalog):,} items{example}; expected the {len(reference):,} of the first run, "
+            "whose catalogue and vectors are used for all tables; report on runs of other data one by one"
         )
-    rows = judged_by.items(catalog.item_ids).argsort()
+    rows = reference.items(catalog.item_ids).argsort()
     sids = None if table.sids is None else replace(table.sids, codes=table.sids.codes[rows])
     return replace(table, codes=table.codes[rows], sids=sids)
 
@@ -178,14 +178,14 @@ def _table(path: Path, name: str, array: Array, catalog: Catalog | None) -> Tabl
 
 
 def _rows(where: str, num_rows: int, catalog: Catalog) -> Ints:
-    """Which row belongs to each item, `[N]`."""
+    """The row of each item, `[N]`."""
     rows: Ints = np.arange(len(catalog))
     if SOURCE_ROW in catalog.table.columns:
         appended = catalog.table[SOURCE_ROW].null_count()
         if appended:
             raise DataError(
-                f"{where} its rows are those of the items file, where {appended:,} items have none, since they were "
-                "appended; report on version 1, as in RUN@1"
+                f"{where} its rows are those of the items file, and {appended:,} appended items have no row there; "
+                "report on version 1, with RUN@1"
             )
         rows = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
     needed = int(rows.max(initial=-1)) + 1
@@ -196,30 +196,31 @@ def _rows(where: str, num_rows: int, catalog: Catalog) -> Ints:
     return rows
 
 
-def _making(contents: RunContents) -> Making:
-    """What codewords leave of the latents and of the vectors, and the clusters of every level that has a meaning."""
+def _of_tokenizer(contents: RunContents) -> TokenizerEvidence:
+    """Residual shares of the latents and of the vectors, and the clusters of every learnt level."""
     sids = contents.sids
     if not artifact.exists(contents.run.path("tokenizer")):
-        return Making(sids.clusters, without="the run has no tokenizer")
+        return TokenizerEvidence(sids.clusters, without="the run has no tokenizer")
     vectors, model = contents.aligned, contents.tokenizer
-    learnt = min(len(model.quantiser.levels), sids.num_levels)  # levels behind these tell items apart, and mean nothing
+    learnt = min(len(model.quantiser.levels), sids.num_levels)  # later levels only distinguish items of an ID
     books = sids.codebooks[:learnt]
-    if len(vectors) != len(sids):  # items were appended, whose vectors were not kept
-        return Making(sids.clusters[:learnt], without="the vectors of appended items were not kept; see version 1")
+    if len(vectors) != len(sids):
+        reason = "the vectors of appended items are not stored; see version 1"
+        return TokenizerEvidence(sids.clusters[:learnt], without=reason)
     latents = model.encode(torch.from_numpy(vectors.values)).cpu().numpy()
     left = left_by_codewords(latents, sids.codes, books)
-    return Making(sids.clusters[:learnt], left or (), _decoded(model, vectors, sids.codes, books))
+    return TokenizerEvidence(sids.clusters[:learnt], left or (), _decoded(model, vectors, sids.codes, books))
 
 
 def _decoded(model: tokenizer.Tokenizer, vectors: ItemVectors, codes: Ints, books: Sequence[Array]) -> list[float]:
-    """Level by level, the share of the vectors' squared deviation from their mean that is left once the sum of the
-    codewords is decoded.
+    """For each level, the squared error of the decoded sum of codewords, as a share of the vectors' squared deviation
+    from their mean.
     """
-    total, found = deviation(vectors.values), []
+    total, shares = deviation(vectors.values), []
     if total is None:
         return []
-    said = torch.zeros(len(codes), books[0].shape[1])
+    latents = torch.zeros(len(codes), books[0].shape[1])
     for level, book in enumerate(books):
-        said += torch.from_numpy(book[codes[:, level]])
-        found.append(squares(model.decode(said).cpu().numpy() - vectors.values) / total)
-    return found
+        latents += torch.from_numpy(book[codes[:, level]])
+        shares.append(squares(model.decode(latents).cpu().numpy() - vectors.values) / total)
+    return shares
