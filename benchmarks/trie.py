@@ -30,7 +30,7 @@ from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Allowed, Permitted, Trie
+from sidestep.sids.trie import Permitted, Trie
 
 LEVELS, SIZE, WIDTH, K = 3, 256, 50, 10
 SIZES = (SIZE,) * LEVELS
@@ -212,11 +212,11 @@ def decoding(numbers: Sequence[int], users: int, rounds: int) -> dict[str, dict[
     for number in numbers:
         model, rng = recommender(number), np.random.default_rng(1)
         histories = [rng.integers(0, number, 20) for _ in range(users)]
-        half = Allowed.of(model.trie, torch.from_numpy(rng.random(number) < 0.5))
+        half = ItemFilter(allowed=torch.from_numpy(rng.random(number) < 0.5))
         for way, (size, filtered) in ways.items():
             portions = [histories[begin : begin + size] for begin in range(0, users, size)]
             contestants[f"{way} {number:g}"] = [
-                partial(_rank, model, question(some, Reads(20)), ItemFilter(pad(some), half) if filtered else None)
+                partial(_rank, model, question(some, Reads(20)), half.excluding(pad(some)) if filtered else None)
                 for some in portions
             ]
     timings = take_turns(contestants, rounds)

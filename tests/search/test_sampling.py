@@ -13,7 +13,7 @@ from sidestep.data.sequences import NO_ITEM, SequenceBatch, question
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.search.beam import beam_search
 from sidestep.search.sampling import SampledPaths, Sampling, sample_paths
-from sidestep.sids.trie import NOWHERE, Permitted, Trie
+from sidestep.sids.trie import NOWHERE, Allowed, Permitted, Trie
 from small_world import THINKING, make, make_batch, make_sids
 
 N, LIKELY = 40, 0.001
@@ -108,7 +108,7 @@ def test_ordered_draws_without_replacement_have_the_frequencies_of_drawing_one_a
     model, sampling = sharpened("tiger"), Sampling(temperature)
     q = policy(model, SOME.nonzero()[:, 0].tolist(), sampling)
     expected = {(i, j): q[i] * q[j] / (1 - q[i]) for i, j in permutations(q, 2)}
-    found = sample_paths(model, asked(copies=4_000), Permitted(TRIE, SOME), 2, seeded(1), sampling)
+    found = sample_paths(model, asked(copies=4_000), Permitted(TRIE, Allowed.of(TRIE, SOME)), 2, seeded(1), sampling)
     assert_frequencies(Counter((row[0], row[1]) for row in drawn(found)), expected)
 
 
@@ -120,7 +120,7 @@ def test_every_path_exists_is_permitted_and_has_its_exact_probabilities(replacem
     sampling = Sampling(1.5, top_p, replacement)
     for kind in ("tiger", "silent", "fused", "fused in the trie", "two thoughts in the trie", *THINKING):
         model, batch = sharpened(kind), make_batch()
-        permitted = Permitted(TRIE, allowed, excluded)
+        permitted = Permitted(TRIE, Allowed.of(TRIE, allowed), excluded)
         found = sample_paths(model, batch, permitted, 12, seeded(2), sampling)
         real = found.beams.nodes != NOWHERE
         assert real.any(1).all()

@@ -70,7 +70,7 @@ def test_children_are_open_where_and_only_where_a_permitted_item_is_under_them(
     trie = Trie.build(codes, SIZES)
     allowed = torch.rand(number, generator=generator) < 0.6 if some_allowed else None
     excluded = torch.randint(-1, number, (2, 20), generator=generator) if some_excluded else None
-    permitted = Permitted(trie, allowed, excluded)
+    permitted = Permitted(trie, None if allowed is None else Allowed.of(trie, allowed), excluded)
     for row in range(2):
         left = torch.ones(number, dtype=torch.bool) if allowed is None else allowed.clone()
         if excluded is not None:
@@ -86,23 +86,10 @@ def test_children_are_open_where_and_only_where_a_permitted_item_is_under_them(
 
 @laws
 @given(numbers, seeds)
-def test_a_filter_laid_over_the_trie_once_serves_as_one_given_each_time(number: int, seed: int) -> None:
-    trie = Trie.build(random_codes(number, seed), SIZES)
-    items = torch.rand(number, generator=torch.Generator().manual_seed(seed)) < 0.5
-    excluded = torch.tensor([[0, number - 1, NOWHERE]])
-    kept, fresh = Permitted(trie, Allowed.of(trie, items), excluded), Permitted(trie, items, excluded)
-    for depth in range(3):
-        nodes = every_node(trie, depth)
-        assert torch.equal(kept.children(depth, nodes).open, fresh.children(depth, nodes).open)
-    assert torch.equal(kept.items_under(every_node(trie, 3)), fresh.items_under(every_node(trie, 3)))
-
-
-@laws
-@given(numbers, seeds)
 def test_taking_places_gives_the_child_and_the_code_that_stand_there(number: int, seed: int) -> None:
     trie = Trie.build(random_codes(number, seed), SIZES)
     items = torch.rand(number, generator=torch.Generator().manual_seed(seed)) < 0.5
-    found = Permitted(trie, items).children(1, every_node(trie, 1))
+    found = Permitted(trie, Allowed.of(trie, items)).children(1, every_node(trie, 1))
     places = torch.arange(found.open.numel())[None]
     parents, nodes, codes = found.take(places)
     assert parents.tolist() == [[w for w in range(trie.num_nodes(1)) for _ in range(found.open.shape[2])]]

@@ -17,7 +17,7 @@ from sidestep.methods.method import Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
 from sidestep.objectives import generating
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
-from sidestep.recommenders.recommender import Recommender
+from sidestep.recommenders.recommender import Servable
 from sidestep.sids.clusters import shuffled
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Trie
@@ -60,7 +60,7 @@ class Generative(Method):
         tree: SemanticIds | Trie | None,
         num_beams: int,
         precision: Precision = "fp32",
-    ) -> Recommender:
+    ) -> Servable:
         assert tree is not None
         return GenerativeRecommender(model, tree, popularity, model.reads, num_beams, precision)
 

@@ -14,7 +14,7 @@ from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.splits import TrainingInteractions
 from sidestep.methods.recipe import Recipe
 from sidestep.recommenders.generative import Precision
-from sidestep.recommenders.recommender import Recommender
+from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
@@ -181,7 +181,7 @@ class Method(ABC):
         tree: SemanticIds | Trie | None,
         num_beams: int,
         precision: Precision = "fp32",
-    ) -> Recommender:
+    ) -> Servable:
         """A model, trained or in training, as a recommender. tree: the semantic IDs of the catalogue, or their trie;
         None for a method that needs none.
         """

@@ -16,7 +16,7 @@ from sidestep.methods.recipe import Recipe
 from sidestep.objectives import scoring
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
-from sidestep.recommenders.recommender import Recommender
+from sidestep.recommenders.recommender import Servable
 from sidestep.scorers.bert4rec import BERT4Rec
 from sidestep.scorers.caser import Caser
 from sidestep.scorers.content import ContentSASRec
@@ -76,7 +76,7 @@ class Scoring(Method):
         tree: SemanticIds | Trie | None,
         num_beams: int,
         precision: Precision = "fp32",
-    ) -> Recommender:
+    ) -> Servable:
         return ItemwiseRecommender(model.score, len(popularity), model.reads)
 
     def training_of_its_own(self, defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -13,10 +13,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.sequences import pad, question
 from sidestep.errors import ArtifactError
 from sidestep.pipeline.exporting import check, recommender_of
-from sidestep.recommenders.fused import FusedRecommender
-from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
-from sidestep.sids.trie import Allowed
 
 SHAPES = "64"
 """For how many shapes oneDNN keeps its products. Batches have thousands, and its own default of 1,024 are 400 MB."""
@@ -43,19 +40,15 @@ class Answering:
         self.model = recommender_of(found)
         check(found, self.model)
         self._num_items = len(found.popularity)
-        self._allowed: dict[str, torch.Tensor | Allowed] = {}
+        self._filters: dict[str, ItemFilter] = {}
 
     def keep_filter(self, name: str, bits: bytes) -> None:
         """bits: one for every item, packed as `numpy.packbits` does."""
         flags = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=self._num_items).astype(np.bool_)
-        allowed = torch.from_numpy(flags)
-        if isinstance(self.model, GenerativeRecommender):
-            self._allowed[name] = Allowed.of(self.model.trie, allowed.to(self.model.device))
-        else:
-            self._allowed[name] = allowed
+        self._filters[name] = ItemFilter(allowed=torch.from_numpy(flags))
 
     def forget_filter(self, name: str) -> None:
-        self._allowed.pop(name, None)
+        self._filters.pop(name, None)
 
     def answer(
         self,
@@ -70,11 +63,10 @@ class Answering:
         probabilities) where they are asked for and there are any.
         """
         model = self.model
-        if beams is not None and isinstance(model, GenerativeRecommender | FusedRecommender):
+        if beams is not None:
             model = model.with_beams(beams)
-        barred = ItemFilter(
-            pad(_rows(excluded)) if any(excluded) else None, None if allowed is None else self._allowed[allowed]
-        )
+        barred = ItemFilter() if allowed is None else self._filters[allowed]
+        barred = barred.excluding(pad(_rows(excluded)) if any(excluded) else None)
         k = min(k, self._num_items)
         found = model.rank(question(_rows(histories), model.reads), k, barred, explain)
         real = (found.items >= 0).sum(1).tolist()

@@ -22,7 +22,7 @@ from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
-from sidestep.recommenders.recommender import Recommender
+from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
@@ -142,12 +142,12 @@ class RunContents(FinishedRun):
                 f"Method {name!r} needs texts and no item has any; name their columns in data.text_fields"
             )
 
-    def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Recommender:
+    def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Servable:
         """A model of the run's method, trained or still in training, as a recommender."""
         sids = self.sids if self.method.needs.ids else None
         return self.method.recommender(model, self.recipe, self.popularity, sids, num_beams, precision)
 
-    def trained(self) -> Recommender:
+    def trained(self) -> Servable:
         """The trained model as a recommender; the only place where one is built from a folder."""
         saved = self.tensors()
         if self.version > 1 and not self.sids.continues(SemanticIds.load(self.run.path("sids"))):

@@ -26,9 +26,8 @@ from sidestep.pipeline.contents import load as load_run
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.facade import TrainedModel
-from sidestep.recommenders.fused import FusedRecommender
-from sidestep.recommenders.generative import GenerativeRecommender, trie_of
-from sidestep.recommenders.recommender import Recommendations, Recommender
+from sidestep.recommenders.generative import trie_of
+from sidestep.recommenders.recommender import Recommendations, Recommender, Servable
 from sidestep.sids.trie import Trie
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -73,7 +72,7 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
     return artifact.read_manifest(folder)
 
 
-def recommender_of(found: Bundle) -> Recommender:
+def recommender_of(found: Bundle) -> Servable:
     """The model of a bundle, its weights and its tree mapped into memory.
 
     Raises:
@@ -173,9 +172,8 @@ def _trained(found: Bundle) -> TrainedModel:
     return TrainedModel(model, found.catalog, nobody, found.sids, names)
 
 
-def _meta(contents: RunContents, model: Recommender) -> dict[str, Any]:
+def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:
     sids = contents.materials.sids
-    searches = isinstance(model, GenerativeRecommender | FusedRecommender)
     paths = _ask(model, [0], 1, explain=True).paths
     return {
         "method": contents.run.recipe.method,
@@ -183,7 +181,7 @@ def _meta(contents: RunContents, model: Recommender) -> dict[str, Any]:
         "codebook_sizes": [] if sids is None else list(sids.codebook_sizes),
         "thinks": bool(paths and paths[0] and paths[0][0].clusters),
         "max_history": model.reads.recent,
-        "beams": contents.run.recipe.evaluate.num_beams if searches else None,
+        "beams": model.num_beams,
         "version": contents.version,
     }
 

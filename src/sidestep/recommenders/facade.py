@@ -112,7 +112,7 @@ class TrainedModel:
             if isinstance(history, str):
                 raise DataError(f"A history is the single string {history!r}; expected a list of ids, as [{history!r}]")
         known = [self._known(history, unknown) for history in histories]
-        allowed = self._allowed(allow, deny)
+        allowed = self._filter(allow, deny)
         k = min(k, len(self.catalog))
         answers: list[Answer] = []
         for begin in range(0, len(known), self.batch_size):
@@ -149,25 +149,25 @@ class TrainedModel:
             history = [item_id for item_id in history if item_id in self.catalog.number_of]
         return self.catalog.items(history), missing
 
-    def _allowed(self, allow: Sequence[str] | None, deny: Sequence[str]) -> torch.Tensor | None:
+    def _filter(self, allow: Sequence[str] | None, deny: Sequence[str]) -> ItemFilter:
         if allow is None and not deny:
-            return None
+            return ItemFilter()
         allowed = np.full(len(self.catalog), allow is None)
         if allow is not None:
             allowed[self.catalog.items(allow)] = True
         allowed[self.catalog.items(deny)] = False
-        return torch.from_numpy(allowed)
+        return ItemFilter(allowed=torch.from_numpy(allowed))
 
     def _answer(
         self,
         known: list[tuple[Ints, list[str]]],
         k: int,
-        allowed: torch.Tensor | None,
+        allowed: ItemFilter,
         exclude_seen: bool,
         explain: bool,
     ) -> list[Answer]:
         histories = [history for history, _ in known]
-        barred = ItemFilter(pad(histories) if exclude_seen else None, allowed)
+        barred = allowed.excluding(pad(histories) if exclude_seen else None)
         found = self.recommender.rank(question(histories, self.recommender.reads), k, barred, explain)
         answers = []
         for row, (history, missing) in enumerate(known):

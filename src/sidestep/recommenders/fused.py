@@ -39,6 +39,8 @@ class FusedRecommender:
         self._searcher, self._scorer = searcher, scorer
         self.balance, self._candidates, self._scored_history = balance, candidates, scored_history
 
+    explains = True
+
     def with_beams(self, num_beams: int) -> "FusedRecommender":
         """The same, with another number of beams."""
         searcher = self._searcher.with_beams(num_beams)

@@ -18,7 +18,7 @@ from sidestep.search.beam import beam_search, last_state
 from sidestep.search.scoring import PathScorer, PathScores
 from sidestep.search.steppable import Steppable
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Allowed, Permitted, Trie
+from sidestep.sids.trie import Trie
 
 Precision = Literal["fp32", "bf16"]
 
@@ -69,6 +69,8 @@ class GenerativeRecommender:
         self._counts = counts
         self._by_popularity = counts.sort(descending=True, stable=True).indices
 
+    explains = True
+
     def with_beams(self, num_beams: int) -> "GenerativeRecommender":
         """The same model and tree, searched with another number of beams."""
         other = copy(self)
@@ -85,7 +87,7 @@ class GenerativeRecommender:
     ) -> Recommendations:
         """See `Recommender.rank`. Paths are given for rows with a history. Answers are on the CPU."""
         batch = batch.to(torch.device("cpu"))  # rows are chosen here; each portion goes to the model's device
-        barred = self._laid(barred or ItemFilter())
+        barred = barred or ItemFilter()
         answers = self._popular(batch.lengths, k, barred)
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
         with self._arithmetic():
@@ -142,13 +144,6 @@ class GenerativeRecommender:
         most = max(min(ROWS_AT_ONCE, BEAMS_AT_ONCE // max(self.num_beams, k)), 1)
         yield from torch.tensor_split(known, -(-len(known) // most)) if len(known) else ()
 
-    def _laid(self, barred: ItemFilter) -> ItemFilter:
-        """The filter, laid over the trie once for all portions."""
-        barred = barred.to(self.device)
-        if isinstance(barred.allowed, Tensor):
-            return ItemFilter(barred.excluded, Allowed.of(self.trie, barred.allowed))
-        return barred
-
     def _popular(self, lengths: Int[Tensor, " B"], k: int, barred: ItemFilter) -> Recommendations:
         """Room for all answers, with those of the empty histories filled in."""
         items = torch.full((len(lengths), k), NO_ITEM)
@@ -167,8 +162,8 @@ class GenerativeRecommender:
         A row's filter bars at most E of the first k + E allowed items, so that no other need be looked at.
         """
         first = self._by_popularity
-        if isinstance(barred.allowed, Allowed):
-            first = first[barred.allowed.items.cpu()[first]]
+        if barred.allowed is not None:
+            first = first[barred.allowed.cpu()[first]]
         if barred.excluded is None:
             return first[None, :k]
         excluded = barred.excluded.cpu()
@@ -181,7 +176,7 @@ class GenerativeRecommender:
 
     def _search(self, batch: SequenceBatch, k: int, barred: ItemFilter, explain: bool) -> Recommendations:
         batch = batch.to(self.device)
-        permitted = Permitted(self.trie, barred.allowed, barred.excluded)
+        permitted = barred.on(self.trie)
         beams = beam_search(cast(Steppable[Any], self.model), batch, permitted, max(self.num_beams, k), k)
         answers = permitted.items_under(beams.nodes)
         order = _best_first(beams.scores, answers)

@@ -22,9 +22,15 @@ class ItemwiseRecommender:
     def __init__(self, scorer: ItemScorer, num_items: int, reads: Reads = THOUSAND) -> None:
         self._scorer, self._num_items, self._reads = scorer, num_items, reads
 
+    num_beams = None
+    explains = False
+
     @property
     def reads(self) -> Reads:
         return self._reads
+
+    def with_beams(self, num_beams: int) -> "ItemwiseRecommender":
+        return self
 
     @torch.no_grad()
     def rank(
@@ -37,8 +43,7 @@ class ItemwiseRecommender:
             part = batch.take(slice(begin, begin + rows))
             scores = self._scorer(part)
             if barred is not None:
-                excluded = None if barred.excluded is None else barred.excluded[begin : begin + rows]
-                allowed = ItemFilter(excluded, barred.allowed).mask(len(part), self._num_items)
+                allowed = barred.take(torch.arange(begin, begin + len(part))).mask(len(part), self._num_items)
                 scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
             answers.append(best(scores, k))
         if not answers:

@@ -1,6 +1,6 @@
 """What a recommender is: a batch of histories in, ranked items out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
-from sidestep.sids.trie import Allowed
+from sidestep.sids.trie import Allowed, Permitted, Trie
 
 
 @dataclass(frozen=True)
@@ -42,32 +42,53 @@ class Recommendations:
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Which items may not be answered. Row b of `excluded` lists items barred for history b alone, padded with
-    `NO_ITEM`; `allowed` bars every item where it is False, for all histories. None bars nothing.
+    """Which items may not be answered.
 
-    A filter that many batches share is laid over the trie once, `Allowed.of(trie, mask)`; a plain mask is laid over it
-    for every batch.
+    excluded: row b lists items barred for history b alone, padded with `NO_ITEM`. allowed: `[N]`, False bars the item
+        for all histories. None bars nothing.
+
+    The allowed items are laid on a trie once, whatever rows are taken and whatever is excluded: keep one filter for
+    many batches, and give each batch its own exclusions by `excluding`.
     """
 
     excluded: Int[Tensor, "B E"] | None = None
-    allowed: Bool[Tensor, " N"] | Allowed | None = None
-
-    def to(self, device: torch.device) -> "ItemFilter":
-        excluded = None if self.excluded is None else self.excluded.to(device)
-        return ItemFilter(excluded, None if self.allowed is None else self.allowed.to(device))
+    allowed: Bool[Tensor, " N"] | None = None
+    _laid: list[tuple[Trie, Allowed]] = field(default_factory=list, repr=False, compare=False)
 
     def take(self, rows: Int[Tensor, " n"]) -> "ItemFilter":
         """The filter of some rows."""
-        return ItemFilter(None if self.excluded is None else self.excluded[rows.to(self.excluded.device)], self.allowed)
+        return self.excluding(None if self.excluded is None else self.excluded[rows.to(self.excluded.device)])
+
+    def excluding(self, excluded: Int[Tensor, "B E"] | None) -> "ItemFilter":
+        """The same allowed items, with these exclusions in place of its own."""
+        return replace(self, excluded=excluded)
+
+    def on(self, trie: Trie) -> Permitted:
+        """The trie as this filter leaves it, on the trie's device."""
+        device = trie.order.device
+        excluded = None if self.excluded is None else self.excluded.to(device)
+        return Permitted(trie, self._allowed_on(trie), excluded)
 
     def mask(self, rows: int, num_items: int) -> Bool[Tensor, "B N"]:
         """True where an item may be answered; dense, so meant for scorers that hold `[B, N]` scores anyway."""
         mask = torch.ones(rows, num_items + 1, dtype=torch.bool)  # the last column takes the padding
         if self.allowed is not None:
-            mask[:, :num_items] &= self.allowed.items if isinstance(self.allowed, Allowed) else self.allowed
+            mask[:, :num_items] &= self.allowed.cpu()
         if self.excluded is not None:
-            mask.scatter_(1, torch.where(self.excluded < 0, num_items, self.excluded), False)
+            excluded = self.excluded.cpu()
+            mask.scatter_(1, torch.where(excluded < 0, num_items, excluded), False)
         return mask[:, :num_items]
+
+    def _allowed_on(self, trie: Trie) -> Allowed | None:
+        """Kept for the last trie alone, for a recommender has one."""
+        if self.allowed is None:
+            return None
+        for known, laid in self._laid:
+            if known is trie:
+                return laid
+        laid = Allowed.of(trie, self.allowed.to(trie.order.device))
+        self._laid[:] = [(trie, laid)]
+        return laid
 
 
 @runtime_checkable
@@ -86,4 +107,27 @@ class Recommender(Protocol):
         come back whenever k permitted ones exist. Equal scores: items that share a semantic ID are ordered by
         popularity, all others by item number.
         """
+        ...
+
+
+@runtime_checkable
+class Servable(Recommender, Protocol):
+    """A recommender as the library, a bundle and the server hold it."""
+
+    @property
+    def num_beams(self) -> int | None:
+        """How many paths it searches at once; None where it searches none."""
+        ...
+
+    @property
+    def explains(self) -> bool:
+        """Whether `rank` gives paths where they are wanted."""
+        ...
+
+    def with_beams(self, num_beams: int) -> "Servable":
+        """The same with another number of beams; itself, where it searches no paths."""
+        ...
+
+    def score(self, batch: SequenceBatch, candidates: Int[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """The scores that `rank` gives these items; a `search.scoring.CandidateScorer`."""
         ...

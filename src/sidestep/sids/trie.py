@@ -159,9 +159,6 @@ class Allowed:
             opens.append(F.pad(at[1:] > at[:-1], (0, spare)))
         return cls(items, before, tuple(reversed(opens)))
 
-    def to(self, device: torch.device | str) -> "Allowed":
-        return Allowed(self.items.to(device), self.before.to(device), tuple(open.to(device) for open in self.open))
-
 
 @dataclass(frozen=True)
 class Children:
@@ -201,18 +198,18 @@ Closing = tuple[Int[Tensor, " R"], Int[Tensor, " R"], Int[Tensor, " R"]]
 class Permitted:
     """A trie seen through a filter: which children still lead to an item that may be answered.
 
-    A node is closed only when every item under it is barred. Barred are the items where `allowed` is False, for every
+    A node is closed only when every item under it is barred. Barred are the items that `allowed` leaves out, for every
     row, and the items of `excluded[b]` (padded with -1), for row b alone. Nothing here is of size rows x items.
     """
 
     def __init__(
         self,
         trie: Trie,
-        allowed: Allowed | Bool[Tensor, " N"] | None = None,
+        allowed: Allowed | None = None,
         excluded: Int[Tensor, "B E"] | None = None,
     ) -> None:
         self._trie = trie
-        self._allowed = Allowed.of(trie, allowed) if isinstance(allowed, Tensor) else allowed
+        self._allowed = allowed
         self._closings = [] if excluded is None else self._closings_of(excluded)
 
     @property
