@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from sidestep.pipeline.balance import BALANCES, best_balance
 
 from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
@@ -11,6 +10,7 @@ from sidestep.data.sequences import SequenceBatch, question
 from sidestep.evaluation.metrics import ndcg
 from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import ThinkingConfig
+from sidestep.methods.balance import BALANCES, best_balance
 from sidestep.recommenders import fused
 from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.generative import GenerativeRecommender
