@@ -12,7 +12,8 @@ from sidestep.report.study_figures import bars, curve, gains, pareto
 from sidestep.report.study_markdown import markdown
 from sidestep.report.study_page import render
 from sidestep.studies.outcome import Block, Cost, Curves, Entry, Outcome, Spot, Wanted, shown
-from sidestep.studies.papers import METRICS, STUDIES, Published, Row
+from sidestep.studies.papers import STUDIES
+from sidestep.studies.rows import METRICS, Published, Row
 from sidestep.studies.shapes import Gain, Verdict
 
 PUBLISHED = Published("a paper", dict(zip(METRICS, (0.05, 0.08, 0.03, 0.04), strict=True)), ">=10", None)

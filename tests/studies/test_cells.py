@@ -16,7 +16,8 @@ from sidestep.methods.table import METHODS
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.studies.averages import averaged, compared, interval, users_of
-from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, found, identity
+from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, found
+from sidestep.studies.identity import identity
 from sidestep.studies.recording import record
 
 LISTS = (*WORLD, "evaluate.k=100")

@@ -16,7 +16,8 @@ from sidestep.studies.averages import compared, group_of
 from sidestep.studies.cells import GRID, CellResult, DataPrint, Machine, Training, targets_digest
 from sidestep.studies.joining import by_length, join
 from sidestep.studies.outcome import Absent, Outcome
-from sidestep.studies.papers import BEAUTY, MAIN, STUDIES, Slot, slots
+from sidestep.studies.papers import BEAUTY, STUDIES
+from sidestep.studies.rows import MAIN, Slot, slots
 
 USERS = 60
 LENGTHS = np.arange(USERS) % 15 + 3

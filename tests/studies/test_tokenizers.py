@@ -9,26 +9,43 @@ import pytest
 from command import WORLD, contents, refuse, succeed
 from sidestep import recipes
 from sidestep.pipeline.run import Run
-from sidestep.studies.tokenizers import STUDIES, study
+from sidestep.studies.judging import folder_of, id_slots, judge
+from sidestep.studies.tokenizers import STUDIES
 from sidestep.workshop.report import judge_run
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_row_of_every_study_is_a_recipe_that_differs_from_the_others(name: str) -> None:
-    made = [recipes.read("s2gr-planted", row).model_dump_json() for row in STUDIES[name].rows.values()]
+    made = [recipes.read("s2gr-planted", row.sets).model_dump_json() for row in STUDIES[name].rows]
     assert len(set(made)) == len(made)
 
 
 @pytest.mark.parametrize("name", ["table3", "gr2"])
 def test_every_row_gives_ids(name: str, tmp_path: Path) -> None:
-    rows = study(name, "s2gr-planted", WORLD, [0], tmp_path, lambda _: None)
-    assert [row["row"] for row in rows] == list(STUDIES[name].rows)
+    rows = judge(name, "s2gr-planted", WORLD, [0], tmp_path, lambda _: None)
+    assert [row["row"] for row in rows] == [row.name for row in STUDIES[name].rows]
     assert all(0 < row["mean"]["ICR"] <= 1 and row["deviation"]["ICR"] == 0 for row in rows)
     assert json.loads((tmp_path / "study.json").read_text())["rows"] == rows
 
 
+def test_a_cell_of_ids_is_its_recipe_with_the_user_s_settings_and_then_the_row_s() -> None:
+    user = ("tokenizer.dmax=0.7", "tokenizer.epochs=3")
+    first, second = id_slots("balance", "s2gr-planted", user, [0, 4], ["delta_max 0.2"])
+    assert (first.seed, second.seed) == (0, 4)
+    expected = recipes.read("s2gr-planted", [*user, "tokenizer.dmax=0.2", "seed=4"])
+    assert second.cell.read() == expected
+    assert folder_of(Path("out"), second) == Path("out/delta-max-0.2-4")
+
+
+def test_rows_are_taken_once_and_in_the_order_in_which_they_are_named() -> None:
+    coba = STUDIES["coba"]
+    assert coba.chosen([]) == coba.rows
+    chosen = coba.chosen(["without balance", "coba-rq-vae", "without balance"])
+    assert [row.name for row in chosen] == ["without balance", "coba-rq-vae"]
+
+
 def test_a_row_is_the_mean_over_the_runs_of_its_seeds(tmp_path: Path) -> None:
-    rows = study("balance", "s2gr-planted", WORLD, [0, 1, 2], tmp_path, lambda _: None, only=["delta_max 0.2"])
+    rows = judge("balance", "s2gr-planted", WORLD, [0, 1, 2], tmp_path, lambda _: None, only=["delta_max 0.2"])
     folders = [tmp_path / f"delta-max-0.2-{seed}" for seed in (0, 1, 2)]
     values = [judge_run(Run.open(folder)).icr for folder in folders]
     assert rows[0]["mean"]["ICR"] == pytest.approx(np.mean(values))

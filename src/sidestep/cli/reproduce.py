@@ -48,9 +48,9 @@ def reproduce(
     from sidestep.report.study_page import render
     from sidestep.report.study_terminal import study_text
     from sidestep.studies import reproduce as studies
-    from sidestep.studies.papers import TABLE3
     from sidestep.studies.running import table
     from sidestep.studies.table3 import table3
+    from sidestep.studies.tokenizers import TABLE3
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {str(out)!r} is a file; expected a folder for {name}.md and {name}.html")

@@ -80,11 +80,11 @@ def study(
     """One recipe with other tokenizers, or without parts of its own: a table over seeds. Goes on where it stopped."""
     from sidestep.artifact import write_text
     from sidestep.report.terminal import study_markdown, study_table
-    from sidestep.studies import tokenizers
+    from sidestep.studies.judging import judge
 
     numbers = read_seeds(seeds)
     folder = out or Path("runs") / f"{name}-{Path(recipe).stem}"
-    rows = tokenizers.study(name, recipe, overrides or (), numbers, folder, say, only=row or (), downstream=downstream)
+    rows = judge(name, recipe, overrides or (), numbers, folder, say, only=row or (), downstream=downstream)
     write_text(folder / "study.md", study_markdown(rows))
     show(as_json, rows, study_table(rows))
 

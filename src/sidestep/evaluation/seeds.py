@@ -45,9 +45,13 @@ def spread(samples: Sequence[Sample]) -> Spread:
         DataError: no samples, or one without users.
     """
     _require(samples)
-    means = np.array([sample.values.mean() for sample in samples])
-    deviation = float(means.std(ddof=1)) if len(means) > 1 else None
-    return Spread(float(means.mean()), deviation, len(means))
+    return spread_of([float(sample.values.mean()) for sample in samples])
+
+
+def spread_of(means: Sequence[float]) -> Spread:
+    """Mean and deviation of one figure a seed, at least one."""
+    deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
+    return Spread(float(np.mean(means)), deviation, len(means))
 
 
 def seed_averaged(samples: Sequence[Sample]) -> Values:

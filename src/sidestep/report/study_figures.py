@@ -9,7 +9,7 @@ from sidestep.report.figures import Plot
 from sidestep.report.plots import PALE
 from sidestep.report.svg import COLOURS, HEIGHT, Frame, element, labels, path, picture, spread, ticks
 from sidestep.studies.outcome import Block, Cost, Curves, Outcome
-from sidestep.studies.papers import MAIN
+from sidestep.studies.rows import MAIN
 
 STEP, BAR = 19, 11
 """Pixels from one bar to the next, and how thick it is."""

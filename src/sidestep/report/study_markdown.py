@@ -16,7 +16,7 @@ from sidestep.report.study_tables import (
     untold,
 )
 from sidestep.studies.outcome import Block, Outcome
-from sidestep.studies.papers import MAIN, METRICS
+from sidestep.studies.rows import MAIN, METRICS
 
 
 def markdown(found: Outcome) -> str:

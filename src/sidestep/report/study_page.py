@@ -16,7 +16,7 @@ from sidestep.report.study_tables import (
     untold,
 )
 from sidestep.studies.outcome import Outcome
-from sidestep.studies.papers import MAIN, METRICS
+from sidestep.studies.rows import MAIN, METRICS
 
 
 def render(found: Outcome) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sidestep.evaluation.seeds import Spread
 from sidestep.studies.outcome import Block, Entry, Outcome, shown, signed
-from sidestep.studies.papers import METRICS
+from sidestep.studies.rows import METRICS
 from sidestep.studies.shapes import LEVEL, Holds
 
 DASH = "\N{EN DASH}"

@@ -6,7 +6,7 @@ from rich.table import Table
 from sidestep.report.study_tables import VERDICTS, analysis_names, inside, lines, ratio_lines, untold
 from sidestep.report.terminal import plain
 from sidestep.studies.outcome import Block, Outcome
-from sidestep.studies.papers import MAIN, METRICS
+from sidestep.studies.rows import MAIN, METRICS
 
 
 def study_text(found: Outcome) -> str:

@@ -10,7 +10,7 @@ from sidestep.evaluation.ranking import Seen
 from sidestep.evaluation.seeds import Sample, compare_seeds, owners, seed_averaged
 from sidestep.evaluation.significance import Comparison, sums_of_users
 from sidestep.studies.cells import CellResult, Users
-from sidestep.studies.papers import MAIN
+from sidestep.studies.rows import MAIN
 
 GROUPS = 5
 """Groups of users by history length, as equal as ties allow."""

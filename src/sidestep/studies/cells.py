@@ -16,15 +16,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sidestep import artifact, recipes
-from sidestep.config import decisive, flat
 from sidestep.data.interactions import Ints
-from sidestep.errors import ArtifactError, ConfigError, DataError, did_you_mean
+from sidestep.errors import ArtifactError, ConfigError, DataError
 from sidestep.evaluation.metrics import METRICS, Values, named
 from sidestep.evaluation.ranking import LONG_USERS, Seen
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import DEFAULTS, METHODS, NON_NEURAL, method_of
-from sidestep.pipeline.run import Run
-from sidestep.pipeline.stage import stages_of
+from sidestep.methods.table import NON_NEURAL
+from sidestep.studies.identity import data_name, file_name, identity, own_training
 
 FORMAT = 1
 DEPTH = 100
@@ -39,8 +37,9 @@ GRID: tuple[Place, ...] = tuple((seen, users) for seen in get_args(Seen) for use
 class Cell:
     """A training to be had.
 
-    method: a row of `methods.METHODS`, or one that needs no training. sets: `key=value` overrides, the user's first and
-        then the study's, since later ones win. recipe: a built-in name or a file.
+    method: a row of `methods.METHODS`, or one that needs no training; empty for semantic IDs, which leave the recipe's
+        method as it is. sets: `key=value` overrides, the user's first and then the study's, since later ones win.
+        recipe: a built-in name or a file.
 
     parts: cells whose trained models it is made of, and which are trained before it.
 
@@ -61,8 +60,10 @@ class Cell:
         Raises:
             ConfigError: no such method.
         """
+        if not self.method:
+            return (*self.sets, f"seed={self.seed}")
         method = [f"method={self.method}"] if self.method not in NON_NEURAL else []
-        return (*method, *_own_training(self.method), *self.sets, f"seed={self.seed}", f"evaluate.k={DEPTH}")
+        return (*method, *own_training(self.method), *self.sets, f"seed={self.seed}", f"evaluate.k={DEPTH}")
 
     def read(self) -> Recipe:
         """The whole recipe.
@@ -257,7 +258,6 @@ class CellResult:
 
 
 RUNS = Path("runs/cells")
-_DEFAULTS = flat(DEFAULTS)
 
 
 def run_folder(path: Path, runs: Path = RUNS) -> Path:
@@ -287,65 +287,6 @@ def found(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:
                     "other data in a folder of their own, with --cells"
                 )
     return there
-
-
-def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
-    """What a method's figures on this recipe hang on: the dotted keys that differ from `Recipe`'s defaults, those left
-    out that belong to other methods or decide nothing. Two recipes with one identity are one cell.
-
-    method: one that needs no training, or None for the recipe's own.
-    """
-    method = method or recipe.method
-    trained = method not in NON_NEURAL
-    keys: dict[str, Literal[True] | frozenset[str]] = {"method": True, "seed": True, "data": True, "split": True}
-    ranking = frozenset({"k"})
-    if trained:
-        for stage in stages_of(recipe):
-            keys |= stage.keys(recipe)
-        ranking = method_of(recipe).ranking | method_of(recipe).validation
-    keys["evaluate"] = ranking
-    values = {**decisive(recipe, keys), "method": method}
-    values["data"].pop("path")  # its data are named by their bytes, not by a folder of this machine
-    if trained and (beams := method_of(recipe).beams(recipe)) is not None:
-        values["evaluate"]["num_beams"] = beams
-    if (path := values.get("embed", {}).get("path")) is not None:
-        values["embed"]["path"] = Path(path).name
-    for part, folder in method_of(recipe).parts_of(recipe).items() if trained else ():
-        values["fusion"][part] = _part(folder)
-    return {key: value for key, value in flat(values).items() if value != _DEFAULTS.get(key)}
-
-
-def _part(folder: Path) -> str:
-    """The cell that a run folder would be, whatever the folder is called."""
-    if not Run.is_one(folder):
-        return folder.name
-    return Path(file_name(identity(Run.open(folder).recipe))).stem
-
-
-def data_name(recipe: Recipe) -> str:
-    """What a recipe's data are called: the folder they lie in, or `planted`."""
-    if recipe.data.source == "planted":
-        return "planted"
-    path = recipe.data.path.resolve()
-    name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in path.name.lower()).strip("-.")
-    return name or "data"
-
-
-def file_name(settings: Mapping[str, Any]) -> str:
-    """Method, seed and the digest of everything else."""
-    digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:8]
-    return f"{settings.get('method', DEFAULTS['method'])}-{settings.get('seed', 0)}-{digest}.json"
-
-
-def _own_training(name: str) -> list[str]:
-    """Overrides that put a method's own way of training in the place of the recipe's."""
-    if name in NON_NEURAL:
-        return []
-    if name not in METHODS:
-        known = [*METHODS, *NON_NEURAL]
-        raise ConfigError(f"No method {name!r}{did_you_mean(name, known)}; `sidestep methods` lists them")
-    own = METHODS[name].training_of_its_own(decisive(Recipe().train))
-    return [f"{section}.{key}={json.dumps(value)}" for section, keys in own.items() for key, value in keys.items()]
 
 
 def targets_digest(users: Ints, lengths: Ints, targets: Ints) -> str:

@@ -9,12 +9,13 @@ import numpy as np
 from sidestep.data.interactions import Ints
 from sidestep.errors import DataError
 from sidestep.evaluation.ranking import Seen
-from sidestep.evaluation.seeds import Spread, spread
+from sidestep.evaluation.seeds import Spread, spread, spread_of
 from sidestep.evaluation.significance import Comparison
 from sidestep.studies.averages import averaged, compared, group_of, interval, lengths_of, samples, users_of
 from sidestep.studies.cells import GRID, CellResult, Users
 from sidestep.studies.outcome import Block, Cost, Curves, Entry, Outcome, Spot, Wanted
-from sidestep.studies.papers import METRICS, Published, Row, Slot, Study, is_beauty
+from sidestep.studies.papers import is_beauty
+from sidestep.studies.rows import METRICS, Published, Row, Slot, Study
 from sidestep.studies.shapes import Gain, Verdict, ends_over_middle, rise_then_fall, steady_gap
 
 Found = Mapping[tuple[str, str], Sequence[CellResult]]
@@ -249,7 +250,7 @@ def _inside(group: Sequence[CellResult]) -> dict[str, Spread]:
     for cell in group:
         for name, value in _leaves(cell.analysis or {}):
             found.setdefault(name, []).append(value)
-    return {name: _spread(values) for name, values in found.items()}
+    return {name: spread_of(values) for name, values in found.items()}
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -294,11 +295,6 @@ def _drawn(cell: CellResult) -> int | None:
 def _range(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(float(np.mean(values)), deviation, len(values))
 
 
 def _beauty(cells: Sequence[CellResult]) -> bool:

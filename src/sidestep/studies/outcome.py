@@ -6,7 +6,7 @@ from typing import Any
 
 from sidestep.evaluation.seeds import Spread
 from sidestep.evaluation.significance import Comparison
-from sidestep.studies.papers import Published, Row, Study
+from sidestep.studies.rows import Published, Row, Study
 from sidestep.studies.shapes import Gain, Verdict
 
 

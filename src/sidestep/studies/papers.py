@@ -1,102 +1,14 @@
 """What each study asks, row by row, and what has been published beside it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
 
-from sidestep.errors import ConfigError, did_you_mean
-from sidestep.evaluation.ranking import Seen
-from sidestep.studies.cells import RUNS, Cell, Users, run_folder
+from sidestep.errors import ConfigError
+from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
+from sidestep.studies.tokenizers import TABLE3
 
-Shape = Literal["rise then fall", "ends over middle", "steady gap", "none"]
-Kind = Literal["table", "curve", "lengths"]
-
-METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
-MAIN = "NDCG@10"
-"""What rows are compared by, and what curves show."""
 BEAUTY = {"users": 22_363, "items": 12_101, "interactions": 198_502}
 """Amazon Beauty 2014, 5-core: the only data on which published figures stand beside ours."""
-S2GR = "S2GR (arXiv 2601.18664)"
 RECBOARD = "RecBoard, mean of 5 seeds"
-
-
-@dataclass(frozen=True)
-class Published:
-    """Figures of others on Beauty, ties in the order of the file, or not said how.
-
-    figures: metric -> value. users: whose they are. seen: how items of the history were treated; None where that is
-        not said.
-    """
-
-    source: str
-    figures: Mapping[str, float]
-    users: Users
-    seen: Seen | None
-
-    def fits(self, users: str, seen: str) -> bool:
-        return self.users == users and self.seen in (None, seen)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method with settings over the recipe; a cell for each seed.
-
-    against: the row that it is tested against, where nothing else is asked for.
-    at, line: where it stands on the axis of a curve, and on which curve; a row of a curve without a place is drawn
-        across. shuffled: whether its cells are also made with the ties of each user shuffled.
-    parts: the rows of a generator and a scorer that are trained by themselves and then fused.
-    """
-
-    name: str
-    method: str
-    sets: tuple[str, ...] = ()
-    against: str | None = None
-    published: tuple[Published, ...] = ()
-    at: float | None = None
-    line: str = ""
-    shuffled: bool = False
-    parts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Study:
-    """asks: the question. stated: what the paper says of it in words, where it gives no figures. shape: the same as
-    something that numbers can be held against.
-
-    axis: what a curve is over; where it is empty, every line has an axis of its own, and its name.
-    industrial: whether the paper shows it on its own industrial data. costs: whether the time that rows take is shown.
-    ratios: the hours it gives as (TIGER, S2GR), of training and of inference. analysis: whether what was found inside
-    the models is shown.
-    """
-
-    name: str
-    title: str
-    asks: str
-    rows: tuple[Row, ...]
-    kind: Kind = "table"
-    stated: str = ""
-    shape: Shape = "none"
-    axis: str = ""
-    industrial: bool = False
-    costs: bool = False
-    ratios: Mapping[str, tuple[float, float]] | None = None
-    analysis: bool = False
-
-    def row(self, name: str) -> Row:
-        """The row of that name.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        known = [row.name for row in self.rows]
-        raise ConfigError(
-            f"Study {self.name!r} has no row {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}"
-        )
 
 
 def _paper(*figures: float) -> Published:
@@ -283,19 +195,6 @@ STUDIES: dict[str, Study] = {
     )
 }
 
-TABLE3 = Study(
-    "table3",
-    "Table 3: semantic IDs",
-    "How many items have an ID of their own, by kind of tokenizer? Collisions are left as they are.",
-    (),
-)
-TABLE3_FIGURES: dict[str, tuple[float, float]] = {
-    "rq-kmeans": (0.00062, 0.8665),
-    "rq-vae": (0.00069, 0.9586),
-    "coba-rq-vae": (0.00072, 0.9930),
-}
-"""The paper's on Beauty, as shares: (CUR, ICR), by the rows of `tokenizers.STUDIES["table3"]`."""
-
 ONLINE = (
     "Table 4 is an online test over seven days with users of Kuaishou's app, and cannot be reproduced; "
     "what can: table2, table3, fig4, fig5, fig6, tableB1"
@@ -310,57 +209,9 @@ def study_named(name: str) -> Study:
     """
     if name == "table4":
         raise ConfigError(ONLINE)
-    if name not in STUDIES:
-        known = [*STUDIES, TABLE3.name]
-        raise ConfigError(f"No study {name!r}{did_you_mean(name, known)}; expected one of {', '.join(known)}")
-    return STUDIES[name]
+    return study_of(STUDIES, name, others=[TABLE3.name])
 
 
 def is_beauty(users: int, items: int, interactions: int) -> bool:
     """Whether published figures may stand beside ours."""
     return {"users": users, "items": items, "interactions": interactions} == BEAUTY
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The place of a cell in a study."""
-
-    row: Row
-    ties: str
-    seed: int
-    cell: Cell
-
-
-def slots(
-    study: Study,
-    recipe: str,
-    overrides: Sequence[str],
-    ties: str,
-    seeds: Sequence[int],
-    only: Sequence[str] = (),
-    runs: Path = RUNS,
-) -> list[Slot]:
-    """Every cell that a study wants: its rows, some of them again with shuffled ties, and all of that for every seed.
-
-    ties: the recipe's own. only: these rows alone. runs: where cells are trained.
-
-    Raises:
-        ConfigError: the study has no such row.
-    """
-    rows = [study.row(name) for name in only] or list(study.rows)
-    found = []
-    for row in rows:
-        again = row.shuffled and ties == "file"
-        for setting, seed in product((ties, "shuffled") if again else (ties,), seeds):
-            other = () if setting == ties else (f"data.ties={setting}",)
-            made_of = [study.row(name) for name in row.parts]
-            parts = tuple(Cell(part.method, seed, (*overrides, *part.sets, *other), recipe) for part in made_of)
-            fused = _fused(parts, runs) if parts else ()
-            sets = (*overrides, *row.sets, *other, *fused)
-            found.append(Slot(row, setting, seed, Cell(row.method, seed, sets, recipe, parts)))
-    return found
-
-
-def _fused(parts: Sequence[Cell], runs: Path) -> tuple[str, ...]:
-    generator, scorer = (run_folder(part.path(Path()), runs) for part in parts)
-    return f"fusion.generator={generator}", f"fusion.scorer={scorer}"

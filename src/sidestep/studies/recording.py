@@ -19,19 +19,8 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import ranked
 from sidestep.pipeline.run import INPUTS, Run
 from sidestep.pipeline.stages import HistoryBatches
-from sidestep.studies.cells import (
-    DEPTH,
-    DEPTHS,
-    GRID,
-    CellResult,
-    DataPrint,
-    Machine,
-    Training,
-    Users,
-    data_name,
-    identity,
-    targets_digest,
-)
+from sidestep.studies.cells import DEPTH, DEPTHS, GRID, CellResult, DataPrint, Machine, Training, Users, targets_digest
+from sidestep.studies.identity import data_name, identity
 from sidestep.training.log import read_log
 
 Analyse = Callable[[Run], Mapping[str, Any]]

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from sidestep import recipes
 from sidestep.errors import ConfigError, TrainingError
-from sidestep.studies.cells import Cell, data_name, found
+from sidestep.studies.cells import Cell, found
+from sidestep.studies.identity import data_name
 from sidestep.studies.joining import join
 from sidestep.studies.outcome import Outcome
-from sidestep.studies.papers import Slot, slots, study_named
+from sidestep.studies.papers import study_named
 from sidestep.studies.recording import Analyse
+from sidestep.studies.rows import Slot, slots
 from sidestep.studies.running import Say, State, run_cells, states
 
 Show = Callable[[Sequence[State]], None]

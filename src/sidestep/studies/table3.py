@@ -8,11 +8,12 @@ from sidestep import artifact, recipes
 from sidestep.evaluation.seeds import Spread
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.studies import tokenizers
-from sidestep.studies.cells import data_name, file_name, identity
+from sidestep.studies.identity import data_name, file_name, identity
+from sidestep.studies.judging import Say, folder_of, id_slots, judge
 from sidestep.studies.outcome import Outcome, Wanted
-from sidestep.studies.papers import S2GR, TABLE3, TABLE3_FIGURES, is_beauty
-from sidestep.studies.tokenizers import Say
+from sidestep.studies.papers import is_beauty
+from sidestep.studies.rows import S2GR
+from sidestep.studies.tokenizers import TABLE3
 
 
 def table3(
@@ -31,16 +32,16 @@ def table3(
     Raises:
         ConfigError: no such row, or a recipe that does not run.
     """
-    rows = tokenizers.chosen_rows("table3", only)
+    wanted = id_slots(TABLE3.name, recipe, overrides, seeds, only)
     read = recipes.read(recipe, overrides)
     name = data_name(read)
     out = runs / name / f"table3-{Path(file_name(identity(read))).stem}"
-    folders = {(row, seed): tokenizers.folder_of(out, row, seed) for row in rows for seed in seeds}
-    judged = [] if dry_run else tokenizers.study("table3", recipe, overrides, seeds, out, say, only=only)
-    wanted = tuple(Wanted(row, "", seed, artifact.exists(folder / "sids")) for (row, seed), folder in folders.items())
+    judged = [] if dry_run else judge(TABLE3.name, recipe, overrides, seeds, out, say, only=only)
+    folders = [folder_of(out, slot) for slot in wanted]
+    there = [artifact.exists(folder / "sids") for folder in folders]
     data, beauty = f"{name}, of which nothing was read", False
     if judged:
-        contents = RunContents(Run.open(next(iter(folders.values()))))
+        contents = RunContents(Run.open(folders[0]))
         sizes = (contents.interactions.num_users, len(contents.catalog), len(contents.interactions))
         data = f"{name}: {sizes[0]:,} users, {sizes[1]:,} items, {sizes[2]:,} interactions"
         beauty = is_beauty(*sizes)
@@ -50,18 +51,19 @@ def table3(
         tuple(overrides),
         data,
         tuple(seeds),
-        wanted,
+        tuple(Wanted(slot.row.name, "", slot.seed, done) for slot, done in zip(wanted, there, strict=True)),
         analysis={row["row"]: _figures(row, beauty) for row in judged},
     )
 
 
 def _figures(row: dict[str, Any], beauty: bool) -> dict[str, Spread]:
     found, count = {}, len(row["seeds"])
-    for place, name in enumerate(("CUR", "ICR")):
+    for name in ("CUR", "ICR"):
         mean, deviation = 100 * row["mean"][name], 100 * row["deviation"][name] if count > 1 else None
         found[f"{name}, %"] = Spread(mean, deviation, count)
-        if beauty and row["row"] in TABLE3_FIGURES:
-            paper = 100 * TABLE3_FIGURES[row["row"]][place]
+        published = TABLE3.row(row["row"]).published if beauty else ()
+        for others in published:
+            paper = 100 * others.figures[name]
             found[f"{name}, %, {S2GR}"] = Spread(paper, None, 1)
             found[f"{name}, ours minus that"] = Spread(mean - paper, None, 1)
     return found
