@@ -9,7 +9,7 @@
     vectors.safetensors          the items' vectors, where the model itself reads them
     items.parquet                outside id, title, category, popularity, and fields to show
     clusters.parquet             a name for every cluster
-    check.json                   what the model answered to made-up histories, to be asked again where it is loaded
+    check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
 
 Nothing here needs torch: `pipeline.exporting` makes a model of it.
 """
@@ -41,7 +41,7 @@ CATEGORY, POPULARITY = "category", "popularity"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified folder; each part is read when it is asked for."""
+    """A verified folder; each part is read at its first use."""
 
     folder: Path
     manifest: artifact.Manifest
@@ -52,8 +52,8 @@ class Bundle:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """method, num_items, codebook_sizes (empty where it says no IDs), thinks, max_history, beams, version (of the
-        catalogue and its semantic IDs).
+        """method, num_items, codebook_sizes (empty for a method without semantic IDs), thinks, max_history, beams,
+        version (of the catalogue and its semantic IDs).
         """
         return self.manifest.meta
 
@@ -91,7 +91,7 @@ def is_bundle(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Bundle:
-    """The bundle in a folder, once every byte has been found to be what its manifest names.
+    """The bundle in a folder, after checking every byte against its manifest.
 
     Raises:
         ArtifactError: nothing there, something else, a newer format, or parts that do not belong together.
@@ -140,4 +140,4 @@ def write_cluster_names(staging: Path, names: Sequence[Sequence[str]]) -> None:
 
 
 RESERVED = {ITEM_ID, "title", "name", CATEGORY, POPULARITY, "text", "source_row"}
-"""Columns that a bundle has or leaves out by itself; `text` is what an embedder read, which nobody is shown."""
+"""Columns that a bundle adds or leaves out by itself; `text` is the input of an embedder and is not published."""

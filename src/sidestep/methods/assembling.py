@@ -58,7 +58,7 @@ def _generator(own: FinishedRun, part: FinishedRun) -> dict[str, Tensor]:
     _same_log(own, part, place)
     if not _same_ids(part.sids, own.sids):
         raise ConfigError(
-            f"{place} says other semantic IDs than this run's; take its [tokenizer], [embed], [graph] and its seed"
+            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [graph] and its seed"
         )
     _same_settings(_generates(own), _generates(part), place)
     return part.tensors()

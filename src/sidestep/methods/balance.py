@@ -1,5 +1,5 @@
-"""How much neighbours count in an item-level score, and that beside a path's: chosen on the validation users, once all
-is trained.
+"""The weight of neighbours in an item-level score, and of that score beside a path's: tuned on the validation users,
+once everything is trained.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ WEIGHTS = tuple(step / 4 for step in range(9))
 
 
 class Replayed:
-    """A fused recommender that is asked the same questions again and again: what both halves think of the candidates is
-    computed once, the balance between them anew each time.
+    """A fused recommender over the same batches again and again: the scores of both halves are computed once, their
+    balance is applied anew each time.
     """
 
     def __init__(self, recommender: FusedRecommender) -> None:
@@ -34,7 +34,7 @@ class Replayed:
         return self._recommender.reads
 
     def again(self, balance: float) -> "Replayed":
-        """From the first question on, with another balance."""
+        """From the first batch on, with another balance."""
         self._recommender.balance, self._asked = balance, 0
         return self
 
@@ -52,7 +52,7 @@ def best_weight(weight: Tensor, ranks: Callable[[], Ints]) -> tuple[float, list[
     """The weight of the best mean NDCG@10, which it then is, and that of every one of `WEIGHTS`; of equal ones the
     smallest.
 
-    weight: `[1]`, of the model that is asked. ranks: the ranks of the validation targets as it is now.
+    weight: `[1]`, of the model that ranks. ranks: the ranks of the validation targets under the model's current weight.
     """
     found = []
     for value in WEIGHTS:

@@ -75,8 +75,8 @@ class GeneratorAndScorer(Thoughtful):
 
     def parts_of(self, recipe: Recipe) -> Mapping[str, Path]:
         fusion = recipe.section(FusionConfig)
-        named = {"generator": fusion.generator, "scorer": fusion.scorer}
-        return {part: folder for part, folder in named.items() if folder is not None}
+        folders = {"generator": fusion.generator, "scorer": fusion.scorer}
+        return {part: folder for part, folder in folders.items() if folder is not None}
 
     def assemble(self, model: nn.Module, own: FinishedRun, parts: Mapping[str, FinishedRun]) -> None:
         assert isinstance(model, Fused)

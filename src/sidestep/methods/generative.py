@@ -43,7 +43,7 @@ class Generative(Method):
     def needs(self) -> Needs:
         return Needs(ids=True)
 
-    def named(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
+    def supervision(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
         return shuffled(sids, recipe.seed) if recipe.section(ThinkingConfig).clusters == "shuffled" else sids
 
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
@@ -142,7 +142,7 @@ METHODS: dict[str, Method] = {
     "s2gr-no-reason": Generative("CoBa codes, no thoughts", f"{_S2GR}, table 2", COBA),
     "s2gr-no-think-loss": Thoughtful("thoughts without supervision", f"{_S2GR}, table 2", COBA),
     "tiger-4": Generative(
-        "TIGER with a fourth code that tells items of one ID apart",
+        "TIGER with a fourth code that distinguishes items of one ID",
         f"{_TIGER}, sec. 3.1",
         {**PLAIN, "tokenizer": {**PLAIN["tokenizer"], "collisions": "extra"}},
     ),

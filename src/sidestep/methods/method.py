@@ -136,8 +136,8 @@ class Method(ABC):
         """Whether its model has thoughts."""
         return False
 
-    def named(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
-        """The semantic IDs as the model is taught them."""
+    def supervision(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
+        """The semantic IDs whose codes and clusters supervise the model; a control may exchange them."""
         return sids
 
     @abstractmethod

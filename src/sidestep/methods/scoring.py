@@ -80,7 +80,7 @@ class Scoring(Method):
         return ItemwiseRecommender(model.score, len(popularity), model.reads)
 
     def training_of_its_own(self, defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """A scorer learns quickly and wants other steps than a generator, whose recipe it is put into."""
+        """A scorer needs other steps than a generator, in whose recipe a study trains it."""
         return {
             "train": {**defaults, **self.parts.get("train", {})},
             "baseline": dict(self.parts.get("baseline", {})),

@@ -16,11 +16,11 @@ NON_NEURAL = ("popularity", "item-knn", "item-knn-recent")
 
 
 def _sections() -> dict[str, type[Section]]:
-    named: dict[str, type[Section]] = {}
+    sections: dict[str, type[Section]] = {}
     for method in METHODS.values():
         for name, kind in method.sections.items():
-            assert named.setdefault(name, kind) is kind, f"two methods read [{name}] as different sections"
-    return named
+            assert sections.setdefault(name, kind) is kind, f"two methods read [{name}] as different sections"
+    return sections
 
 
 RECIPE: type[Recipe] = recipe_with(_sections())

@@ -1,4 +1,4 @@
-"""What the stages read of a run folder, and the only place where a model is built from one."""
+"""The contents of a run folder, each read once, and the only place where a model is built from one."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +79,7 @@ class RunContents(FinishedRun):
         """The trained or fitted tokenizer.
 
         Raises:
-            ArtifactError: not made yet, altered, or by another release whose tokenizers had other parts.
+            ArtifactError: missing, altered, or from a release whose tokenizers had other parts.
         """
         recipe = self.run.recipe
         saved = artifact.load(self.run.path("tokenizer"), "weights")
@@ -124,7 +124,7 @@ class RunContents(FinishedRun):
     def materials(self) -> Materials:
         """What the run's method is built from."""
         needs = self.method.needs
-        sids = self.method.named(self.sids, self.recipe) if needs.ids else None
+        sids = self.method.supervision(self.sids, self.recipe) if needs.ids else None
         return Materials(self.popularity, sids, self.vectors if needs.vectors else None)
 
     def refuse_what_is_missing(self) -> None:

@@ -26,8 +26,8 @@ from sidestep.recommenders.recommender import Recommender
 class Evaluation:
     """table: a row per method, seen items {masked, kept} and users {all, >=10}, as `ranking.summary` names the columns,
     with what is beyond accuracy.
-    protocol: what else must be said beside a figure. best_possible: the `main` figure that nobody can beat, where a
-    planted world tells (all items rankable). example_user: somebody to try `recommend` on.
+    protocol: to be quoted with every figure. best_possible: the upper bound of the `main` figure, known for a planted
+    world (all items rankable). example_user: a user to try `recommend` on.
     at: the K of the metrics, rising. repeats: whether some user's history holds the item that is held out.
     """
 
@@ -106,7 +106,7 @@ def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
     ks, longest = tuple(sorted(set(at or run.recipe.evaluate.at))), run.recipe.evaluate.k
     if ks[0] < 1 or ks[-1] > longest:
         raise ConfigError(
-            f"Cannot tell metrics at {', '.join(map(str, ks))} from lists of {longest}; expected numbers from 1 to "
+            f"Cannot compute metrics at {', '.join(map(str, ks))} from lists of {longest}; expected numbers from 1 to "
             f"{longest}, or longer lists: run the recipe again with evaluate.k={max(ks[-1], 10)}"
         )
     return ks
@@ -137,7 +137,7 @@ def protocol(run: Run) -> str:
 
 def _rank(contents: RunContents, name: str, recommender: Recommender, seen: Seen) -> RankTable:
     recipe, cases = contents.run.recipe, contents.split.test
-    with meter(f"evaluate {name}, seen {seen}", len(cases)) as shown:
+    with meter(f"evaluate {name}, seen {seen}", len(cases)) as progress:
         return rank_cases(
             recommender,
             cases,
@@ -146,7 +146,7 @@ def _rank(contents: RunContents, name: str, recommender: Recommender, seen: Seen
             batch_size=recipe.evaluate.batch_size,
             codes=contents.sids.codes if "sids" in rank_stage(contents.run, name).reads(recipe) else None,
             num_items=len(contents.catalog),
-            progress=lambda done, total: shown.update(done),
+            progress=lambda done, total: progress.update(done),
         )
 
 
@@ -171,19 +171,19 @@ def compare(first: Path, second: Path) -> list[dict[str, Any]]:
             if not len(parts[0]):
                 continue
             for metric in metrics:
-                found = significance.compare(parts[0], parts[1], metric)
+                test = significance.compare(parts[0], parts[1], metric)
                 rows.append(
                     {
                         "seen": seen,
                         "users": users,
-                        "num_users": found.num_users,
+                        "num_users": test.num_users,
                         "metric": metric,
-                        "first": found.first,
-                        "second": found.second,
-                        "difference": found.difference,
-                        "low": found.low,
-                        "high": found.high,
-                        "p": found.p,
+                        "first": test.first,
+                        "second": test.second,
+                        "difference": test.difference,
+                        "low": test.low,
+                        "high": test.high,
+                        "p": test.p,
                     }
                 )
     return rows

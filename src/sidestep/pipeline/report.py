@@ -1,4 +1,4 @@
-"""What a run folder has to tell, gathered for whoever writes it down. What is not there yet is None or empty."""
+"""Everything about a run that a report shows. What is not there yet is None or empty."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from sidestep.recommenders.facade import Answer, TrainedModel
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.training.log import read_log
 
-AT_RANDOM, FOUND = 3, 2
+AT_RANDOM, HITS = 3, 2
 """Example users: so many drawn from all test users, then so many from those whose held-out item was found."""
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ class Example:
     """A test user: history and target as (item_id, title), oldest first; seen items are masked, except the target.
 
     clusters: for each recommended item and level, the name of the cluster that its code belongs to.
-    drawn: how the user came to be shown.
+    drawn: how the user was chosen.
     """
 
     user: str
@@ -82,7 +82,7 @@ class Findings:
 
 
 def gather(run: Run) -> Findings:
-    """Read everything a report shows, and ask the model about the example users. Nothing is trained or ranked.
+    """Read everything a report shows, and recommend for the example users. Nothing is trained or ranked.
 
     Raises:
         ArtifactError: an artifact was altered, or an evaluation belongs to another model than the folder holds.
@@ -129,14 +129,14 @@ def _examples(contents: RunContents, ranks: dict[str, dict[str, RankTable]]) -> 
     cases = contents.split.test
     rng = np.random.default_rng(contents.run.recipe.seed)
     order = rng.permutation(len(cases))
-    found = np.zeros(len(cases), dtype=bool)
+    hits = np.zeros(len(cases), dtype=bool)
     if ranks:
         place = ranks["masked"][contents.run.recipe.method].ranks
-        found = (place >= 1) & (place <= 10)
-    anybody = order[: AT_RANDOM if found.any() else AT_RANDOM + FOUND]
-    lucky = [case for case in order.tolist() if found[case] and case not in anybody][:FOUND]
-    chosen = [(int(case), "drawn at random") for case in anybody]
-    chosen += [(case, "drawn from the users whose held-out item was found") for case in lucky]
+        hits = (place >= 1) & (place <= 10)
+    random = order[: AT_RANDOM if hits.any() else AT_RANDOM + HITS]
+    hit = [case for case in order.tolist() if hits[case] and case not in random][:HITS]
+    chosen = [(int(case), "drawn at random") for case in random]
+    chosen += [(case, "drawn from the users whose held-out item was found") for case in hit]
     return [_example(model, cases, case, drawn) for case, drawn in chosen]
 
 
@@ -144,8 +144,7 @@ def _example(model: TrainedModel, cases: Cases, case: int, drawn: str) -> Exampl
     history, target = cases.history(case), int(cases.targets[case])
     item_ids = model.catalog.item_ids
     seen = [item_ids[item] for item in cases.seen(case)]
-    asked = [item_ids[item] for item in history]
-    answer = model.recommend(asked, 10, exclude_seen=False, deny=seen, explain=True)
+    answer = model.recommend([item_ids[item] for item in history], 10, exclude_seen=False, deny=seen, explain=True)
     return Example(
         user=cases.interactions.user_ids[int(cases.users[case])],
         history=_titled(model, history.tolist()),

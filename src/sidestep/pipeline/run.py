@@ -40,10 +40,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, recipe: Recipe | None = None, force: bool = False) -> "Run":
-        """Open a run folder. Nothing is written until a stage has something to keep; see `keep_recipe`.
+        """Open a run folder. Nothing is written until a stage has results; see `keep_recipe`.
 
         Raises:
-            ArtifactError: no run there and no recipe, or what is done there was made otherwise and there is no `force`.
+            ArtifactError: no run there and no recipe, or finished stages of another configuration and no `force`.
         """
         path = folder / RECIPE
         if recipe is None:
@@ -60,7 +60,7 @@ class Run:
         return cls(folder, recipe, force)
 
     def keep_recipe(self) -> None:
-        """Write the recipe down where it is not what the folder has. A stage calls this once its inputs are sound, so
+        """Write the recipe where it differs from the folder's. A stage calls this once its inputs are sound, so
         that a recipe which cannot run leaves no trace.
         """
         path, content = self.path(RECIPE), self.recipe.model_dump(mode="json")
@@ -84,10 +84,10 @@ class Run:
         return artifact.read_manifest(self.path(name)).digest
 
     def done(self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
-        """Whether a stage's artifact is there and was made with these settings from these parents.
+        """Whether a stage's artifact is there and results from these settings and parents.
 
         Raises:
-            ArtifactError: it was made otherwise, or was altered, and `force` is off.
+            ArtifactError: it results from other settings or parents, or was altered, and `force` is off.
         """
         if not artifact.exists(self.path(name)):
             return False
@@ -130,7 +130,7 @@ def _other(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _new(path: str, old: str) -> bool:
-    """Whether a file has other content now. One that is gone is missed by nobody: what was made of it is here."""
+    """Whether a file has other content now. A file that is gone does not matter: its result is here."""
     return Path(path).is_file() and artifact.file_hash(Path(path)) != old
 
 

@@ -1,7 +1,7 @@
-"""A stage of a run: what it makes, what it reads, and the settings that decide it, said once.
+"""A stage of a run: the artifacts it writes, those it reads, and the settings that decide them, in one place.
 
-Skipping, refusing, `--force`, the identity of a cell and the export of a model all ask here. How each stage is run
-stands in `stages.py`.
+Skipping, refusing, `--force`, the identity of a cell and the export of a model read it here. The work of each stage is
+in `stages.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,10 +22,10 @@ def _nothing_else(run: Run) -> Parents:
 
 @dataclass(frozen=True)
 class Stage:
-    """name: the verb of the command line. makes: its artifacts, folders of the run.
+    """name: the verb of the command line. makes: the artifacts it writes, folders of the run.
 
-    keys: those of a recipe that decide what it makes. reads: the artifacts of earlier stages that it is made from.
-    further: digests of what it reads from elsewhere.
+    keys: those of a recipe that decide its result. reads: the artifacts of earlier stages that it depends on. further:
+    digests of what it depends on outside the run.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Stage:
     further: Callable[[Run], Parents] = _nothing_else
 
     def settings(self, recipe: Recipe) -> dict[str, Any]:
-        """The values that decide what it makes, as its artifacts keep them."""
+        """The values that decide its result, as its artifacts keep them."""
         return decisive(recipe, self.keys(recipe))
 
     def parents(self, run: Run) -> Parents:
-        """The digests of what it is made from.
+        """The digests of what it depends on.
 
         Raises:
             ArtifactError: an earlier stage is not done.
@@ -47,10 +47,10 @@ class Stage:
         return {name: run.digest(name) for name in self.reads(run.recipe)} | self.further(run)
 
     def done(self, run: Run) -> bool:
-        """Whether its artifacts are there, whole, and made from what it would be made from now.
+        """Whether its artifacts are there, whole, and result from the current settings and parents.
 
         Raises:
-            ArtifactError: they were made otherwise, or altered, and `run.force` is off.
+            ArtifactError: they result from others, or were altered, and `run.force` is off.
         """
         settings, parents = self.settings(run.recipe), self.parents(run)
         return all(run.done(name, settings, parents) for name in self.makes)
@@ -91,7 +91,7 @@ EMBED = Stage(
     ("vectors",),
     lambda recipe: {
         **dict.fromkeys(("embed", "split", "seed"), True),
-        **({"graph": True} if recipe.embed.path is None else {}),  # vectors from behaviour are made with its window
+        **({"graph": True} if recipe.embed.path is None else {}),  # vectors from behaviour use its window
     },
     lambda _: ("catalog", "interactions"),
 )

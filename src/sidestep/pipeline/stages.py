@@ -1,7 +1,7 @@
 """The stages, run folder in, artifact out: prepare, embed, propagate, tokenize, train.
 
-Each reads the artifacts before it, calls the rooms, and writes its own. A stage that is done with the same settings is
-left alone, so a run goes on where it stopped.
+Each reads the artifacts before it, calls the rooms, and writes its own. A stage that is done under the same settings is
+skipped, so a run resumes where it stopped.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ def embed(run: Run, say: Say) -> None:
 
 
 def propagate(run: Run, say: Say) -> None:
-    """Enrich the vectors with the co-occurrence graph (S2GR eqs 3-5), or pass them on where the recipe wants none."""
+    """Enrich the vectors with the co-occurrence graph (S2GR eqs 3-5), or pass them on where `graph.enabled` is off."""
     recipe, contents = run.recipe, RunContents(run)
     vectors = contents.vectors
     if recipe.graph.enabled:
@@ -101,11 +101,11 @@ def tokenize(run: Run, say: Say) -> None:
     model = tokenizer.build(vectors, recipe.tokenizer, recipe.seed)
     learn(run, model, vectors, run.training_folder("tokenizer-train", settings, parents))
     popularity = RunContents(run).popularity if recipe.tokenizer.uses_interactions else None
-    found = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
-    made, note = tokenizer.without_collisions(model, found, vectors, recipe.tokenizer, recipe.seed, popularity)
+    assigned = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
+    sids, note = tokenizer.without_collisions(model, assigned, vectors, recipe.tokenizer, recipe.seed, popularity)
     _save_weights(run, "tokenizer", model, settings, parents)
-    made.save(run.path("sids"), config=settings, parents=parents)
-    say(codebooks.summary(made))
+    sids.save(run.path("sids"), config=settings, parents=parents)
+    say(codebooks.summary(sids))
     if note:
         say(note)
 
@@ -180,7 +180,7 @@ _RUN: dict[Stage, Callable[[Run, Say], None]] = {
 
 def run_until(run: Run, last: str, say: Say) -> None:
     """Every stage that the run's method needs, up to and with `last`, skipping what is done. A stage that the method
-    does not need runs where it is named itself, with those before it.
+    does not need runs only when it is `last`, with those before it.
 
     Raises:
         ConfigError: several processes, and not only training is left to do.
@@ -215,7 +215,7 @@ def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
 
 
 class HistoryBatches:
-    """Training histories as the loop wants them."""
+    """Training histories as `training.loop.Batches`."""
 
     def __init__(self, contents: RunContents, model: Any) -> None:
         self.sequences = TrainingSequences(contents.split.train, model.reads, model.every_position)

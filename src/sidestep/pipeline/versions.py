@@ -28,7 +28,7 @@ def folder(run: Run, version: int) -> Path:
 
 
 def manifest(run: Run, version: int) -> artifact.Manifest:
-    """The manifest of a version's semantic IDs, once every version has been found to continue the one before.
+    """The manifest of a version's semantic IDs, after checking that every version continues the one before.
 
     Raises:
         ArtifactError: no such version (they count from 1), or the run's semantic IDs were made again after something
