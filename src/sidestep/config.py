@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from sidestep.errors import ConfigError, did_you_mean
+from sidestep.errors import ConfigError, brief, did_you_mean
 
 
 class Section(BaseModel):
@@ -57,11 +57,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is absent, is no UTF-8 text, or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"No recipe file at {str(path)!r}; `sidestep recipes` lists the built-in ones") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"Cannot read {str(path)!r} as TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"Cannot read {str(path)!r} as TOML: it is nested too deeply") from None
+    except (ValueError, OSError) as error:  # TOML's own errors, bytes that are no UTF-8, numbers of thousands of digits
+        raise ConfigError(f"Cannot read {str(path)!r} as TOML: {brief(error, 200)}") from None
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
@@ -75,7 +77,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         raise ConfigError(f"Cannot read the override {text!r}; expected key=value, as in train.epochs=10")
     try:
         return path, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return path, value
 
 
@@ -129,7 +131,7 @@ def _first_message(kind: type[Section], error: ValidationError) -> str:
         return f"Missing key {path[-1]!r} {where}; set it in the recipe or as {'.'.join(path)}=VALUE"
     name = ".".join(path) or "the recipe"
     whole = isinstance(problem["input"], Mapping)  # a section whose keys are at odds: the message names them
-    met = "" if whole else f" {problem['input']!r}"
+    met = "" if whole else f" {brief(repr(problem['input']))}"
     return f"Bad value{met} for {name}: {problem['msg'].removeprefix('Value error, ')}"
 
 

@@ -40,3 +40,34 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the nearest known word, or an empty string when nothing is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+LONGEST_VALUE = 80
+MOST_NAMES = 8
+
+
+def brief(value: object, longest: int = LONGEST_VALUE) -> str:
+    """A value's spelling as an error line can bear it: its first line, cut in the middle where it is long."""
+    text = " ".join(str(value).splitlines()[:1])
+    half = (longest - 5) // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def listed(names: Iterable[object], most: int = MOST_NAMES) -> str:
+    """The first names with commas, and the number of all where there are more."""
+    every = [brief(name, 40) for name in names]
+    shown = ", ".join(every[:most])
+    return shown if len(every) <= most else f"{shown}, ... ({len(every):,} in all)"
+
+
+LONGEST_LINE = 1_200
+
+
+def one_line(error: Exception) -> str:
+    """An error's message as one line that a terminal can bear, whatever value it quotes: no control characters, and
+    its middle left out where it is long.
+    """
+    text = " ".join(str(error).split("\n"))
+    text = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"

@@ -14,7 +14,7 @@ FILE = Path("log.csv")
 MOMENT = 1_406_109_600_123  # 2014-07-23T10:00:00.123Z
 
 
-@pytest.mark.parametrize("kept", [["007", "7"], ["a,b", " c "], ["Ä", "🎧"], ["NA", "null"]])
+@pytest.mark.parametrize("kept", [["007", "7"], ["a,b", " c "], ["Ä", "🎧"], ["NA", "na"]])
 def test_ids_survive_letter_by_letter(kept: list[str]) -> None:
     assert columns.ids(pl.Series("u", kept), FILE, "user").to_list() == kept
 
@@ -83,7 +83,7 @@ def test_negative_relative_times_are_permitted() -> None:
         (["1", "yesterday", "3"], "auto", r"data row 2 has 'yesterday' in column 't' \(data.time\)"),
         (["1", "yesterday"], "s", r"data row 2 has 'yesterday'.*a number of seconds; 1 rows"),
         (["2014-01-01", "yesterday"], "auto", r"data row 2 has 'yesterday'.*a number or an ISO date"),
-        (["2014-01-01", "01/02/2014"], "iso", r"data row 2 has '01/02/2014'.*ISO date"),
+        (["2014-01-01", "01/02/2014"], "iso", r"data row 2 has '01/02/2014'.*data.time_unit = \"d/m/y\""),
         ([1.0, float("inf")], "s", r"data row 2 has inf"),
         ([1, 2**62], "s", rf"data row 2 has {2**62}.*a moment in seconds"),
     ],

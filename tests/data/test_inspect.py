@@ -57,7 +57,7 @@ def test_the_join_column_and_the_public_id_are_found_by_their_values(tmp_path: P
     log = csv(tmp_path / "log.csv", "user,item,position", "u,2,0", "u,1,1", "v,2,0")
     (tmp_path / "other").mkdir()
     items = tmp_path / "other" / "catalogue.jsonl.gz"
-    rows = [{"number": n, "asin": f"B{n}", "title": f"Soap {n}", "year": 1990} for n in (1, 2, 3)]
+    rows = [{"number": n, "asin": f"B{n}", "title": f"Soap {n}", "year": 1990} for n in (3, 1, 2)]
     items.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     found = inspect(log, items)
     assert (found.config.item_key, found.config.item_id) == ("number", "asin")
@@ -149,7 +149,9 @@ def test_published_layouts_are_recognised(tmp_path: Path) -> None:
 
 
 def test_a_log_whose_columns_say_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"which column of .* holds the users: a, b; rename it to user_id.*data.user"):
+    with pytest.raises(
+        DataError, match=r"which column of .* holds the users: a, b; name it with --user COLUMN.*data.user"
+    ):
         inspect(csv(tmp_path / "log.csv", "a,b", "u,1"))
     with pytest.raises(DataError, match="No file"):
         inspect(tmp_path / "absent.csv")

@@ -12,6 +12,7 @@ import pytest
 
 from command import MODEL, refuse, snapshot, succeed
 from sidestep import artifact
+from sidestep.cli.parsing import read_ids_or_file
 
 USERS, ITEMS, LENGTH = 30, 20, 6
 RECIPE = 'method = "s2gr"\n[data]\npath = "{path}"\nuser = "customer"\nitem = "sku"\ntime = "when"\n'
@@ -230,3 +231,28 @@ def test_files_that_changed_since_they_were_read_are_noticed(recipe: Path, shop:
     assert "log.csv' was changed since" in refuse(*words)
     assert snapshot(tmp_path / "run") == before
     assert f"{USERS * LENGTH + 1} interactions" in succeed(*words, "--force").err
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a"])
+def test_recommendations_are_written_as_the_name_says(finished: Path, tmp_path: Path, name: str) -> None:
+    succeed("recommend", finished, "--user", "u01", "--k", 3, "--out", tmp_path / name)
+    read: dict[str, Callable[[Path], pl.DataFrame]] = {
+        "a.csv": pl.read_csv,
+        "a.tsv": lambda path: pl.read_csv(path, separator="\t"),
+        "a.jsonl": pl.read_ndjson,
+    }
+    table = read.get(name, pl.read_parquet)(tmp_path / name)
+    answer = json.loads(succeed("recommend", finished, "--user", "u01", "--k", 3, "--json").out)[0]
+    assert table["item_id"].to_list() == [entry["item_id"] for entry in answer["recommendations"]]
+
+
+def test_a_format_that_nothing_writes_is_refused_before_any_work(finished: Path, tmp_path: Path) -> None:
+    line = refuse("recommend", finished, "--user", "u01", "--out", tmp_path / "a.xlsx")
+    assert "no table is written as '.xlsx'; expected one of .parquet, .pq, .csv" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["\ufeffP01\r\nP02\r\n", "P01\nP02", "\ufeffP01\rP02\r"])
+def test_lists_of_ids_are_lines_whatever_marks_and_ends_they_have(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ids.txt").write_bytes(content.encode())
+    assert read_ids_or_file(str(tmp_path / "ids.txt"), "--allow") == ["P01", "P02"]

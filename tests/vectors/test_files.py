@@ -14,10 +14,10 @@ from safetensors.torch import save_file as save_torch
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources import DataConfig, read
 from sidestep.errors import DataError
-from sidestep.vectors.files import read_vectors
+from sidestep.vectors.files import read_vectors, row_note
 
 IDS = ["007", "ä,b", "c"]
-CATALOG = Catalog(pl.DataFrame({"item_id": IDS}))
+CATALOG = Catalog(pl.DataFrame({"item_id": IDS, "source_row": [0, 1, 2]}))
 VALUES = np.arange(6, dtype=np.float32).reshape(3, 2) / 8
 
 
@@ -175,3 +175,40 @@ def test_rows_of_a_table_of_items_keep_their_place_when_items_are_dropped(tmp_pa
     catalog = read(wanted, seed=0).catalog
     assert catalog.item_ids == ["a", "c"]
     np.testing.assert_array_equal(read_vectors(as_npy(tmp_path, VALUES), catalog).values, VALUES[[0, 2]])
+
+
+def test_without_an_items_file_rows_belong_to_the_ids_that_number_them_or_are_refused(tmp_path: Path) -> None:
+    rows = np.arange(10, dtype=np.float32).reshape(5, 2)
+    path = as_npy(tmp_path, rows)
+
+    def of(*ids: str) -> Catalog:
+        return Catalog(pl.DataFrame({"item_id": list(ids)}))
+
+    np.testing.assert_array_equal(read_vectors(path, of("4", "0", "2")).values, rows[[4, 0, 2]])
+    assert "row i is taken for the item with id i" in str(row_note(path, of("4", "0", "2")))
+    np.testing.assert_array_equal(read_vectors(path, of(*(f"P{n}" for n in range(1, 6)))).values, rows)
+    for ids in (("5", "4", "3", "2", "1"), ("P2", "P1", "P3", "P4", "P5"), ("a", "b", "c", "d", "e")):
+        with pytest.raises(DataError, match="cannot be matched with items: there is no items file"):
+            read_vectors(path, of(*ids))
+    assert row_note(path, CATALOG) is None
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999,)", "(2, -3)", "(3, 2)"])
+def test_a_header_that_promises_more_than_there_is_costs_no_memory(shape: str, tmp_path: Path) -> None:
+    path = as_npy(tmp_path, VALUES)
+    content = path.read_bytes()
+    header = content[10 : 10 + content[8]].decode()
+    changed = header.replace("(3, 2)", shape).rstrip()
+    path.write_bytes(content[:10] + changed.ljust(len(header) - 1).encode() + b"\n" + content[10 + len(header) : -1])
+    with pytest.raises(DataError, match=r"Cannot read .* as \.npy"):
+        read_vectors(path, CATALOG)
+
+
+@pytest.mark.parametrize("write", [as_npy, as_safetensors, as_lists])
+def test_a_file_cut_anywhere_is_refused(write: Callable[[Path, Any], Path], tmp_path: Path) -> None:
+    path = write(tmp_path, VALUES)
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(DataError, match=path.name):
+            read_vectors(path, CATALOG)

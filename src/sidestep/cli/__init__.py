@@ -33,7 +33,7 @@ from sidestep.cli.options import (
     show,
 )
 from sidestep.cli.parsing import read_depths, read_ids_or_file, read_question
-from sidestep.errors import ConfigError, SidestepError
+from sidestep.errors import ConfigError, SidestepError, one_line
 
 
 class _Verbs(TyperGroup):
@@ -43,7 +43,7 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except SidestepError as error:
-            return _stop(2, f"error: {' '.join(str(error).split(chr(10)))}")
+            return _stop(2, f"error: {one_line(error)}")
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
             return _stop(2, f"error: {error.strerror}: {error.filename!r}")
         except KeyboardInterrupt:
@@ -226,7 +226,9 @@ def recommend(
     allow: AllowOption = None,
     deny: DenyOption = None,
     unknown: UnknownOption = "error",
-    out: Annotated[Path | None, typer.Option(help="Write a Parquet file instead of printing.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a file instead of printing: .parquet, .csv, .tsv or .jsonl.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The next items for a history, a user, a file of histories, or everybody."""
@@ -235,6 +237,8 @@ def recommend(
     from sidestep.report.terminal import answers_text
 
     check_file(out)
+    if out is not None:
+        ask.check_format(out)
     question = read_question(history, user, histories, all_users)
     allowed, denied = read_ids_or_file(allow, "--allow"), read_ids_or_file(deny, "--deny")
     answers = ask.answer(
@@ -269,17 +273,28 @@ def report(
 def init(
     interactions: Annotated[Path, typer.Option(help="A file of interactions.")],
     items: Annotated[Path | None, typer.Option(help="A file of items.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="The log's column of users.")] = None,
+    item: Annotated[
+        str | None, typer.Option(metavar="COLUMN[=COLUMN]", help="The log's column of items [= the items file's].")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN[=UNIT]", help="The log's times [= s, ms, us, ns, d/m/y, m/d/y].")
+    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN,...", help="The items file's columns of words.")] = None,
+    event: Annotated[
+        str | None, typer.Option(metavar="COLUMN[=KIND,...]", help="The log's kinds of events [= those that count].")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.toml"),
     force: ForceOption = False,
 ) -> None:
-    """Look at your own files, say what is there, and write the recipe that runs on them."""
+    """Look at your own files, list what every column is taken for, and write the recipe that runs on them."""
     from sidestep.artifact import write_text
-    from sidestep.data.inspect import inspect, recipe
+    from sidestep.data.inspect import Given, inspect, recipe
 
     check_file(out)
     if out.exists() and not force:
         raise ConfigError(f"{str(out)!r} exists; choose another --out, or overwrite it with --force")
-    findings = inspect(interactions, items)
+    findings = inspect(interactions, items, Given(user, item, time, text, event))
     print("\n".join(findings.lines()))
     write_text(out, recipe(findings))
     print(f"\nWrote {out}. Next: sidestep run {out}")

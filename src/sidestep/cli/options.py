@@ -47,7 +47,13 @@ def show(as_json: bool, value: Any, text: str) -> None:
 
 def check_file(out: Path | None) -> None:
     """Before any work is done: a folder cannot be written as a file."""
-    if out is not None and out.is_dir():
+    if out is None:
+        return
+    try:
+        str(out).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(f"--out {str(out)!a} is no UTF-8 text; choose another name") from None
+    if out.is_dir():
         raise ConfigError(f"--out {str(out)!r} is a folder; expected the name of a file to write")
 
 

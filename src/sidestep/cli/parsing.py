@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidestep.errors import ConfigError
+from sidestep.errors import ConfigError, DataError, brief
 
 if TYPE_CHECKING:
     from sidestep.pipeline.recommend import Question
@@ -53,8 +53,10 @@ def read_ids(text: str, option: str) -> list[str]:
         return [item_id.strip() for item_id in text.split(",") if item_id.strip()]
     try:
         return checked_ids(json.loads(text), option)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"Cannot read {option} {text!r} as a JSON list: {error}") from None
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:  # no JSON, too deep, or numbers of thousands of digits
+        raise ConfigError(f"Cannot read {option} {brief(text)!r} as a JSON list: {brief(error)}") from None
 
 
 def read_ids_or_file(text: str | None, option: str) -> list[str] | None:

@@ -124,7 +124,7 @@ def _key(file: Path | None, variable: str) -> str | None:
     if file is None:
         return os.environ.get(variable) or None
     try:
-        key = file.read_text(encoding="utf-8").strip()
+        key = file.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
         raise ConfigError(f"{str(file)!r} is no text; expected a key in it") from None
     if not key:

@@ -57,6 +57,8 @@ def report(
         return
     check_file(out)
     findings, page = gather(named, options), out or default_page(named)
+    for note in findings.notes:
+        say(note)
     if page is not None:
         write_sid_page(findings, page)
     page_name = None if page is None else str(page)

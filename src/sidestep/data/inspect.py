@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,17 @@ import polars as pl
 from sidestep.data.interactions import NO_TIME, Interactions
 from sidestep.data.sources import READERS, DataConfig, Dataset
 from sidestep.data.sources.assemble import ITEM_KEY, Tables, assemble, lookup
-from sidestep.data.sources.guess import guess, rating_column
-from sidestep.errors import DataError
+from sidestep.data.sources.decisions import Given, Guess, Taken
+from sidestep.data.sources.guess import guess
+from sidestep.data.sources.moments import spelled
+from sidestep.data.sources.ratings import rating_notes
+from sidestep.errors import DataError, brief
+
+__all__ = ["Findings", "Given", "inspect", "recipe"]
 
 WRITTEN_KEYS = (
     *("source", "path", "interactions", "items", "user", "item", "order", "time", "time_unit", "absolute_times"),
-    *("item_key", "item_id", "text_fields", "unknown_items", "duplicate_items"),
+    *("event", "events", "item_key", "item_id", "text_fields", "unknown_items", "duplicate_items", "bad_rows"),
 )
 SMALL = """[generator] # a third of TIGER's parameters; leave the section out for all of them
 num_heads = 4
@@ -35,7 +39,14 @@ weight_decay = 0.05
 patience = {patience}
 """
 BATCH, STEPS = 512, 6_000
-TABLE_ONLY = {"user", "item", "order", "time", "time_unit", "absolute_times", "item_key", "item_id", "text_fields"}
+TABLE_ONLY = {
+    *("user", "item", "order", "time", "time_unit", "absolute_times", "event", "events"),
+    *("item_key", "item_id", "text_fields"),
+}
+
+
+IN_TABLE = {"user", "item", "time", "order", "event", "item_key", "item_id", "text_fields"}
+"""Keys whose reasons stand beside the columns."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Findings:
     """What a look at the files found. Shares lie in 0..1; times are milliseconds.
 
     config: the [data] section that reads the files; every count below is what it reads.
-    reasons: why each column was taken for what it is.
+    columns: every column of the files, what it is taken for and why. reasons: why each key is set as it is.
     lengths: shortest, median and longest history.
     repeats: share of interactions whose user had the item before.
     span: first and last known time, None without times.
@@ -54,6 +65,7 @@ class Findings:
     """
 
     config: DataConfig
+    columns: list[Taken]
     reasons: list[str]
     users: int
     items: int
@@ -75,7 +87,8 @@ class Findings:
         """The findings for a person to read."""
         shortest, median, longest = self.lengths
         return [
-            *(f"  {reason}" for reason in self.reasons),
+            *_columns_table(self.columns),
+            *(f"  {reason}" for reason in self.reasons if reason.split(" = ")[0] not in IN_TABLE),
             f"{self.users:,} users, {self.items:,} items, {self.interactions:,} interactions, "
             f"{self.density:.3%} of all user-item pairs",
             f"histories: shortest {shortest}, median {median:g}, longest {longest}; "
@@ -89,24 +102,25 @@ class Findings:
         ]
 
 
-def inspect(interactions: Path, items: Path | None = None) -> Findings:
+def inspect(interactions: Path, items: Path | None = None, given: Given | None = None) -> Findings:
     """Guess the columns, read the files as a recipe would, and measure.
 
+    given: what the user says about columns.
+
     Raises:
-        DataError: a file cannot be read, or no column can be told to hold users, items or their ids.
+        DataError: a file cannot be read, or columns whose roles cannot be known.
     """
-    guessed = guess(interactions, items)
-    tables = READERS[guessed.config.source](guessed.config)
-    problems = [*guessed.doubts, *_ways_out(tables, guessed.settings)]
+    guessed = guess(interactions, items, given)
     config = guessed.config
-    dataset = assemble(tables, config, seed=0)
-    problems += _odd_ids(tables) + _odd_counts(dataset)
-    if config.source == "table" and (rating := rating_column(interactions)) is not None:
-        problems.append(
-            f"column {rating!r} looks like a rating: every row counts as an interaction, whatever its value; "
-            "filter the file first if low ratings should not"
-        )
-    return _measure(config, guessed.reasons, dataset, problems + dataset.notes)
+    try:
+        tables = READERS[config.source](config)
+    except DataError:  # some rows are bad; too many of them are refused here, too
+        tables = READERS[config.source](config.model_copy(update={"bad_rows": "drop"}))
+        guessed.decide("bad_rows", "drop", "some rows lack what they need")
+    problems = [*guessed.doubts, *_ways_out(tables, guessed)]
+    dataset = assemble(tables, guessed.config, seed=0)
+    problems += _odd_ids(tables) + _odd_counts(dataset) + rating_notes(interactions, config.source)
+    return _measure(guessed, dataset, problems + dataset.notes)
 
 
 def recipe(findings: Findings) -> str:
@@ -137,18 +151,29 @@ def _small(interactions: int) -> str:
     return SMALL.format(epochs=epochs, batch_size=BATCH, warmup=warmup, patience=epochs // 4)
 
 
-def _ways_out(tables: Tables, settings: dict[str, object]) -> list[str]:
-    """Open the doors these files need to be read at all, and say which."""
+def _ways_out(tables: Tables, guessed: Guess) -> list[str]:
+    """Settings without which these files cannot be read at all, and what each stands for.
+
+    Raises:
+        DataError: more interactions name unknown items than may be dropped.
+    """
     problems: list[str] = []
     if tables.items is None:
         return problems
     keys = tables.items[ITEM_KEY]
     if keys.n_unique() < len(keys) or tables.items["item_id"].n_unique() < len(keys):
-        settings["duplicate_items"] = "first"
+        guessed.settings["duplicate_items"] = "first"
         problems.append('the items file repeats items; the recipe keeps the first (data.duplicate_items = "first")')
     unknown = int((lookup(tables.log[ITEM_KEY], keys.unique(maintain_order=True)) < 0).sum())
+    limit = guessed.config.bad_rows_limit
+    if unknown > limit * len(tables.log):
+        raise DataError(
+            f"{unknown:,} of {len(tables.log):,} interactions name items that the items file lacks, more than the "
+            f"{limit:.0%} that may be dropped; check --items, name the columns with --item LOG=ITEMS, or write a "
+            'recipe with data.unknown_items = "drop"'
+        )
     if unknown:
-        settings["unknown_items"] = "drop"
+        guessed.settings["unknown_items"] = "drop"
         problems.append(f'{unknown} interactions name unknown items; the recipe says data.unknown_items = "drop"')
     return problems
 
@@ -175,16 +200,17 @@ def _odd_counts(dataset: Dataset) -> list[str]:
     popularity = log.popularity(len(dataset.catalog))
     if len(popularity) > 20 and popularity.max() > 0.1 * len(log):
         item_id = dataset.catalog.item_ids[int(popularity.argmax())]
-        problems.append(f"item {item_id!r} takes {popularity.max() / len(log):.0%} of all interactions")
+        problems.append(f"item {brief(item_id)!r} takes {popularity.max() / len(log):.0%} of all interactions")
     return problems
 
 
-def _measure(config: DataConfig, reasons: list[str], dataset: Dataset, problems: list[str]) -> Findings:
+def _measure(guessed: Guess, dataset: Dataset, problems: list[str]) -> Findings:
     log, texts = dataset.interactions, dataset.catalog.texts
     pairs = pl.DataFrame({"user": log.users, "item": log.items}).n_unique()
     return Findings(
-        config=config,
-        reasons=reasons,
+        config=guessed.config,
+        columns=guessed.columns,
+        reasons=guessed.reasons,
         users=log.num_users,
         items=len(dataset.catalog),
         interactions=len(log),
@@ -217,8 +243,20 @@ def _span_line(span: tuple[int, int] | None, absolute: bool, ties: float) -> str
     tied = f"; {ties:.1%} of neighbouring interactions share their time (data.ties)"
     if not absolute:
         return f"times: relative, over {(span[1] - span[0]) / 86_400_000:,.1f} days{tied}"
-    first, last = (datetime.fromtimestamp(moment / 1000, tz=UTC).date().isoformat() for moment in span)
+    first, last = map(spelled, span)
     return f"times: {first} to {last}{tied}"
+
+
+def _columns_table(columns: list[Taken]) -> list[str]:
+    """Every column with its role and the reason, aligned, under the name of its file."""
+    lines: list[str] = []
+    width = max((len(brief(taken.column, 28)) for taken in columns), default=0)
+    roles = max((len(taken.role) for taken in columns), default=0)
+    for place, taken in enumerate(columns):
+        if place == 0 or columns[place - 1].file != taken.file:
+            lines.append(f"{taken.file}:")
+        lines.append(f"  {brief(taken.column, 28):{width}}  {taken.role:{roles}}  {taken.why}")
+    return lines
 
 
 def _toml(value: object) -> str:

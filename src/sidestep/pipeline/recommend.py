@@ -1,7 +1,7 @@
 """Asking a trained model from the command line: which histories, and what is done with the answers."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +10,18 @@ import polars as pl
 
 from sidestep.artifact import replacing_file
 from sidestep.data.catalog import Catalog
-from sidestep.errors import DataError
+from sidestep.data.sources.content import plain_text
+from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
 from sidestep.recommenders.facade import Answer, TrainedModel
+
+FORMATS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+    **dict.fromkeys((".parquet", ".pq", ""), lambda table, path: table.write_parquet(path)),
+    ".csv": lambda table, path: table.write_csv(path),
+    ".tsv": lambda table, path: table.write_csv(path, separator="\t"),
+    **dict.fromkeys((".jsonl", ".ndjson"), lambda table, path: table.write_ndjson(path)),
+}
+"""How a table is written, by the end of the file's name."""
 
 RECENT = 3
 """How many items of a history are shown with an answer."""
@@ -66,10 +75,12 @@ def checked_ids(value: Any, where: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
+    """The lines of a file, or of a pipe, without a byte-order mark and the ends of lines."""
     try:
-        return path.read_text(encoding="utf-8").split("\n")  # an id may hold what `splitlines` takes for an end
+        text = plain_text(path.read_bytes(), path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} is no UTF-8 text: {error}") from None
+    return [line.removesuffix("\r") for line in text.split("\n")]  # an id may hold what `splitlines` takes for an end
 
 
 def _histories(path: Path) -> Iterator[list[str]]:
@@ -77,7 +88,9 @@ def _histories(path: Path) -> Iterator[list[str]]:
         if line.strip():
             try:
                 yield checked_ids(json.loads(line), f"{str(path)!r}, line {number}")
-            except json.JSONDecodeError:
+            except DataError:
+                raise
+            except (ValueError, RecursionError):
                 raise DataError(
                     f"{str(path)!r}, line {number} is {line[:60]!r}; expected one JSON list of item ids a line, "
                     'such as ["B004756YJA", "B004ZT0SSG"]'
@@ -134,8 +147,22 @@ def as_json(answered: Answered) -> dict[str, Any]:
     return {"asked": answered.asked, "history": answered.history, **content}
 
 
+def check_format(path: Path) -> None:
+    """Refuse a name whose ending promises a format that `write` does not write.
+
+    Raises:
+        ConfigError: an ending other than .parquet, .pq, .csv, .tsv, .jsonl and .ndjson; without one it is Parquet.
+    """
+    if path.suffix.lower() not in FORMATS:
+        known = ", ".join(ending for ending in FORMATS if ending)
+        raise ConfigError(f"--out {str(path)!r}: no table is written as {path.suffix!r}; expected one of {known}")
+
+
 def write(answers: list[Answered], path: Path) -> None:
-    """One row per recommended item, with its path as JSON where it was asked for; replaced in one step."""
+    """One row per recommended item, with its path as JSON where it was asked for; replaced in one step.
+
+    The end of the file's name decides the format, see `check_format`.
+    """
     rows = [
         {
             "asked": answered.asked,
@@ -156,4 +183,4 @@ def write(answers: list[Answered], path: Path) -> None:
     if table["thoughts"].is_null().all():
         table = table.drop("thoughts")
     with replacing_file(path) as staging:
-        table.write_parquet(staging)
+        FORMATS[path.suffix.lower()](table, staging)

@@ -45,6 +45,7 @@ from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
+from sidestep.vectors.files import row_note
 from sidestep.vectors.item_vectors import ItemVectors
 
 Say = Callable[[str], None]
@@ -78,6 +79,9 @@ def embed(run: Run, say: Say) -> None:
     read = choosing.vectors_file(recipe.embed, recipe.data.path)
     meta = inputs([read] if read else [])
     vectors.save(run.path("vectors"), config=EMBED.settings(recipe), parents=EMBED.parents(run), meta=meta)
+    note = row_note(read, contents.catalog) if read and recipe.embed.kind in ("auto", "file") else None
+    if note is not None:
+        say(note)
     say(f"vectors: {len(vectors):,} x {vectors.width}")
 
 

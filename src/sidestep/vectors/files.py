@@ -1,5 +1,6 @@
 """A user's own vectors, from `.npy`, `.safetensors` or Parquet. Nothing is ever unpickled."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import polars as pl
 
 from sidestep.data.catalog import ITEM_ID, SOURCE_ROW, Catalog
 from sidestep.data.interactions import Ints
-from sidestep.errors import DataError, did_you_mean
+from sidestep.data.sources import columns
+from sidestep.data.sources.arrays import read_array
+from sidestep.data.sources.files import read_table
+from sidestep.errors import DataError, brief, did_you_mean, listed
 from sidestep.vectors.item_vectors import ItemVectors
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -17,15 +21,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def read_vectors(path: Path, catalog: Catalog, tensor: str | None = None) -> ItemVectors:
     """One vector per item of the catalogue. The file's suffix decides the format:
 
-    .npy, .safetensors: numbers `[rows, D]` in the order of the items file. Where the catalogue has a column
-        `source_row`, it gives the row of each item; otherwise row i belongs to item i.
+    .npy, .safetensors: numbers `[rows, D]` in the order of the items file: where the catalogue has a column
+        `source_row`, it gives the row of each item. A catalogue without an items file has no such order; its ids must
+        number its rows, and row i belongs to the item whose id is i (see `row_note`).
     .parquet: column `item_id` with the outside ids, and one column of lists or several of numbers. Rows may be in any
         order, and rows of other items are ignored.
 
     tensor: which tensor of a .safetensors file, or which column of lists of a Parquet file, if there are several.
 
     Raises:
-        DataError: no such file or tensor, not two dimensions, not numbers, NaN, items without a vector.
+        DataError: no such file or tensor, a damaged one, not two dimensions, not numbers, NaN, items without a vector,
+            or rows that cannot be told to belong to items.
     """
     readers = {".npy": _read_npy, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
     if not path.is_file():
@@ -43,14 +49,21 @@ def read_vectors(path: Path, catalog: Catalog, tensor: str | None = None) -> Ite
         return ItemVectors(np.ascontiguousarray(values, dtype=np.float32))
 
 
+def row_note(path: Path, catalog: Catalog) -> str | None:
+    """How the rows of a file of vectors are matched with items where no items file orders them, for the user to read;
+    None where ids or an items file match them.
+    """
+    if path.suffix.lower() == ".parquet" or SOURCE_ROW in catalog.table.columns:
+        return None
+    return (
+        f"no items file orders the rows of {path.name}: row i is taken for the item with id i"
+        if _bare_numbers(catalog) is not None
+        else f"no items file orders the rows of {path.name}: they follow the numbers in the ids, as the catalogue does"
+    )
+
+
 def _read_npy(path: Path, catalog: Catalog, tensor: str | None) -> Array:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"Cannot read {str(path)!r} as .npy: {error}; expected an array of numbers") from None
-    if not isinstance(values, np.ndarray):
-        raise DataError(f"{str(path)!r} is an archive of arrays (.npz), expected one array saved with numpy.save")
-    return values
+    return read_array(path)
 
 
 def _read_safetensors(path: Path, catalog: Catalog, tensor: str | None) -> Array:
@@ -62,29 +75,30 @@ def _read_safetensors(path: Path, catalog: Catalog, tensor: str | None) -> Array
             names = list(file.keys())
             if tensor is None and len(names) != 1:
                 raise DataError(
-                    f"{str(path)!r} holds {len(names)} tensors ({', '.join(names[:5])}); choose one with embed.tensor"
+                    f"{str(path)!r} holds {len(names)} tensors ({listed(names)}); choose one with embed.tensor"
                 )
             name = names[0] if tensor is None else tensor
             if name not in names:
                 hint = did_you_mean(name, names)
-                raise DataError(f"{str(path)!r} has no tensor {name!r}{hint}; it holds {', '.join(names[:5])}")
+                raise DataError(f"{str(path)!r} has no tensor {name!r}{hint}; it holds {listed(names)}")
             values = file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"Cannot read {str(path)!r} as .safetensors: {error}; copy or download it again") from None
+    except DataError:
+        raise
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"Cannot read {str(path)!r} as .safetensors: {brief(error, 160)}; copy or download it again"
+        ) from None
     if values.is_floating_point() and values.dtype != torch.float64:
         values = values.to(torch.float32)  # numpy has no bfloat16
     return np.asarray(values.numpy())
 
 
 def _read_parquet(path: Path, catalog: Catalog, tensor: str | None) -> Array:
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"Cannot read {str(path)!r} as Parquet: {error}") from None
+    table = read_table(path, ())
     if ITEM_ID not in table.columns:
         hint = did_you_mean(ITEM_ID, table.columns)
-        raise DataError(f"{str(path)!r} has no column {ITEM_ID!r}{hint}; it holds {', '.join(table.columns[:5])}")
-    ids = table[ITEM_ID].cast(pl.String)
+        raise DataError(f"{str(path)!r} has no column {ITEM_ID!r}{hint}; it holds {listed(table.columns)}")
+    ids = columns.ids(table[ITEM_ID], path, "item_id")
     if ids.is_duplicated().any():
         example = ids.filter(ids.is_duplicated())[0]
         raise DataError(f"{str(path)!r} has item {example!r} more than once, expected one vector per item")
@@ -103,9 +117,7 @@ def _numbers(path: Path, table: pl.DataFrame, column: str | None) -> Array:
     """The one column of lists, or all columns of numbers, as an array."""
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array)]
     if column is None and len(lists) > 1:
-        raise DataError(
-            f"{str(path)!r} has {len(lists)} columns of lists ({', '.join(lists[:5])}); choose embed.tensor"
-        )
+        raise DataError(f"{str(path)!r} has {len(lists)} columns of lists ({listed(lists)}); choose embed.tensor")
     if column is not None and column not in lists:
         raise DataError(f"{str(path)!r} has no column of lists {column!r}{did_you_mean(column, lists)}")
     if lists:
@@ -138,7 +150,7 @@ def _rows_of_items(path: Path, num_rows: int, catalog: Catalog) -> Ints:
     if SOURCE_ROW in catalog.table.columns:
         rows: Ints = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
     else:
-        rows = np.arange(len(catalog))
+        rows = _rows_by_ids(path, catalog)
     nothing_dropped = np.array_equal(rows, np.arange(len(rows)))
     needed = int(rows.max(initial=-1)) + 1
     if num_rows < needed or (nothing_dropped and num_rows != needed):
@@ -147,3 +159,36 @@ def _rows_of_items(path: Path, num_rows: int, catalog: Catalog) -> Ints:
             f"a Parquet file with a column {ITEM_ID!r} may be in any order"
         )
     return rows
+
+
+def _rows_by_ids(path: Path, catalog: Catalog) -> Ints:
+    """Rows of a catalogue without an items file: the ids are the rows' numbers from 0, or number the catalogue in its
+    own order behind a common word or none, as in P01, P02.
+
+    Raises:
+        DataError: the ids are neither.
+    """
+    numbers = _bare_numbers(catalog)
+    if numbers is not None:
+        return numbers
+    parts = [re.fullmatch(r"(.*?)(\d{1,15})", item_id, flags=re.DOTALL) for item_id in catalog.item_ids]
+    words = {part.group(1) if part else None for part in parts}
+    counted = [int(part.group(2)) if part else -1 for part in parts]
+    in_order = counted[0] in (0, 1) and counted == list(range(counted[0], counted[0] + len(counted)))
+    if in_order and len(words) == 1:
+        return np.arange(len(catalog))
+    raise DataError(
+        f"{str(path)!r} cannot be matched with items: there is no items file (data.items) whose rows its rows follow, "
+        f"and the ids, such as {brief(repr(catalog.item_ids[0]), 40)}, do not number rows from 0; name the items file, "
+        f"or write a Parquet file with a column {ITEM_ID!r}"
+    )
+
+
+def _bare_numbers(catalog: Catalog) -> Ints | None:
+    """The ids as numbers where all are whole numbers as rows are numbered, and 0 is one of them."""
+    ids = catalog.item_ids
+    if not all(item_id.isascii() and item_id.isdigit() and len(item_id) < 16 for item_id in ids):
+        return None
+    numbers = np.array([int(item_id) for item_id in ids], dtype=np.int64)
+    as_spelled = all(str(number) == item_id for number, item_id in zip(numbers.tolist(), ids, strict=True))
+    return numbers if as_spelled and numbers.min(initial=1) == 0 else None

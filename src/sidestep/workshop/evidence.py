@@ -13,11 +13,12 @@ from sidestep.data.labels import USUAL_COLUMNS, Label, labels
 from sidestep.data.sources import READERS, DataConfig
 from sidestep.data.sources.assemble import assemble
 from sidestep.data.sources.files import column_names
-from sidestep.data.sources.guess import ITEMS, column_like, guess
+from sidestep.data.sources.guess import guess
+from sidestep.data.sources.hints import ITEMS, column_like
 from sidestep.data.sources.table import canonical_items
 from sidestep.data.sources.texts import add_text
 from sidestep.data.splits import Split, SplitConfig, split
-from sidestep.errors import ArtifactError, ConfigError, DataError
+from sidestep.errors import ArtifactError, ConfigError, DataError, listed
 from sidestep.evaluation.purity import NO_LABEL, Linked, Relation, SameLabel
 from sidestep.evaluation.sid_quality import Evidence
 from sidestep.pipeline.contents import RunContents
@@ -172,7 +173,7 @@ def _catalog(path: Path) -> Catalog:
     key = column_like(names, ITEMS)
     if key is None:
         raise DataError(
-            f"No column of {str(path)!r} looks like the items' ids: {', '.join(names)}; rename the right one to item_id"
+            f"No column of {str(path)!r} looks like the items' ids: {listed(names)}; rename the right one to item_id"
         )
     items = canonical_items(path, DataConfig(item=key)).unique(ITEM_ID, keep="first", maintain_order=True)
     return Catalog(add_text(items, None))

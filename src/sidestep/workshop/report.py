@@ -46,6 +46,7 @@ class SidFindings:
     catalog: None if there is none; items are then identified by number. popularity: `[N]`, training interactions.
     category: `[N]`, each item's category as text, empty if it has none; None without such a column.
     cluster_names: by level and cluster, of `first`; empty without clusters.
+    notes: how tables from files are read, if not as they are written.
     """
 
     qualities: list[SidQuality]
@@ -54,6 +55,7 @@ class SidFindings:
     popularity: Ints | None
     category: list[str] | None
     cluster_names: list[list[str]]
+    notes: tuple[str, ...] = ()
 
     def items_with(self, prefix: Sequence[int]) -> Ints:
         """The items whose ID in the first table begins with these codes, by falling popularity, then number.
@@ -103,6 +105,7 @@ def gather(sources: Sequence[Source], options: ReportOptions) -> SidFindings:
         popularity=inputs.popularity,
         category=labels_as_text(reference.catalog, "category", options),
         cluster_names=_cluster_names(first, reference, inputs.popularity),
+        notes=tuple(note for table in tables for note in table.notes),
     )
 
 

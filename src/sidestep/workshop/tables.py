@@ -1,6 +1,5 @@
 """Tables of semantic IDs, from runs and from files, on the items of one catalogue."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from sidestep import artifact
 from sidestep.data.catalog import SOURCE_ROW, Catalog
 from sidestep.data.interactions import Ints
+from sidestep.data.sources.arrays import read_arrays
 from sidestep.errors import ArtifactError, DataError, did_you_mean
 from sidestep.evaluation.geometry import deviation, left_by_codewords, squares
 from sidestep.evaluation.sid_quality import TokenizerEvidence
@@ -21,6 +21,7 @@ from sidestep.pipeline.run import RECIPE, Run
 from sidestep.sids import tokenizer
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.item_vectors import ItemVectors
+from sidestep.workshop.codings import plain_codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,6 +41,7 @@ class Table:
     sizes: tuple[int, ...]
     sids: SemanticIds | None = None
     of_tokenizer: TokenizerEvidence | None = None
+    notes: tuple[str, ...] = ()
 
     def cut(self, levels: int) -> "Table":
         """The table reduced to its first levels."""
@@ -144,15 +146,7 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise DataError(f"No file or folder {str(path)!r}; {kinds}")
     if path.suffix not in (".npz", ".npy"):
         raise DataError(f"Cannot read {str(path)!r}: its name ends in {path.suffix!r}; {kinds}")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {path.stem: loaded}
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        reason = "pickled objects are never read" if "pickle" in str(error) else str(error).splitlines()[0]
-        raise DataError(f"Cannot read {str(path)!r} ({reason}); {kinds}") from None
+    arrays = read_arrays(path)
     if not arrays:
         raise DataError(f"{str(path)!r} holds no arrays; {kinds}")
     return arrays
@@ -172,27 +166,42 @@ def _table(path: Path, name: str, array: Array, catalog: Catalog | None) -> Tabl
         )
     if array.max() > LARGEST_CODE:
         raise DataError(f"{where} the code {array.max()}, expected at most {LARGEST_CODE}; number the codes from 0")
-    codes = array.astype(np.int64)
+    codes, notes = plain_codes(array.astype(np.int64), None if catalog is None else _num_rows(where, catalog))
     codes = codes if catalog is None else codes[_rows(where, len(codes), catalog)]
-    return Table(name, codes, tuple((codes.max(axis=0) + 1).tolist()))
+    sizes = tuple((codes.max(axis=0) + 1).tolist())
+    return Table(name, codes, sizes, notes=tuple(f"{where} {note}" for note in notes))
+
+
+def _num_rows(where: str, catalog: Catalog) -> int:
+    """How many rows the items file of a catalogue has at least.
+
+    Raises:
+        DataError: some items have no row in it.
+    """
+    return int(_rows_of_items(where, catalog).max(initial=-1)) + 1
 
 
 def _rows(where: str, num_rows: int, catalog: Catalog) -> Ints:
     """The row of each item, `[N]`."""
-    rows: Ints = np.arange(len(catalog))
-    if SOURCE_ROW in catalog.table.columns:
-        appended = catalog.table[SOURCE_ROW].null_count()
-        if appended:
-            raise DataError(
-                f"{where} its rows are those of the items file, and {appended:,} appended items have no row there; "
-                "report on version 1, with RUN@1"
-            )
-        rows = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
+    rows = _rows_of_items(where, catalog)
     needed = int(rows.max(initial=-1)) + 1
     if num_rows < needed or (num_rows != needed and needed == len(rows)):
         raise DataError(
             f"{where} {num_rows:,} rows, expected {needed:,}: one for every row of the items file, in its order"
         )
+    return rows
+
+
+def _rows_of_items(where: str, catalog: Catalog) -> Ints:
+    if SOURCE_ROW not in catalog.table.columns:
+        return np.arange(len(catalog))
+    appended = catalog.table[SOURCE_ROW].null_count()
+    if appended:
+        raise DataError(
+            f"{where} its rows are those of the items file, and {appended:,} appended items have no row there; "
+            "report on version 1, with RUN@1"
+        )
+    rows: Ints = catalog.table[SOURCE_ROW].to_numpy().astype(np.int64)
     return rows
 
 

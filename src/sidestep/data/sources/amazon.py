@@ -15,11 +15,13 @@ from typing import Any
 
 import polars as pl
 
-from sidestep.data.catalog import ITEM_ID
-from sidestep.data.sources import columns, files
+from sidestep.data.catalog import ITEM_ID, SOURCE_ROW
+from sidestep.data.sources import files, table
 from sidestep.data.sources.assemble import ITEM_KEY, Tables
 from sidestep.data.sources.config import DataConfig, TimeUnit
-from sidestep.errors import DataError
+from sidestep.data.sources.content import opened, plain_text
+from sidestep.data.sources.delimited import Ragged
+from sidestep.errors import DataError, listed
 
 SCALARS = ("title", "brand", "store", "main_category", "main_cat", "price")
 LISTS = ("categories", "category", "features", "feature", "description")
@@ -52,19 +54,17 @@ def read_amazon(config: DataConfig) -> Tables:
     layout = next((one for one in LAYOUTS if {one.user, one.item, one.time} <= set(names)), None)
     if layout is None:
         known = " or ".join(f"{one.user}, {one.item}, {one.time}" for one in LAYOUTS)
-        raise DataError(f"{str(reviews)!r} is no Amazon review file: it has {', '.join(names)}, expected {known}")
-    raw = files.read_columns(reviews, [layout.user, layout.item, layout.time])
-    log = pl.DataFrame(
-        [
-            columns.ids(raw[layout.user], reviews, "user").alias("user_id"),
-            columns.ids(raw[layout.item], reviews, "item").alias(ITEM_KEY),
-            columns.times(raw[layout.time], layout.unit, reviews)[0].alias("time"),
-        ]
-    )
+        raise DataError(f"{str(reviews)!r} is no Amazon review file: it has {listed(names)}, expected {known}")
+    notes, ragged = list[str](), Ragged()
+    raw = files.read_columns(reviews, [layout.user, layout.item, layout.time], (layout.user, layout.item), ragged)
+    own = {"user": layout.user, "item": layout.item, "time": layout.time, "time_unit": layout.unit}
+    own_config = config.model_copy(update={**own, "order": None, "event": None, "events": None})
+    log = table.canonical_log(raw, own_config, reviews, notes, ragged)
     if meta is None:
-        return Tables(log, None, [f"no meta_* file beside {reviews.name}: the items have no text"], (reviews,))
+        notes.append(f"no meta_* file beside {reviews.name}: the items have no text")
+        return Tables(log, None, notes, (reviews,))
     wanted = None if config.items_without_interactions == "keep" else set(log[ITEM_KEY].unique().to_list())
-    return Tables(log, read_meta(meta, layout.item, wanted), files=(reviews, meta))
+    return Tables(log, read_meta(meta, layout.item, wanted), notes, (reviews, meta))
 
 
 def locate(config: DataConfig) -> tuple[Path, Path | None]:
@@ -81,7 +81,7 @@ def locate(config: DataConfig) -> tuple[Path, Path | None]:
     chosen = config.interactions or (reviews[0] if len(reviews) == 1 else None)
     if chosen is None:
         raise DataError(
-            f"Cannot tell which file of {str(folder)!r} holds the reviews: {', '.join(reviews) or 'none there'}; "
+            f"Cannot tell which file of {str(folder)!r} holds the reviews: {listed(reviews) or 'none there'}; "
             "set data.interactions"
         )
     category = chosen.split(".")[0].removeprefix("reviews_").removesuffix("_5")
@@ -92,38 +92,45 @@ def locate(config: DataConfig) -> tuple[Path, Path | None]:
 
 def read_meta(path: Path, key: str, wanted: set[str] | None) -> pl.DataFrame:
     """The items of a meta file as `Tables.items`; only the `wanted` ones are parsed, for a file holds many more."""
-    rows = [row for row in _meta_rows(path, key, wanted) if wanted is None or row[key] in wanted]
+    numbered = [(place, row) for place, row in _meta_rows(path, key, wanted) if wanted is None or row[key] in wanted]
+    rows = [row for _, row in numbered]
     ids = [row[key] for row in rows]
     described = [pl.Series(ITEM_ID, ids, dtype=pl.String), pl.Series(ITEM_KEY, ids, dtype=pl.String)]
     for name in (*SCALARS, *LISTS):
         values = [row.get(name) for row in rows]
         if any(values):
             described.append(_scalars(name, values) if name in SCALARS else _lists(name, values))
-    return pl.DataFrame(described)
+    return pl.DataFrame([*described, pl.Series(SOURCE_ROW, [place for place, _ in numbered], dtype=pl.Int64)])
 
 
-def _meta_rows(path: Path, key: str, wanted: set[str] | None) -> Iterator[dict[str, Any]]:
+def _meta_rows(path: Path, key: str, wanted: set[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every wanted item with its row in the file, counted from 0; blank lines are no rows."""
     mention = re.compile(rf"""['"]{key}['"]\s*:\s*['"]([^'"]+)['"]""".encode())
-    with files.opened(path) as file:
+    place = -1
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
+            line = plain_text(line, path) if number == 1 else line
             if not line.strip():
                 continue
-            if wanted is not None and not any(found.decode() in wanted for found in mention.findall(line)):
+            place += 1
+            if wanted is not None and not any(
+                found.decode("utf-8", "replace") in wanted for found in mention.findall(line)
+            ):
                 continue
             row = _parse(line)
             if row is None or not isinstance(row.get(key), str):
                 raise DataError(f"{str(path)!r}: line {number} is neither a JSON nor a Python dictionary with {key!r}")
-            yield row
+            yield place, row
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     """One line of either spelling; nothing in it is ever executed."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             row = ast.literal_eval(line.decode("utf-8"))
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
     return row if isinstance(row, dict) else None
 

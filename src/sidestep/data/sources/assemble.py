@@ -11,7 +11,8 @@ from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.sources.config import DataConfig
 from sidestep.data.sources.texts import add_text
-from sidestep.errors import DataError
+from sidestep.data.sources.twins import composed, unicode_twins
+from sidestep.errors import DataError, brief
 
 ITEM_KEY = "item_key"
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -55,7 +56,7 @@ def assemble(tables: Tables, config: DataConfig, seed: int) -> Dataset:
     """
     if tables.log.is_empty():
         raise DataError("The log holds no interactions; expected at least one row")
-    notes = list(tables.notes)
+    notes = [*tables.notes, *_twin_notes(tables.log)]
     items, items_of_rows = _joined(tables, config, notes)
     log, items_of_rows = _known_rows(tables.log, items_of_rows, items, config, notes)
     users, _ = first_seen(log["user_id"])
@@ -123,7 +124,7 @@ def _once(items: pl.DataFrame, column: str, config: DataConfig, notes: list[str]
     extra = len(items) - items[column].n_unique()
     if config.duplicate_items == "error":
         raise DataError(
-            f"Item {repeated[0]!r} stands {int((repeated == repeated[0]).sum())} times in the items file "
+            f"Item {brief(repeated[0])!r} stands {int((repeated == repeated[0]).sum())} times in the items file "
             f"({extra} rows repeat an item), expected once; "
             'keep the first row of each with data.duplicate_items = "first"'
         )
@@ -142,17 +143,33 @@ def _known_rows(
     count, distinct = len(strangers), strangers.n_unique()
     if config.unknown_items == "error":
         raise DataError(
-            f"Unknown item {strangers[0]!r} in the interactions: {count} of {len(log)} interactions name {distinct} "
-            f"items that the items file of {len(items)} items lacks; "
+            f"Unknown item {brief(strangers[0])!r} in the interactions: {count} of {len(log)} interactions name "
+            f"{distinct} items that the items file of {len(items)} items lacks{_other_form(strangers, items)}; "
             'drop these interactions with data.unknown_items = "drop"'
         )
     notes.append(f"dropped {count} interactions with {distinct} unknown items")
     if count == len(log):
         raise DataError(
-            f"Every one of the {count} interactions names an unknown item, the first {strangers[0]!r}, while the items "
-            f"file starts with {items[ITEM_KEY][0]!r}; check data.item and data.item_key"
+            f"Every one of the {count} interactions names an unknown item, the first {brief(strangers[0])!r}, while "
+            f"the items file starts with {brief(items[ITEM_KEY][0])!r}; check data.item and data.item_key"
         )
     return log.filter(pl.Series(known)), numbers[known]
+
+
+def _other_form(strangers: pl.Series, items: pl.DataFrame) -> str:
+    """How many unknown items the items file holds in another Unicode form, for the message."""
+    known = set(composed(items[ITEM_KEY]))
+    count = sum(item in known for item in composed(strangers))
+    return f" ({count} of them it has in another Unicode form, NFC or NFD)" if count else ""
+
+
+def _twin_notes(log: pl.DataFrame) -> list[str]:
+    counts = {column: unicode_twins(log[column]) for column in ("user_id", ITEM_KEY)}
+    return [
+        f"{count} values of {column} differ from another only in their Unicode form (NFC, NFD) and count as different"
+        for column, count in counts.items()
+        if count
+    ]
 
 
 def _kept(

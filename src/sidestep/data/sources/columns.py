@@ -1,20 +1,24 @@
 """From a source's own columns to the canonical ones: ids are strings, times are milliseconds, orders are numbers."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from polars.exceptions import PolarsError
 
-from sidestep.data.sources.config import TimeUnit
-from sidestep.errors import DataError
+from sidestep.data.sources import moments
+from sidestep.data.sources.bad_rows import BadRows, absent, first_row
+from sidestep.data.sources.config import MISSING, TimeUnit
+from sidestep.data.sources.moments import PER_MS, UNIT_NAMES
+from sidestep.errors import DataError, brief
 
-PER_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-LARGE_UNITS: tuple[tuple[float, TimeUnit], ...] = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
-UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds", "iso": "dates"}
+LARGEST_MOMENT = 2.0**60
 
 
-def ids(column: pl.Series, path: Path, key: str) -> pl.Series:
+def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None) -> pl.Series:
     """A column of ids as strings, exactly as the source spells them.
+
+    bad: is told the rows without an id, which are null; where None, and by its policy, they are refused.
 
     Raises:
         DataError: an empty id, or a type that cannot hold ids faithfully (floating-point numbers, lists).
@@ -22,88 +26,121 @@ def ids(column: pl.Series, path: Path, key: str) -> pl.Series:
     kind = column.dtype
     if not (kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
         raise DataError(
-            f"{str(path)!r}: column {column.name!r} (data.{key}) holds {kind}, which cannot hold ids; "
+            f"{str(path)!r}: column {brief(column.name)!r} (data.{key}) holds {brief(kind)}, which cannot hold ids; "
             "expected text or whole numbers"
         )
+    bad = bad or BadRows(path, missing=MISSING)
     text = column.cast(pl.String)
-    empty = (text.is_null() | (text == "")).fill_null(True)
-    if empty.any():
-        raise DataError(
-            f"{str(path)!r}: {int(empty.sum())} rows have no {column.name!r} (data.{key}), the first is "
-            f"data row {first_row(empty)}; every row needs an id: remove them or fill them in"
-        )
-    return text
+    mask, spelled = absent(text, bad.missing)
+    bad.add(mask, f"have no {column.name!r} (data.{key}){spelled}")
+    return text.set(mask, None) if mask.any() else text
 
 
-def order(column: pl.Series, path: Path) -> pl.Series:
-    """A column of positions as numbers.
+def order(column: pl.Series, path: Path, bad: BadRows | None = None) -> pl.Series:
+    """A column of positions as numbers. bad: see `ids`.
 
     Raises:
         DataError: an empty value, or one that is no number.
     """
     if column.dtype.is_temporal():
         return column.to_physical()
+    if not _scalar(column):
+        raise DataError(
+            f"{str(path)!r}: column {brief(column.name)!r} (data.order) holds {brief(column.dtype)}, expected numbers"
+        )
     numbers = _numbers(column)
     wrong = numbers.is_null() | numbers.is_nan() if numbers.dtype.is_float() else numbers.is_null()
     if wrong.any():
         row = first_row(wrong)
-        raise DataError(
-            f"{str(path)!r}: data row {row} has {column[row - 1]!r} in column {column.name!r} (data.order), expected "
-            "a number; a column of dates belongs in data.time"
-        )
+        if bad is None or bad.policy == "error":
+            raise DataError(
+                f"{str(path)!r}: data row {row} has {_value(column, row)} in column {column.name!r} (data.order), "
+                "expected a number; a column of dates belongs in data.time"
+            )
+        bad.add(wrong, f"have no number in {column.name!r} (data.order), such as {_value(column, row)}")
     return numbers
 
 
-def times(column: pl.Series, unit: TimeUnit, path: Path) -> tuple[pl.Series, str]:
-    """A column of moments as int64 milliseconds, null where empty or NaN, and the unit it was read in.
+def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = None) -> tuple[pl.Series, str]:
+    """A column of moments as int64 milliseconds, null where there is none, and the unit it was read in.
+
+    bad: is told the values that are no moments where it drops such rows; see `ids`.
 
     Raises:
-        DataError: a value that is neither a number nor an ISO date, or does not fit the unit.
+        DataError: a value that is neither a number nor a date, or does not fit the unit; numbers of several units.
     """
-    if column.dtype.is_temporal():
-        return column.cast(pl.Datetime("ms")).dt.epoch("ms"), "iso"
-    numbers, filled = _numbers(column), _filled(column)
-    words = filled & numbers.is_null()
-    if unit == "iso" or (unit == "auto" and 2 * int(words.sum()) > int(filled.sum())):
-        return _iso(column, path), "iso"
-    if words.any():
-        _refuse(
-            column, words, path, f"a number of {UNIT_NAMES[unit]}" if unit != "auto" else "a number like the others"
+    kind = column.dtype
+    if kind in (pl.Date, pl.Datetime):
+        return _physical(column), "iso"
+    if kind.is_temporal() or not _scalar(column):
+        raise DataError(
+            f"{str(path)!r}: column {brief(column.name)!r} (data.time) holds {brief(kind)}, which is no moment; "
+            "expected dates, or numbers since 1970"
         )
+    if bad is not None and kind == pl.String:
+        column = column.set(absent(column, bad.missing)[0], None)
+    numbers, filled = _numbers(column), _filled(column, MISSING)
+    words = filled & numbers.is_null()
+    dates = unit not in PER_MS and (unit != "auto" or 2 * int(words.sum()) > int(filled.sum()))
+    if dates or (unit == "auto" and moments.compact_dates(numbers)):
+        return _dates(column, unit, path, bad)
+    if words.any():
+        expected = f"a number of {UNIT_NAMES[unit]}" if unit != "auto" else "a number like the others"
+        numbers = numbers.set(_bad_moments(column, words, path, expected, bad), None)
     values = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers
-    chosen = guess_unit(values.drop_nulls()) if unit == "auto" else unit
+    _refuse_mixed(column, values, path)
+    chosen = moments.guess_unit(values.drop_nulls()) if unit == "auto" else unit
     scale = PER_MS[chosen]
-    too_large = (values.cast(pl.Float64).abs() * scale > 2.0**60).fill_null(False)
+    too_large = (values.cast(pl.Float64).abs() * scale > LARGEST_MOMENT).fill_null(False)
     if too_large.any():
-        _refuse(column, too_large, path, f"a moment in {UNIT_NAMES[chosen]}")
+        values = values.set(_bad_moments(column, too_large, path, f"a moment in {UNIT_NAMES[chosen]}", bad), None)
     return _milliseconds(values, scale), chosen
 
 
-def guess_unit(known: pl.Series) -> TimeUnit:
-    """The unit of numbers, by their size: seconds up to the year 5138, then milliseconds, and so on."""
-    middle = known.abs().median()
-    size = float(middle) if isinstance(middle, (int, float)) else 0.0
-    return next((unit for limit, unit in LARGE_UNITS if size >= limit), "s")
+def chosen_events(column: pl.Series, wanted: Sequence[str], path: Path) -> pl.Series:
+    """Which rows are of the `wanted` kinds.
+
+    Raises:
+        DataError: a kind that no row has.
+    """
+    text = column.cast(pl.String).str.strip_chars()
+    counts = dict(text.drop_nulls().value_counts(sort=True).rows())
+    unknown = [kind for kind in wanted if kind not in counts]
+    if unknown:
+        kinds = ", ".join(f"{brief(kind, 30)} ({count:,})" for kind, count in list(counts.items())[:8])
+        raise DataError(
+            f"{str(path)!r} has no row with {unknown[0]!r} in {column.name!r} (data.events); it has {kinds or 'none'}"
+        )
+    return text.is_in(list(wanted)).fill_null(False)
 
 
-def first_row(wrong: pl.Series) -> int:
-    """Number of the first marked row, counted from 1 without the header."""
-    position = wrong.fill_null(False).arg_max()
-    return 0 if position is None else position + 1
+def _physical(column: pl.Series) -> pl.Series:
+    try:
+        return column.cast(pl.Datetime("ms")).dt.epoch("ms")
+    except PolarsError:  # a year that milliseconds do not reach: null, like any other value that is no moment
+        return column.cast(pl.Datetime("ms"), strict=False).dt.epoch("ms")
 
 
-def _filled(column: pl.Series) -> pl.Series:
-    return (column.str.strip_chars() != "").fill_null(False) if column.dtype == pl.String else column.is_not_null()
+def _scalar(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)
+
+
+def _filled(column: pl.Series, missing: Sequence[str]) -> pl.Series:
+    return ~absent(column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column, missing)[0]
 
 
 def _numbers(column: pl.Series) -> pl.Series:
     """The column as int64 where that loses nothing, else as float64; null where it is no number."""
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False)
     if column.dtype == pl.String:
         stripped = column.str.strip_chars()
         whole = stripped.cast(pl.Int64, strict=False)
-        return whole if (whole.is_not_null() | ~_filled(column)).all() else stripped.cast(pl.Float64, strict=False)
+        if (whole.is_not_null() | ~_filled(column, MISSING)).all():
+            return whole
+        return stripped.cast(pl.Float64, strict=False)
     return column.cast(pl.Float64, strict=False)
 
 
@@ -113,31 +150,53 @@ def _milliseconds(values: pl.Series, scale: float) -> pl.Series:
     return values * int(scale) if scale >= 1 else values // round(1 / scale)
 
 
-def _iso(column: pl.Series, path: Path) -> pl.Series:
-    """Dates and times in ISO 8601; without an offset they are taken as UTC. Few of many rows are distinct dates."""
+def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -> tuple[pl.Series, str]:
+    """Dates in any spelling of `moments`; of many rows, few are distinct dates."""
     text = column.cast(pl.String).str.strip_chars()
     distinct = text.unique().drop_nulls()
-    parsed = pl.Series([_epoch_ms(value) for value in distinct.to_list()], dtype=pl.Int64)
+    order = moments.day_order(distinct.to_list())
+    if unit in ("d/m/y", "m/d/y"):
+        order = unit
+    if order == "open":
+        row = first_row(text.str.contains(r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{4}"))
+        raise DataError(
+            f"{str(path)!r}: data row {row} has {_value(column, row)} in column {column.name!r} (data.time), and no or "
+            'contrary rows say whether the day or the month is first; set data.time_unit = "d/m/y" or "m/d/y"'
+        )
+    parse = moments.parser(order)
+    parsed = pl.Series([parse(value) for value in distinct.to_list()], dtype=pl.Int64)
     known = parsed.is_not_null()
     found = text.replace_strict(distinct.filter(known), parsed.filter(known), default=None, return_dtype=pl.Int64)
-    wrong = found.is_null() & _filled(column)
+    wrong = found.is_null() & _filled(column, MISSING)
     if wrong.any():
-        _refuse(column, wrong, path, "a number or an ISO date such as 2014-07-23T10:00:00")
-    return found
+        _bad_moments(column, wrong, path, "a number or an ISO date such as 2014-07-23T10:00:00", bad)
+    return found, order if order in ("d/m/y", "m/d/y") else "iso"
 
 
-def _epoch_ms(text: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+def _refuse_mixed(column: pl.Series, values: pl.Series, path: Path) -> None:
+    met = moments.units_met(values)
+    if len(met) > 1:
+        first = [
+            f"data row {first_row(mask)} has {_value(column, first_row(mask))}, {UNIT_NAMES[unit]} "
+            f"({int(mask.sum())} rows)"
+            for unit, mask in met.items()
+        ]
+        raise DataError(
+            f"{str(path)!r}: column {column.name!r} (data.time) mixes units: {'; '.join(first)}; bring them to one unit"
+        )
 
 
-def _refuse(column: pl.Series, wrong: pl.Series, path: Path, expected: str) -> None:
+def _bad_moments(column: pl.Series, wrong: pl.Series, path: Path, expected: str, bad: BadRows | None) -> pl.Series:
+    """The mask itself, once the rows are refused or told to `bad`."""
     row = first_row(wrong)
-    raise DataError(
-        f"{str(path)!r}: data row {row} has {column[row - 1]!r} in column {column.name!r} (data.time), "
-        f"expected {expected}; {int(wrong.sum())} rows are like this"
-    )
+    if bad is None or bad.policy == "error":
+        raise DataError(
+            f"{str(path)!r}: data row {row} has {_value(column, row)} in column {column.name!r} (data.time), "
+            f"expected {expected}; {int(wrong.sum())} rows are like this"
+        )
+    bad.add(wrong, f"have no moment in {column.name!r} (data.time), such as {_value(column, row)}")
+    return wrong
+
+
+def _value(column: pl.Series, row: int) -> str:
+    return brief(repr(column[row - 1]), 60)

@@ -9,7 +9,8 @@ from sidestep.config import HomePath, Section
 from sidestep.data.sources.planted import PlantedConfig
 
 Source = Literal["table", "amazon", "movielens", "recbole", "planted"]
-TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso"]
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso", "d/m/y", "m/d/y"]
+MISSING = ("NULL", "null", "NaN", "nan", "None", "\\N", "<NA>")
 
 
 class DataConfig(Section):
@@ -17,13 +18,20 @@ class DataConfig(Section):
 
     source: the layout of the files. "table" is any Parquet, CSV, TSV or JSON-lines file, gzipped or not, with any
         column names; "planted" is the built-in synthetic shop and reads no file. The layouts amazon and movielens
-        know their own columns and pay no heed to the column keys below.
+        have columns of their own and do not read the column keys below.
     path: a folder, or the interactions file itself. Relative to the working directory; `~` is the home.
-    interactions, items: file names within `path`. None lets the reader look; a table without `items` has a catalogue
-        of bare ids.
+    interactions, items: file names within `path`. None takes the file with a usual name; a table without `items` has
+        a catalogue of bare ids.
     user, item: columns of the interactions that hold the user's id and the item's key.
     order: column with the position of an interaction in its user's history. Wins over `time`.
-    time, time_unit: column with the moment; "auto" tells numbers by their size and dates by their spelling.
+    time, time_unit: column with the moment; "auto" tells numbers by their size and dates by their spelling. "d/m/y" and
+        "m/d/y" say which number is the day where dates such as 03/04/2020 leave it open.
+    event, events: column with the kind of an interaction, and the kinds that count, such as ["purchase"]; None counts
+        every row.
+    bad_rows: what to do with rows that lack a user, an item, a readable time or position, or that have more or fewer
+        fields than the header: refuse the file, or drop the rows and count them.
+    bad_rows_limit: the share of a file's rows beyond which dropping is refused.
+    missing: spellings that stand for no value in a column of ids, times, positions or kinds, beside the empty one.
     absolute_times: whether times of different users can be compared, which a global-time split needs.
     item_key: column of the items file that the interactions' `item` refers to; None means the same name as `item`.
     item_id: column of the items file with the id that people use; None means `item_key`.
@@ -49,6 +57,11 @@ class DataConfig(Section):
     time: str | None = None
     time_unit: TimeUnit = "auto"
     absolute_times: bool = True
+    event: str | None = None
+    events: list[str] | None = Field(default=None, min_length=1)
+    bad_rows: Literal["error", "drop"] = "error"
+    bad_rows_limit: float = Field(default=0.25, ge=0, le=1)
+    missing: list[str] = Field(default_factory=lambda: list(MISSING))
     item_key: str | None = None
     item_id: str | None = None
     text_fields: list[str] | None = None

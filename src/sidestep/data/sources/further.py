@@ -7,9 +7,10 @@ from typing import Literal
 import polars as pl
 
 from sidestep.data.catalog import ITEM_ID, SOURCE_ROW, Catalog
-from sidestep.data.sources import amazon, files, recbole, table
+from sidestep.data.sources import amazon, recbole, table
 from sidestep.data.sources.assemble import ITEM_KEY
 from sidestep.data.sources.config import DataConfig
+from sidestep.data.sources.content import opened
 from sidestep.data.sources.texts import TEXT, add_text, usual_fields
 from sidestep.errors import DataError
 
@@ -53,7 +54,7 @@ def extended(catalog: Catalog, further: Catalog) -> Catalog:
 
 def _read(path: Path, config: DataConfig) -> pl.DataFrame:
     if config.source == "amazon":
-        with files.opened(path) as file:
+        with opened(path) as file:
             start = file.read(1 << 16)
         return amazon.read_meta(path, "parent_asin" if b"parent_asin" in start else "asin", None)
     if config.source == "recbole" and path.suffix == ".item":

@@ -1,162 +1,226 @@
-"""What somebody's own files most likely mean: which column is which, and why we think so."""
+"""What somebody's own files most likely mean: which column is which, by its values first and its name second."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from sidestep.data.interactions import NO_TIME
-from sidestep.data.sources import amazon, columns, files, movielens
-from sidestep.data.sources.config import DataConfig
+from sidestep.data.sources import amazon, content, files, movielens, ordering
+from sidestep.data.sources.decisions import Given, Guess, Taken
+from sidestep.data.sources.delimited import Ragged
+from sidestep.data.sources.hints import EVENTS, ITEMS, PRICES, RATINGS, USERS, column_like, like
+from sidestep.data.sources.joins import join_column, public_id
+from sidestep.data.sources.kinds import Profile
 from sidestep.data.sources.texts import usual_fields
-from sidestep.errors import DataError
+from sidestep.errors import ConfigError, DataError, did_you_mean, listed
 
-USERS = (
-    *("userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "memberid", "accountid"),
-    *("clientid", "buyerid", "playerid", "author", "sessionid", "session"),
-)
-ITEMS = (
-    *("itemid", "item", "iid", "parentasin", "asin", "productid", "product", "sku", "ean", "isbn", "movieid"),
-    *("videoid", "trackid", "songid", "bookid", "articleid", "newsid", "gameid", "adid", "businessid", "contentid"),
-)
-TIMES = (
-    *("timestamp", "timems", "times", "time", "ts", "datetime", "eventtime", "eventtimestamp", "unixreviewtime"),
-    *("unixtime", "createdat", "date", "day", "when", "relseconds", "reltime", "reviewtime"),
-)
-POSITIONS = ("position", "pos", "step", "seqno", "sequence", "sequenceno", "itemposition")
-RATINGS = ("rating", "ratings", "stars", "star", "overall", "score", "starrating")
-YEAR_1990 = 631_152_000_000
+TELLING = 0.1
+"""A share of different values above which words tell items apart; a few categories alone make no text."""
+MOVIELENS_ENDINGS = (".data", ".dat", ".base", ".test")
 
 
-@dataclass
-class Guess:
-    """settings: keys of [data] as guessed. reasons: why, one line each. doubts: what looked odd on the way."""
-
-    settings: dict[str, object] = field(default_factory=dict)
-    reasons: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-
-    def say(self, key: str, value: object, why: str) -> None:
-        self.settings[key] = value
-        self.reasons.append(f"{key} = {value!r}: {why}")
-
-    @property
-    def config(self) -> DataConfig:
-        return DataConfig.model_validate(self.settings)
-
-
-def guess(interactions: Path, items: Path | None) -> Guess:
+def guess(interactions: Path, items: Path | None, given: Given | None = None) -> Guess:
     """Settings that read these two files.
 
     Raises:
-        DataError: a file that cannot be read, or no column that could hold users or items.
+        DataError: a file that cannot be read, or columns whose roles cannot be known. ConfigError: a column that the
+            user names and the file lacks.
     """
+    given = given or Given()
+    content.check_name(interactions.parent.resolve())
     found = Guess({"path": interactions.parent.resolve(), "interactions": interactions.name})
-    source = guess_source(interactions)
-    found.say("source", source, "by the file's name and columns" if source != "table" else "a table with named columns")
+    source = guess_source(interactions, given)
+    found.decide(
+        "source", source, "by the file's name and columns" if source != "table" else "a table with named columns"
+    )
     if items is not None:
+        content.check_name(items.resolve())
         near = items.parent.resolve() == interactions.parent.resolve()
         found.settings["items"] = items.name if near else str(items.resolve())
-    if source == "table":
-        _guess_log(interactions, found)
-        if items is not None:
-            _guess_items(interactions, items, found)
+    if source != "table":
+        return found
+    log = read_log(interactions)
+    table = None if items is None else read_items(items)
+    _guess_log(interactions, log, table, given, found)
+    if items is not None and table is not None:
+        _guess_items(items, log, table, given, found)
+    elif given.text is not None:
+        raise ConfigError("--text names columns of the items file; give one with --items")
     return found
 
 
-def guess_source(interactions: Path) -> str:
+def guess_source(interactions: Path, given: Given) -> str:
     """The layout of a log: a known one by its file name or its columns, else a plain table."""
     if interactions.name.endswith(".inter"):
         return "recbole"
-    if interactions.name in [ratings for ratings, *_ in movielens.LAYOUTS if not ratings.endswith(".csv")]:
+    if interactions.suffix.lower() in MOVIELENS_ENDINGS:
+        movielens.layout_of(interactions)
         return "movielens"
     names = set(files.column_names(interactions))
     is_amazon = any({layout.user, layout.item, layout.time} <= names for layout in amazon.LAYOUTS)
-    return "amazon" if is_amazon and files.kind_of(interactions) in files.JSON_LINES else "table"
+    return "amazon" if is_amazon and files.kind_of(interactions) in files.JSON_LINES and not given.any else "table"
 
 
-def column_like(names: Sequence[str], words: Sequence[str]) -> str | None:
-    """The column whose name, without case and punctuation, is one of the words, the earliest word first."""
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
-    return next((plain[word] for word in words if word in plain), None)
+def read_log(path: Path) -> dict[str, Profile]:
+    """Every column of a log.
 
-
-def rating_column(interactions: Path) -> str | None:
-    """A column of ratings in a plain table, if there is one."""
-    return column_like(files.column_names(interactions), RATINGS)
-
-
-def _guess_log(path: Path, found: Guess) -> None:
+    Raises:
+        DataError: the first line holds values, not names.
+    """
     names = files.column_names(path)
-    for key, words in (("user", USERS), ("item", ITEMS)):
-        column = column_like(names, words)
-        if column is None:
-            raise DataError(
-                f"Cannot tell which column of {str(path)!r} holds the {key}s: {', '.join(names)}; "
-                f"rename it to {key}_id, or write a recipe with data.{key}"
+    if (
+        names
+        and files.kind_of(path) in files.DELIMITED
+        and all(name.strip().replace(".", "").isdigit() for name in names)
+    ):
+        raise DataError(
+            f"{str(path)!r} begins with {listed(names)}, which are values; add a first line that names the columns, "
+            "such as user_id,item_id,time"
+        )
+    table = files.read_columns(path, names, ragged=Ragged())
+    if table.is_empty():
+        raise DataError(f"{str(path)!r} holds no interactions; expected at least one row")
+    return {column.name: Profile(column) for column in table.get_columns()}
+
+
+def read_items(path: Path) -> dict[str, Profile]:
+    """Every column of an items file; ids of text files are text."""
+    names = files.column_names(path)
+    ids = names if files.kind_of(path) not in files.JSON_LINES else []
+    return {column.name: Profile(column) for column in files.read_table(path, ids, Ragged()).get_columns()}
+
+
+def _guess_log(
+    path: Path, log: dict[str, Profile], items: dict[str, Profile] | None, given: Given, found: Guess
+) -> None:
+    roles: dict[str, tuple[str, str]] = {}
+    time, _, unit = (given.time or "").partition("=")
+    event, _, kinds = (given.event or "").partition("=")
+    for option, name in (
+        ("user", given.user),
+        ("item", (given.item or "").split("=")[0]),
+        ("time", time),
+        ("event", event),
+    ):
+        if name:
+            _require(path, log, name, option)
+            roles[name] = (option, f"--{option}")
+    _users_and_items(path, log, items, roles)
+    for role, (name, (_, why)) in {entry[1][0]: entry for entry in roles.items()}.items():
+        if role in ("user", "item"):
+            found.decide(role, name, why)
+    user = str(found.settings["user"])
+    ordering.guess_order(path, log, user, roles, unit, found)
+    chosen = event or next((name for name in log if name not in roles and _is_event(log[name])), None)
+    if chosen:
+        found.decide("event", chosen, roles.get(chosen, ("", _by(chosen, EVENTS)))[1])
+        roles[chosen] = ("event", found.reasons[-1].rpartition(": ")[2])
+        if kinds:
+            found.decide("events", [kind.strip() for kind in kinds.split(",")], "--event")
+        else:
+            found.doubts.append(
+                f"every kind in {chosen!r} counts as an interaction; choose with data.events, or --event "
+                f"{chosen}=KIND,KIND"
             )
-        found.say(key, column, "by its name")
-    position, time = column_like(names, POSITIONS), column_like(names, TIMES)
-    if position is not None and _is_position(files.read_columns(path, [position])[position], path):
-        found.say("order", position, "by its name, and it holds numbers")
-    if time is not None:
-        _guess_time(files.read_columns(path, [time])[time], path, found)
-    if "order" not in found.settings and "time" not in found.settings:
-        found.doubts.append("no column of times or positions: the order of the file is taken for the order of events")
+    for name, profile in log.items():
+        role, why = roles.get(name) or _left_out(profile)
+        found.columns.append(Taken(path.name, name, role, f"{why}; {profile.summary}" if why else profile.summary))
 
 
-def _is_position(column: pl.Series, path: Path) -> bool:
-    try:
-        columns.order(column, path)
-    except DataError:
-        return False
-    return True
-
-
-def _guess_time(column: pl.Series, path: Path, found: Guess) -> None:
-    try:
-        moments, unit = columns.times(column, "auto", path)
-    except DataError as error:
-        found.doubts.append(f"column {column.name!r} looks like a time but cannot be read as one: {error}")
+def _users_and_items(
+    path: Path, log: dict[str, Profile], items: dict[str, Profile] | None, roles: dict[str, tuple[str, str]]
+) -> None:
+    """Name the column of users and that of items: by hints, by the items file, or as the only ones left."""
+    for role, words in (("user", USERS), ("item", ITEMS)):
+        if role in {taken for taken, _ in roles.values()}:
+            continue
+        column = column_like([name for name in log if name not in roles and not log[name].is_moment], words)
+        if column is not None:
+            roles[column] = (role, "by its name")
+    if "item" not in {role for role, _ in roles.values()} and items is not None:
+        joined = [name for name in log if name not in roles and log[name].is_id and name in items]
+        if len(joined) == 1:
+            roles[joined[0]] = ("item", "the items file has a column of this name")
+    missing = [role for role in ("user", "item") if role not in {taken for taken, _ in roles.values()}]
+    if not missing:
         return
-    missing = moments.null_count()
-    if missing and "order" not in found.settings:
-        found.doubts.append(f"{missing} rows have no {column.name!r}, so it cannot order the log and is not used")
+    left = [name for name, profile in log.items() if name not in roles and _may_be_id(profile)]
+    if len(missing) == 1 and len(left) == 1:
+        roles[left[0]] = (missing[0], "the only other column of ids")
         return
-    found.say("time", column.name, "by its name")
-    found.say("time_unit", unit, "by the size of its numbers" if unit != "iso" else "its values are dates")
-    middle = moments.median()
-    absolute = isinstance(middle, (int, float)) and middle >= YEAR_1990
-    why = "the times lie after 1990" if absolute else "the times lie before 1990, so they count from some start"
-    found.say("absolute_times", absolute, why)
-    if len(moments) > 1 and moments.n_unique() == 1:
-        found.doubts.append(f"every row has the same {column.name!r}: it orders nothing")
-    latest = moments.max()
-    if absolute and isinstance(latest, int) and latest != NO_TIME and latest > YEAR_1990 + 110 * 31_556_952_000:
-        found.doubts.append(f"the latest {column.name!r} lies after the year 2100; is data.time_unit right?")
+    raise DataError(
+        f"Cannot tell which column of {str(path)!r} holds the {missing[0]}s: {listed(left or log)}; "
+        f"name it with --{missing[0]} COLUMN, or write a recipe with data.{missing[0]}"
+    )
 
 
-def _guess_items(interactions: Path, items: Path, found: Guess) -> None:
-    item = str(found.settings["item"])
-    table = files.read_table(items, files.column_names(items) if files.kind_of(items) not in files.JSON_LINES else [])
-    seen = files.read_columns(interactions, [item])[item].cast(pl.String).unique().drop_nulls()
-    candidates = [column for column in table.get_columns() if column.dtype.is_integer() or column.dtype == pl.String]
-    if not candidates:
-        raise DataError(f"{str(items)!r} has no column that could hold item ids; it has {', '.join(table.columns)}")
-    shares = {column.name: _share(seen, column) for column in candidates}
-    key = max(shares, key=lambda name: (round(shares[name], 2), name == item))
-    found.say("item_key", key, f"it holds {shares[key]:.1%} of the items in the log")
-    public = column_like([name for name in shares if name != key], [word for word in ITEMS if word != "item"])
-    numeric = table[key].cast(pl.String).str.contains(r"^\d+$").all()
-    if public is not None and numeric and table[public].is_unique().all() and table[public].null_count() == 0:
-        found.say("item_id", public, f"unique, and more telling than the numbers in {key!r}")
-    fields = usual_fields(table)
-    found.say("text_fields", fields, "they hold words" if fields else "no column holds words")
+def _may_be_id(profile: Profile) -> bool:
+    odd = profile.is_rating or profile.is_event or like(profile.name, (*RATINGS, *PRICES, *EVENTS))
+    return profile.is_id and not odd and profile.distinct > 2
 
 
-def _share(seen: pl.Series, column: pl.Series) -> float:
-    """Share of the items in the log that a column of the items file holds."""
-    known = seen.is_in(column.cast(pl.String).unique().implode())
-    return int(known.sum()) / max(len(known), 1)
+def _is_event(profile: Profile) -> bool:
+    few = not profile.nested and 1 < profile.distinct <= 30
+    return profile.is_event or (few and like(profile.name, EVENTS) and profile.numbers is None)
+
+
+def _by(name: str, words: tuple[str, ...]) -> str:
+    return "by its name and values" if like(name, words) else "by its values"
+
+
+def _left_out(profile: Profile) -> tuple[str, str]:
+    if is_rating(profile):
+        return "left out", "looks like a rating"
+    if like(profile.name, PRICES) and profile.numbers is not None:
+        return "left out", "looks like a price"
+    return "left out", profile.looks
+
+
+def is_rating(profile: Profile) -> bool:
+    """Whether a column looks like a rating, by its name and numbers or by its numbers alone."""
+    return (profile.numbers is not None and like(profile.name, RATINGS)) or profile.is_rating
+
+
+def _guess_items(path: Path, log: dict[str, Profile], items: dict[str, Profile], given: Given, found: Guess) -> None:
+    roles: dict[str, tuple[str, str]] = {}
+    named = (given.item or "").partition("=")[2]
+    if named:
+        _require(path, items, named, "item")
+        key, why = named, "--item"
+    else:
+        key, why = join_column(path, log[str(found.settings["item"])], items)
+    found.decide("item_key", key, why)
+    roles[key] = ("item_key", why)
+    public = public_id(key, items)
+    if public is not None:
+        why = f"unique, and more telling than the numbers in {key!r}"
+        found.decide("item_id", public, why)
+        roles[public] = ("item_id", why)
+    if given.text is not None:
+        fields, why = [name.strip() for name in given.text.split(",") if name.strip()], "--text"
+        for name in fields:
+            _require(path, items, name, "text")
+    else:
+        fields, why = text_fields(items, roles), "it holds words"
+    found.decide("text_fields", fields, "they hold words" if fields else "no column holds words")
+    for name, profile in items.items():
+        role, reason = roles.get(name) or (("text", why) if name in fields else ("metadata", profile.looks))
+        found.columns.append(Taken(path.name, name, role, f"{reason}; {profile.summary}"))
+
+
+def text_fields(items: dict[str, Profile], roles: dict[str, tuple[str, str]]) -> list[str]:
+    """The columns of words: those of usual names in reading order, then those whose values say so."""
+    table = pl.DataFrame([profile.column for profile in items.values()])
+    usual = usual_fields(table)
+    if usual and usual[0].lower() == "text":
+        return usual
+    others = [profile for name, profile in items.items() if name not in (*usual, *roles) and profile.is_words]
+    telling = any(profile.nested or profile.distinct > TELLING * len(profile.column) for profile in others)
+    return [*usual, *(profile.name for profile in others if usual or telling)]
+
+
+def _require(path: Path, columns: dict[str, Profile], name: str, option: str) -> None:
+    if name not in columns:
+        raise ConfigError(
+            f"--{option} {name!r}: {str(path)!r} has no such column{did_you_mean(name, columns)}; "
+            f"its columns are {listed(columns)}"
+        )

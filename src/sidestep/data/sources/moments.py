@@ -1,0 +1,154 @@
+"""Moments in any spelling, as int64 milliseconds: epochs of four units, ISO dates, days first or last, "... UTC"."""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from sidestep.data.sources.config import TimeUnit
+
+PER_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+LARGE_UNITS: tuple[tuple[float, TimeUnit], ...] = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
+UNIT_NAMES = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "iso": "dates",
+    "d/m/y": "dates, the day first",
+    "m/d/y": "dates, the month first",
+}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+YEAR_1990, YEAR_2100 = 631_152_000_000, 4_102_444_800_000
+"""In milliseconds. Between these years, an epoch's unit is certain: the four units' ranges do not meet."""
+
+DayOrder = Literal["d/m/y", "m/d/y"]
+TAIL = r"(?:[T ,]+(?P<clock>\d{1,2}:\d{2}.*))?$"
+NUMBERED = re.compile(r"^(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})(?P=mark)(?P<y>\d{4})" + TAIL)
+YEAR_FIRST = re.compile(r"^(?P<y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})" + TAIL)
+NAMED = (
+    re.compile(
+        r"^(?:[A-Za-z]{3,9},? )?(?P<d>\d{1,2})(?:st|nd|rd|th)?[ -](?P<m>[A-Za-z]{3,9})\.?,?[ -](?P<y>\d{4})" + TAIL
+    ),
+    re.compile(r"^(?:[A-Za-z]{3,9},? )?(?P<m>[A-Za-z]{3,9})\.? (?P<d>\d{1,2})(?:st|nd|rd|th)?,? (?P<y>\d{4})" + TAIL),
+    re.compile(
+        r"^[A-Za-z]{3} (?P<m>[A-Za-z]{3}) (?P<d>\d{1,2}) (?P<clock>\d{2}:\d{2}:\d{2}(?: ?[A-Z+][\w+:]*)?) (?P<y>\d{4})$"
+    ),
+    re.compile(r"^(?P<m>\d{1,2}) (?P<d>\d{1,2}), (?P<y>\d{4})(?P<clock>)$"),  # Amazon's reviewTime: 09 13, 2009
+)
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
+CLOCK_ENDS = ("", "%z", " %z", " %p", "%p")
+
+
+def guess_unit(known: pl.Series) -> TimeUnit:
+    """The unit of numbers, by their size: seconds up to the year 5138, then milliseconds, and so on."""
+    middle = known.abs().median()
+    size = float(middle) if isinstance(middle, (int, float)) else 0.0
+    return next((unit for limit, unit in LARGE_UNITS if size >= limit), "s")
+
+
+def units_met(numbers: pl.Series) -> dict[str, pl.Series]:
+    """For each unit in which some number is a moment between 1990 and 2100, which numbers are."""
+    values = numbers.cast(pl.Float64)
+    found = {}
+    for unit, scale in PER_MS.items():
+        mask = ((values * scale >= YEAR_1990) & (values * scale < YEAR_2100)).fill_null(False)
+        if mask.any():
+            found[unit] = mask
+    return found
+
+
+def compact_dates(numbers: pl.Series) -> bool:
+    """Whether whole numbers are days spelled as 20200928, every one of them."""
+    known = numbers.drop_nulls()
+    if not known.dtype.is_integer() or known.is_empty():
+        return False
+    months, days = known // 100 % 100, known % 100
+    return bool((known.is_between(19_900_101, 21_001_231) & months.is_between(1, 12) & days.is_between(1, 31)).all())
+
+
+def day_order(texts: Iterable[str]) -> DayOrder | Literal["open", "none"]:
+    """Which number of dates such as 31/12/2020 is the day: "open" where they leave it open, "none" without any."""
+    first, second, seen = False, False, False
+    for text in texts:
+        found = NUMBERED.match(text)
+        if found is None:
+            continue
+        seen = True
+        if found["mark"] == ".":  # 31.12.2020 is spelled where days come first
+            first = True
+        first, second = first or int(found["a"]) > 12, second or int(found["b"]) > 12
+    if not seen:
+        return "none"
+    return "open" if first == second else "d/m/y" if first else "m/d/y"
+
+
+def parser(order: DayOrder | Literal["open", "none"]) -> Callable[[str], int | None]:
+    """From one spelling of a moment to milliseconds, None where it is none. Without a zone it is taken as UTC."""
+
+    def parse(text: str) -> int | None:
+        try:
+            return _milliseconds(datetime.fromisoformat(text))
+        except (ValueError, OverflowError):
+            pass
+        try:
+            return _milliseconds(_spelled(ZONE.sub("", text), order))
+        except (ValueError, OverflowError):
+            return None
+
+    return parse
+
+
+def _spelled(text: str, order: str) -> datetime:
+    """Raises:
+    ValueError: the text is no moment.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    numbered = NUMBERED.match(text)
+    if numbered is not None and order in ("d/m/y", "m/d/y"):
+        first, second = int(numbered["a"]), int(numbered["b"])
+        day, month = (first, second) if order == "d/m/y" else (second, first)
+        return _with_clock(int(numbered["y"]), month, day, numbered["clock"])
+    for pattern in (YEAR_FIRST, *NAMED):
+        found = pattern.match(text)
+        if found is not None:
+            return _with_clock(int(found["y"]), _month(found["m"]), int(found["d"]), found["clock"])
+    raise ValueError(text)
+
+
+def _month(text: str) -> int:
+    return int(text) if text.isdigit() else MONTHS.index(text[:3].lower()) + 1
+
+
+def _with_clock(year: int, month: int, day: int, clock: str | None) -> datetime:
+    midnight = datetime(year, month, day)
+    if not clock:
+        return midnight
+    clock = ZONE.sub("", clock).strip()
+    for end in CLOCK_ENDS:
+        for form in ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f"):
+            try:
+                moment = datetime.strptime(clock, (form.replace("%H", "%I") if "%p" in end else form) + end)
+            except ValueError:
+                continue
+            return moment.replace(year=year, month=month, day=day)
+    raise ValueError(clock)
+
+
+def _milliseconds(moment: datetime) -> int:
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round((moment - EPOCH) / timedelta(milliseconds=1))
+
+
+def spelled(moment: int) -> str:
+    """A moment's day as people write it; the years that calendars do not reach by their number of milliseconds."""
+    try:
+        return (EPOCH + timedelta(milliseconds=moment)).date().isoformat()
+    except OverflowError:
+        return f"{moment:,} ms"

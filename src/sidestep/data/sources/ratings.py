@@ -1,0 +1,56 @@
+"""Ratings in a log, which count as interactions whatever their value."""
+
+from pathlib import Path
+
+import polars as pl
+
+from sidestep.data.sources import files, movielens
+from sidestep.data.sources.config import Source
+from sidestep.data.sources.content import plain_text, read_bytes
+from sidestep.data.sources.delimited import Ragged
+from sidestep.data.sources.guess import is_rating
+from sidestep.data.sources.hints import RATINGS, like
+from sidestep.data.sources.kinds import Profile
+
+
+def rating_notes(path: Path, source: Source) -> list[str]:
+    """What to know about a log's columns of ratings, in any layout."""
+    return [_note(profile) for profile in _profiles(path, source) if is_rating(profile)]
+
+
+def _profiles(path: Path, source: Source) -> list[Profile]:
+    """The columns that may hold ratings: all of a table, else those of the layout."""
+    if source == "table":
+        names = files.column_names(path)
+    elif source == "recbole":
+        names = []
+        frame = files.read_delimited(read_bytes(path), path, "\t", quotes=False, ragged=Ragged())
+        return [Profile(column.rename(column.name.rpartition(":")[0])) for column in frame.get_columns()
+                if column.name.endswith(":float")]  # fmt: skip
+    elif source == "amazon":
+        names = [name for name in files.column_names(path) if like(name, RATINGS)]
+    elif path.suffix == ".csv":
+        names = ["rating"]
+    else:
+        return [Profile(_third_field(path))]
+    frame = files.read_columns(path, names, ragged=Ragged())
+    return [Profile(column) for column in frame.get_columns()]
+
+
+def _third_field(path: Path) -> pl.Series:
+    """The ratings of a MovieLens file without a header."""
+    mark = movielens.separator_of(path)
+    lines = pl.Series(plain_text(read_bytes(path), path).decode("utf-8", "replace").split("\n"))
+    return lines.str.split(mark).list.get(2, null_on_oob=True).drop_nulls().alias("rating")
+
+
+def _note(profile: Profile) -> str:
+    numbers = profile.numbers
+    assert numbers is not None
+    zeros = int((numbers == 0).sum())
+    span = f"its values lie in {numbers.min()!r} to {numbers.max()!r}"
+    kinds = f"{zeros:,} of {len(profile.column):,} rows have 0 in it" if zeros else span
+    return (
+        f"column {profile.name!r} looks like a rating ({kinds}): every row counts as an interaction, whatever its "
+        "value; filter the file first if low ratings should not"
+    )
