@@ -1,7 +1,27 @@
-"""Every error a user can cause, in one tree.
+"""Every error, in two trees. What a user can mend derives from `SidestepError` and stands in this file; what goes wrong
+inside a server, where no client can mend it, derives from `ServerError` and stands in `serving/errors.py`.
 
-A message says what was wrong, the value met, what was expected, and the way out. The command line prints it
-on one line and exits with code 2; anything that is not a `SidestepError` is a bug of ours and keeps its traceback.
+    SidestepError                       the user can mend it
+    |-- ConfigError                     a recipe, an override or an option
+    |   `-- UnknownModelError           a model that a server does not serve
+    |-- DataError                       a file, a table, a vector or an interaction
+    |   `-- UnknownItemError            an item id that the catalogue does not hold
+    |-- ArtifactError                   a saved noun: missing, altered, of another kind or configuration
+    |-- TrainingError                   a training that cannot go on
+    |-- MissingExtraError               an optional library that is not installed
+    `-- NotKeptError                    a user's history, asked of a server that keeps none
+
+    ServerError                         something inside the server
+    |-- UnavailableError                not now: the same request can be answered later
+    |   |-- OverloadedError             more requests than can be answered in time
+    |   |-- ProcessEndedError           the model's process is gone
+    |   `-- HistoriesUnavailableError   the store of histories does not answer
+    |-- FailedError                     a bug of ours
+    `-- StoppedError                    a request's body is too long, or too slow
+
+A message says what was wrong, the value met, what was expected, and the way out. The command line prints a
+`SidestepError` on one line and exits with code 2, the server answers 404 or 422; anything else that reaches the command
+line is a bug of ours and keeps its traceback.
 """
 
 import difflib
@@ -14,6 +34,10 @@ class SidestepError(ValueError):
 
 class ConfigError(SidestepError):
     """A recipe, an override or an option is wrong."""
+
+
+class UnknownModelError(ConfigError):
+    """A server serves no model of that name."""
 
 
 class DataError(SidestepError):
@@ -29,11 +53,15 @@ class ArtifactError(SidestepError):
 
 
 class TrainingError(SidestepError):
-    """Training went where it cannot come back from."""
+    """A training cannot go on: its loss is no number, or a cell of a study failed."""
 
 
 class MissingExtraError(SidestepError):
     """An optional library is not installed."""
+
+
+class NotKeptError(SidestepError):
+    """A server that keeps no histories is asked for one, or for an event to be kept."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

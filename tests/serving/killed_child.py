@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from sidestep.serving.events import Event, HistoriesUnavailableError
+from sidestep.serving.errors import HistoriesUnavailableError
+from sidestep.serving.events import Event
 from sidestep.serving.histories import open_histories
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from sidestep.errors import ArtifactError
 from sidestep.serving import batcher as batcher_module
-from sidestep.serving.batcher import KEPT_FILTERS, Batcher, FailedError, Filter, Found, OverloadedError, Row
-from sidestep.serving.worker import ProcessEndedError
+from sidestep.serving.batcher import KEPT_FILTERS, Batcher, Filter, Found, Row
+from sidestep.serving.errors import FailedError, OverloadedError, ProcessEndedError
 
 
 class Model:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from redis_server import RedisServer
 
 from sidestep.errors import ConfigError, DataError, MissingExtraError
-from sidestep.serving.events import Event, Histories, HistoriesUnavailableError
+from sidestep.serving.errors import HistoriesUnavailableError
+from sidestep.serving.events import Event, Histories
 from sidestep.serving.histories import open_histories
 
 KEPT = 5

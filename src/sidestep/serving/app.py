@@ -13,16 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from sidestep.errors import SidestepError, UnknownItemError
+from sidestep.errors import NotKeptError, SidestepError, UnknownItemError, UnknownModelError
 from sidestep.serving import schema
-from sidestep.serving.batcher import OverloadedError
 from sidestep.serving.door import Door, failure, overloaded
-from sidestep.serving.editions import UnknownModelError
-from sidestep.serving.events import Event, HistoriesUnavailableError
-from sidestep.serving.server import NotKeptError, Server
+from sidestep.serving.errors import HistoriesUnavailableError, UnavailableError
+from sidestep.serving.events import Event
+from sidestep.serving.server import Server
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import CONTENT_TYPE
-from sidestep.serving.worker import Opener, ProcessEndedError
+from sidestep.serving.worker import Opener
 
 log = logging.getLogger("sidestep.serving")
 
@@ -98,14 +97,16 @@ def _answer_errors(app: FastAPI) -> None:
         message = messages.get(error.status_code, str(error.detail))
         return failure(error.status_code, "http_error", message, dict(error.headers or {}))
 
+    @app.exception_handler(UnavailableError)
+    async def later(request: Request, error: UnavailableError) -> JSONResponse:
+        message = str(error)
+        if isinstance(error, HistoriesUnavailableError):  # where they lie is for the log alone
+            log.error(message)
+            message = "The histories do not answer; try again"
+        return overloaded(message, error.retry_after)
+
     @app.exception_handler(SidestepError)
     async def wrong(request: Request, error: SidestepError) -> JSONResponse:
-        if isinstance(error, OverloadedError | ProcessEndedError | HistoriesUnavailableError):
-            seconds, message = error.retry_after if isinstance(error, OverloadedError) else 1.0, str(error)
-            if isinstance(error, HistoriesUnavailableError):  # where they lie is for the log alone
-                log.error(message)
-                message = "The histories do not answer; try again"
-            return overloaded(message, seconds)
         missing = isinstance(error, UnknownItemError | UnknownModelError | NotKeptError)
         status = 404 if missing and request.method != "POST" else 422
         return failure(status, "unknown" if missing else "invalid_request", str(error))

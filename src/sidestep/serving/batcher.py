@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from sidestep.errors import SidestepError
-from sidestep.serving.worker import ProcessEndedError
+from sidestep.serving.errors import FailedError, OverloadedError, ProcessEndedError
 
 KEPT_FILTERS = 64
 """How many filters the model's process keeps laid over its tree; 6 bytes an item each."""
@@ -22,18 +21,6 @@ LOOKS, STUCK = 1.0, 60.0
 """Seconds between looks at an idle process, and after which a search is later than any deadline."""
 
 log = logging.getLogger("sidestep.serving")
-
-
-class OverloadedError(SidestepError):
-    """Too much is asked at once; retry_after: seconds."""
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class FailedError(Exception):
-    """A bug of ours, told in the log."""
 
 
 @dataclass(frozen=True)

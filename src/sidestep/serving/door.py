@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from sidestep.serving.batcher import SAFETY
+from sidestep.serving.errors import StoppedError
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import Numbers
 
@@ -42,10 +43,6 @@ class Shed:
     """Stands for the route of a request that was refused before it came to one."""
 
     path = RECOMMEND
-
-
-class StoppedError(Exception):
-    """The body is longer than may be, or too long in coming."""
 
 
 def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

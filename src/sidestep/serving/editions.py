@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sidestep import artifact, bundle
-from sidestep.errors import ConfigError, SidestepError, did_you_mean
+from sidestep.errors import SidestepError, UnknownModelError, did_you_mean
 from sidestep.serving.batcher import Batcher
 from sidestep.serving.filters import NamedSet
 from sidestep.serving.settings import Settings
@@ -20,10 +20,6 @@ from sidestep.serving.worker import ModelProcess, Opener
 log = logging.getLogger("sidestep.serving")
 
 Told = Callable[[str, int, float], None]
-
-
-class UnknownModelError(ConfigError):
-    """No model of that name is served."""
 
 
 @dataclass

@@ -5,16 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from sidestep.errors import DataError, SidestepError
+from sidestep.errors import DataError
 
 REMEMBERED = 10
 """Event ids that are remembered for every event that is kept: an event that comes again counts once, even after it
 was pushed out by later ones.
 """
-
-
-class HistoriesUnavailableError(SidestepError):
-    """The store does not answer."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from sidestep.errors import ConfigError
-from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_events, check_text
+from sidestep.serving.errors import HistoriesUnavailableError
+from sidestep.serving.events import REMEMBERED, Event, check_events, check_text
 
 PREFIX = "sidestep:"
 CONNECTIONS, WAIT_SECONDS = 32, 5.0

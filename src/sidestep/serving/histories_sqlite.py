@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sidestep.errors import DataError
-from sidestep.serving.events import REMEMBERED, Event, HistoriesUnavailableError, check_events, check_text
+from sidestep.serving.errors import HistoriesUnavailableError
+from sidestep.serving.events import REMEMBERED, Event, check_events, check_text
 
 VERSION = 1
 BUSY_SECONDS, CUT_SECONDS, CUT_AGAIN_SECONDS = 10.0, 0.1, 1.0

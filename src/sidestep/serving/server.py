@@ -10,11 +10,12 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from sidestep.errors import DataError, SidestepError, UnknownItemError
+from sidestep.errors import DataError, NotKeptError, UnknownItemError
 from sidestep.serving import schema
 from sidestep.serving.batcher import Found, Row
 from sidestep.serving.editions import Edition, Editions
-from sidestep.serving.events import Histories, HistoriesUnavailableError
+from sidestep.serving.errors import HistoriesUnavailableError
+from sidestep.serving.events import Histories
 from sidestep.serving.filters import NamedSet
 from sidestep.serving.histories import open_histories
 from sidestep.serving.settings import Settings
@@ -27,10 +28,6 @@ READY_SECONDS = 1.0
 """How long the store of histories may take to say that it is there."""
 MANY = 10
 """A batch of requests may take so many times as long as one."""
-
-
-class NotKeptError(SidestepError):
-    """The server keeps no histories."""
 
 
 class Server:

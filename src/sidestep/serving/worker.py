@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from sidestep.errors import ArtifactError, SidestepError
+from sidestep.serving.errors import ProcessEndedError
 
 
 @runtime_checkable
@@ -43,10 +44,6 @@ class Opener(Protocol):
 
 LAST_SECONDS = 60
 """What a process that is told to end has for its parent to end it."""
-
-
-class ProcessEndedError(SidestepError):
-    """The model's process is gone: killed, or out of memory."""
 
 
 class ModelProcess:
