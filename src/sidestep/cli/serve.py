@@ -64,24 +64,16 @@ def serve(
     ] = None,
 ) -> None:
     """Serve bundles over HTTP, with a page at / that shows the path of thoughts. SIGHUP reads them again."""
-    from sidestep import bundle
-    from sidestep.errors import ArtifactError
-
     try:
         from sidestep.serving.settings import Settings
         from sidestep.serving.standing import run
     except ImportError as error:
         raise MissingExtraError(f"{error.name!r} is missing; serving needs `pip install 'sidestep[serve]'`") from None
-    named = _named(bundles, "a bundle's folder", lambda text: Path(text).resolve().name)
-    for folder in named.values():
-        if not bundle.is_bundle(folder) and (folder / "recipe.json").is_file():
-            raise ArtifactError(
-                f"{str(folder)!r} is a run; make a bundle of it with `sidestep export {folder} --to DIR`"
-            )
-        if not bundle.is_bundle(folder):
-            raise ArtifactError(f"No bundle in {str(folder)!r}; make one with `sidestep export RUN --to {folder}`")
+    folders = _named(bundles, "a bundle's folder", lambda text: Path(text).resolve().name)
+    for folder in folders.values():
+        _refuse_other_than_bundle(folder)
     settings = Settings(
-        named,
+        folders,
         histories,
         _named(sets or [], "NAME=FILE", None),
         threads,
@@ -97,6 +89,17 @@ def serve(
     if host not in LOCAL and settings.api_key is None:
         say(f"warning: {host} can be reached by others, and no key is asked for; set one with --api-key-file")
     run(open_model, settings, host, port, lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)"))
+
+
+def _refuse_other_than_bundle(folder: Path) -> None:
+    from sidestep import bundle
+    from sidestep.errors import ArtifactError
+
+    if bundle.is_bundle(folder):
+        return
+    if (folder / "recipe.json").is_file():
+        raise ArtifactError(f"{str(folder)!r} is a run; make a bundle of it with `sidestep export {folder} --to DIR`")
+    raise ArtifactError(f"No bundle in {str(folder)!r}; make one with `sidestep export RUN --to {folder}`")
 
 
 def open_model(folder: Path, digest: str, threads: int) -> "Answering":
