@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "recommenders": ("search", "sids", "data", "layers.products", "errors"),
     "evaluation": ("recommenders", "sids", "data", *GROUND),
     "bundle": ("sids", "data", *GROUND),
-    "serving": ("bundle", "sids.semantic_ids", "data", *GROUND),
+    "serving": ("recommenders.step", "bundle", "sids.semantic_ids", "data", *GROUND),
     "pipeline": (
         *("bundle",),
         *("methods", "objectives", "training", "evaluation", "recommenders", "generators", "scorers"),

@@ -73,8 +73,8 @@ def test_forced_along_an_answer_the_generator_thinks_what_led_there(finished: Pa
     assert found.paths is not None
     for row, paths in zip(found.items.tolist(), found.paths, strict=True):
         for item, path in zip(row[:10], paths[:10], strict=False):  # some rows have fewer than k answers
-            for level, clusters in enumerate(path.clusters):
-                members = np.flatnonzero(sids.clusters[level][sids.codes[:, level]] == clusters[0])
+            for level, step in enumerate(path):
+                members = np.flatnonzero(sids.clusters[level][sids.codes[:, level]] == step.clusters[0].number)
                 held = sorted(texts[member] for member in members)
                 agree[level] += bool(held) and max(held, key=held.count) == texts[item]
     levels = analyse(run, users=10_000).levels

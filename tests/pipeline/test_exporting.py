@@ -31,10 +31,10 @@ def close(one: TrainedModel, other: TrainedModel) -> None:
         assert mine.item_ids == yours.item_ids
         for a, b in zip(mine.recommendations, yours.recommendations, strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-5)
-            assert (a.thoughts is None) == (b.thoughts is None)
-            for step, same in zip(a.thoughts or [], b.thoughts or [], strict=True):
+            assert (a.path is None) == (b.path is None)
+            for step, same in zip(a.path or [], b.path or [], strict=True):
                 assert (step.code, step.level) == (same.code, same.level)
-                assert [name for name, _ in step.clusters] == [name for name, _ in same.clusters]
+                assert [each.name for each in step.clusters] == [each.name for each in same.clusters]
 
 
 def test_a_bundle_answers_as_its_run_does(finished: Path, exported: Path) -> None:

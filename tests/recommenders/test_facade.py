@@ -63,7 +63,7 @@ def test_an_empty_history_is_answered_by_popularity_and_says_so(model: TrainedMo
     answer = model.recommend([], 3, explain=True)
     assert answer.by == "popularity"
     assert len(answer.recommendations) == 3
-    assert all(entry.thoughts is None for entry in answer.recommendations)
+    assert all(entry.path is None for entry in answer.recommendations)
 
 
 def test_unknown_items_are_refused_or_skipped_and_named(model: TrainedModel) -> None:
@@ -88,12 +88,12 @@ def test_one_string_is_no_history(model: TrainedModel) -> None:
 def test_a_path_leads_to_its_item_and_adds_up_to_its_score(model: TrainedModel) -> None:
     answer = model.recommend(HISTORY, 6, explain=True)
     for entry in answer.recommendations:
-        assert entry.thoughts is not None
+        assert entry.path is not None
         codes = model.sids.codes[model.catalog.number_of[entry.item_id]].tolist()
-        assert [thought.code for thought in entry.thoughts] == codes
-        assert entry.score == pytest.approx(sum(thought.log_prob for thought in entry.thoughts), abs=1e-4)
-        for level, thought in enumerate(entry.thoughts):
-            assert {name for name, _ in thought.clusters} <= set(model.cluster_names[level])
+        assert [step.code for step in entry.path] == codes
+        assert entry.score == pytest.approx(sum(step.log_prob for step in entry.path), abs=1e-4)
+        for level, step in enumerate(entry.path):
+            assert {cluster.name for cluster in step.clusters} <= set(model.cluster_names[level])
 
 
 def test_clusters_are_named_once_and_only_when_a_path_is_asked_for(model: TrainedModel) -> None:

@@ -112,9 +112,9 @@ def test_an_explained_path_is_the_items_own_and_adds_up_to_its_score() -> None:
     assert found.paths is not None
     for row, paths in enumerate(found.paths):
         for rank, path in enumerate(paths):
-            assert path.codes == make_sids().codes[int(found.items[row, rank])].tolist()
-            assert sum(path.log_probs) == pytest.approx(float(found.scores[row, rank]), abs=1e-4)
-            assert all(0 < p <= 1 for level in path.cluster_probs for p in level)
+            assert [step.code for step in path] == make_sids().codes[int(found.items[row, rank])].tolist()
+            assert sum(step.log_prob for step in path) == pytest.approx(float(found.scores[row, rank]), abs=1e-4)
+            assert all(0 < each.probability <= 1 for step in path for each in step.clusters)
 
 
 def test_the_balance_is_the_best_on_validation_and_its_candidates_are_thought_of_once() -> None:
@@ -205,7 +205,8 @@ def test_an_explanation_has_the_precision_of_the_search() -> None:
     found = search.rank(batch, 6, explain=True)
     assert found.paths is not None
     for ours, theirs in zip(search.explained(batch, found.items), found.paths, strict=True):
-        assert [path.codes for path in ours] == [path.codes for path in theirs]
+        assert len(ours) == len(theirs)
         for one, other in zip(ours, theirs, strict=True):
-            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-2)
-            assert sum(map(len, one.clusters)) == sum(map(len, other.clusters)) > 0
+            assert [step.code for step in one] == [step.code for step in other]
+            assert [step.log_prob for step in one] == pytest.approx([step.log_prob for step in other], abs=1e-2)
+            assert [len(step.clusters) for step in one] == [len(step.clusters) for step in other] == [2, 2, 2]

@@ -160,14 +160,13 @@ def test_paths_add_up_to_the_score_and_spell_the_items_id(kind: str) -> None:
     assert found.paths is not None
     for row, rank in product(range(4), range(5)):
         path = found.paths[row][rank]
-        assert path.codes == make_sids().codes[found.items[row, rank]].tolist()
-        assert sum(path.log_probs) == pytest.approx(float(found.scores[row, rank]), abs=1e-4)
-        if kind.startswith("s2gr"):
-            for level in range(3):
-                assert sum(path.cluster_probs[level]) == pytest.approx(1, abs=1e-5)  # two clusters, both named
-                assert path.cluster_probs[level] == sorted(path.cluster_probs[level], reverse=True)
-        else:
-            assert path.clusters == []
+        assert [step.code for step in path] == make_sids().codes[found.items[row, rank]].tolist()
+        assert sum(step.log_prob for step in path) == pytest.approx(float(found.scores[row, rank]), abs=1e-4)
+        assert [step.level for step in path] == [1, 2, 3]
+        for step in path:
+            probs = [each.probability for each in step.clusters]
+            assert probs == sorted(probs, reverse=True)
+            assert sum(probs) == pytest.approx(float(kind.startswith("s2gr")), abs=1e-5)  # two clusters, both named
 
 
 def sharpened(kind: str) -> EncoderDecoder:
@@ -219,8 +218,8 @@ def test_histories_searched_in_portions_get_the_same_answers(kind: str, monkeypa
     apart = model.rank(batch, 5, barred, explain=True)
     assert torch.equal(apart.items, together.items)
     torch.testing.assert_close(apart.scores, together.scores)
-    assert [[path.codes for path in row] for row in apart.paths or []] == [
-        [path.codes for path in row] for row in together.paths or []
+    assert [[[step.code for step in path] for path in row] for row in apart.paths or []] == [
+        [[step.code for step in path] for path in row] for row in together.paths or []
     ]
 
 

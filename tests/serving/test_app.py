@@ -43,10 +43,10 @@ def test_an_answer_is_the_librarys(shop: TestClient, model: TrainedModel) -> Non
         for mine, yours in zip(told["recommendations"], found.recommendations, strict=True):
             assert mine["score"] == pytest.approx(yours.score, abs=1e-5)
             assert mine["title"] == yours.title
-            assert [step["code"] for step in mine["path"]] == [thought.code for thought in yours.thoughts or []]
-            for step, thought in zip(mine["path"], yours.thoughts or [], strict=True):
+            assert [step["code"] for step in mine["path"]] == [each.code for each in yours.path or []]
+            for step, same in zip(mine["path"], yours.path or [], strict=True):
                 assert [(each["name"], pytest.approx(each["probability"], abs=1e-5)) for each in step["thought"]] == [
-                    (name, prob) for name, prob in thought.clusters
+                    (each.name, each.probability) for each in same.clusters
                 ]
 
 

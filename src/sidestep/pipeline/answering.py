@@ -59,8 +59,8 @@ class Answering:
         allowed: str | None,
         explain: bool,
     ) -> dict[str, Any]:
-        """k items for every history: `items`, `scores`, and `paths` (codes, log-probabilities, clusters and their
-        probabilities) where they are asked for and there are any.
+        """k items for every history: `items`, `scores`, and `paths` (of `Step.as_numbers`) where they are wanted and
+        there are any.
         """
         model = self.model
         if beams is not None:
@@ -70,10 +70,7 @@ class Answering:
         k = min(k, self._num_items)
         found = model.rank(question(_rows(histories), model.reads), k, barred, explain)
         real = (found.items >= 0).sum(1).tolist()
-        paths = [
-            [[path.codes, path.log_probs, path.clusters, path.cluster_probs] for path in row]
-            for row in found.paths or []
-        ]
+        paths = [[[step.as_numbers() for step in path] for path in row] for row in found.paths or []]
         return {
             "items": [row[:count] for row, count in zip(found.items.tolist(), real, strict=True)],
             "scores": [row[:count] for row, count in zip(found.scores.tolist(), real, strict=True)],

@@ -179,7 +179,7 @@ def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:
         "method": contents.run.recipe.method,
         "num_items": len(contents.catalog),
         "codebook_sizes": [] if sids is None else list(sids.codebook_sizes),
-        "thinks": bool(paths and paths[0] and paths[0][0].clusters),
+        "thinks": bool(paths and paths[0] and paths[0][0][0].clusters),
         "max_history": model.reads.recent,
         "beams": model.num_beams,
         "version": contents.version,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from sidestep.data.sources.content import plain_text
 from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
 from sidestep.recommenders.facade import Answer, TrainedModel
+from sidestep.recommenders.step import Step
 
 FORMATS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     **dict.fromkeys((".parquet", ".pq", ""), lambda table, path: table.write_parquet(path)),
@@ -140,11 +141,33 @@ def _titles(catalog: Catalog, item_ids: list[str]) -> list[str]:
 
 
 def as_json(answered: Answered) -> dict[str, Any]:
-    content = asdict(answered.answer)
-    if all(entry["thoughts"] is None for entry in content["recommendations"]):
-        for entry in content["recommendations"]:
-            del entry["thoughts"]
-    return {"asked": answered.asked, "history": answered.history, **content}
+    answer = answered.answer
+    explained = any(each.path is not None for each in answer.recommendations)
+    recommendations = [
+        {"item_id": each.item_id, "title": each.title, "score": each.score}
+        | ({"thoughts": None if each.path is None else _steps(each.path)} if explained else {})
+        for each in answer.recommendations
+    ]
+    return {
+        "asked": answered.asked,
+        "history": answered.history,
+        "recommendations": recommendations,
+        "by": answer.by,
+        "unknown": answer.unknown,
+    }
+
+
+def _steps(path: list[Step]) -> list[dict[str, Any]]:
+    """A path under the keys that `--json` and `--out` have for it."""
+    return [
+        {
+            "level": step.level,
+            "clusters": [[each.name, each.probability] for each in step.clusters],
+            "code": step.code,
+            "log_prob": step.log_prob,
+        }
+        for step in path
+    ]
 
 
 def check_format(path: Path) -> None:
@@ -170,7 +193,7 @@ def write(answers: list[Answered], path: Path) -> None:
             "item_id": found.item_id,
             "score": found.score,
             "by": answered.answer.by,
-            "thoughts": None if found.thoughts is None else json.dumps([asdict(thought) for thought in found.thoughts]),
+            "thoughts": None if found.path is None else json.dumps(_steps(found.path)),
         }
         for answered in answers
         for rank, found in enumerate(answered.answer.recommendations, start=1)

@@ -164,6 +164,6 @@ def _clusters(model: TrainedModel, answer: Answer) -> list[list[str]]:
         return []
     sids, names = model.sids, model.cluster_names
     return [
-        [names[level][sids.clusters[level][thought.code]] for level, thought in enumerate(found.thoughts or ())]
+        [names[level][sids.clusters[level][step.code]] for level, step in enumerate(found.path or ())]
         for found in answer.recommendations
     ]

@@ -12,30 +12,19 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.sequences import pad, question
 from sidestep.errors import DataError, did_you_mean
-from sidestep.recommenders.recommender import ItemFilter, Path, Recommender
+from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
+from sidestep.recommenders.step import Step
 from sidestep.sids.semantic_ids import SemanticIds
 
 
 @dataclass(frozen=True)
-class Thought:
-    """One level of a path.
-
-    clusters: what the thought named, nearest first, as (name, probability); empty where the generator does not think.
-    code: the code then said. log_prob: its log-probability given the codes before it, over the full codebook.
-    """
-
-    level: int
-    clusters: list[tuple[str, float]]
-    code: int
-    log_prob: float
-
-
-@dataclass(frozen=True)
 class Recommendation:
+    """path: how it was reached, where it was to be explained and the model has paths."""
+
     item_id: str
     title: str
     score: float
-    thoughts: list[Thought] | None = None
+    path: list[Step] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,33 +157,23 @@ class TrainedModel:
     ) -> list[Answer]:
         histories = [history for history, _ in known]
         barred = allowed.excluding(pad(histories) if exclude_seen else None)
-        found = self.recommender.rank(question(histories, self.recommender.reads), k, barred, explain)
-        answers = []
-        for row, (history, missing) in enumerate(known):
-            items = [item for item in found.items[row].tolist() if item >= 0]
-            paths = found.paths[row] if found.paths else []
-            thoughts = [self._thoughts(path) for path in paths] if paths else [None] * len(items)
-            scores = found.scores[row].tolist()
-            answers.append(
-                Answer(
-                    [
-                        Recommendation(
-                            self.catalog.item_ids[item], self.catalog.title(item), scores[rank], thoughts[rank]
-                        )
-                        for rank, item in enumerate(items)
-                    ],
-                    "model" if len(history) else "popularity",
-                    missing,
-                )
-            )
-        return answers
+        ranked = self.recommender.rank(question(histories, self.recommender.reads), k, barred, explain)
+        return [
+            Answer(self._row(ranked, row), "model" if len(history) else "popularity", missing)
+            for row, (history, missing) in enumerate(known)
+        ]
 
-    def _thoughts(self, path: Path) -> list[Thought]:
-        thoughts = []
-        for level, (code, log_prob) in enumerate(zip(path.codes, path.log_probs, strict=True)):
-            names = self.cluster_names[level]
-            clusters: list[tuple[str, float]] = []
-            if path.clusters:
-                clusters = [(names[c], p) for c, p in zip(path.clusters[level], path.cluster_probs[level], strict=True)]
-            thoughts.append(Thought(level + 1, clusters, code, log_prob))
-        return thoughts
+    def _row(self, ranked: Recommendations, row: int) -> list[Recommendation]:
+        items = [item for item in ranked.items[row].tolist() if item >= 0]
+        paths: list[list[Step] | None] = [None] * len(items)
+        if ranked.paths and ranked.paths[row]:
+            paths = [self._named(path) for path in ranked.paths[row]]
+        scores = ranked.scores[row].tolist()
+        return [
+            Recommendation(self.catalog.item_ids[item], self.catalog.title(item), scores[rank], paths[rank])
+            for rank, item in enumerate(items)
+        ]
+
+    def _named(self, path: list[Step]) -> list[Step]:
+        """Names are made when a path has clusters to name."""
+        return [step.named(self.cluster_names) if step.clusters else step for step in path]

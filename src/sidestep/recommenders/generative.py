@@ -13,7 +13,8 @@ from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
-from sidestep.recommenders.recommender import ItemFilter, Path, Recommendations
+from sidestep.recommenders.recommender import ItemFilter, Recommendations
+from sidestep.recommenders.step import NamedCluster, Path, Step
 from sidestep.search.beam import beam_search, last_state
 from sidestep.search.scoring import PathScorer, PathScores
 from sidestep.search.steppable import Steppable
@@ -211,18 +212,18 @@ def _paths(
 ) -> list[list[Path]]:
     """The paths at some of the W places of every row."""
     all_codes, all_log_probs = codes.tolist(), log_probs.tolist()
-    return [
-        [
-            Path(
-                all_codes[row][w],
-                all_log_probs[row][w],
-                [clusters[row][w] for clusters, _ in named],
-                [probs[row][w] for _, probs in named],
-            )
-            for w in chosen
-        ]
-        for row, chosen in enumerate(places)
-    ]
+
+    def path(row: int, w: int) -> Path:
+        steps = enumerate(zip(all_codes[row][w], all_log_probs[row][w], strict=True))
+        return [Step(level + 1, code, log_prob, clusters(level, row, w)) for level, (code, log_prob) in steps]
+
+    def clusters(level: int, row: int, w: int) -> list[NamedCluster]:
+        if not named:
+            return []
+        numbers, probs = named[level]
+        return list(map(NamedCluster, numbers[row][w], probs[row][w]))
+
+    return [[path(row, w) for w in chosen] for row, chosen in enumerate(places)]
 
 
 def trie_of(sids: SemanticIds, popularity: Ints) -> Trie:

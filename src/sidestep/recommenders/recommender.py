@@ -9,23 +9,8 @@ from torch import Tensor
 
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
+from sidestep.recommenders.step import Path
 from sidestep.sids.trie import Allowed, Permitted, Trie
-
-
-@dataclass(frozen=True)
-class Path:
-    """How one recommended item was reached; one entry per level.
-
-    codes: the code taken at each level.
-    log_probs: its log-probability given the codes before it, over the full codebook.
-    clusters: `[L, n]` the clusters nearest to the thought, nearest first; empty for a generator that does not think.
-    cluster_probs: `[L, n]` their probabilities (eq. 18's softmax over cosines).
-    """
-
-    codes: list[int]
-    log_probs: list[float]
-    clusters: list[list[int]] = field(default_factory=list)
-    cluster_probs: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

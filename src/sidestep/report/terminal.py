@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from sidestep.pipeline.evaluate import Evaluation
     from sidestep.pipeline.recommend import Answered
-    from sidestep.recommenders.facade import Thought
+    from sidestep.recommenders.step import Step
 
 SHOWN = ("HR", "NDCG")
 WIDEST = 1000
@@ -138,16 +138,16 @@ def _answer_text(answered: "Answered") -> str:
     for rank, item in enumerate(answer.recommendations, start=1):
         title = "" if item.title == item.item_id else f"  {item.title}"
         lines.append(f"{rank:3}. {item.item_id}{title}  ({item.score:.2f})")
-        lines += [f"       {_thought_text(thought)}" for thought in item.thoughts or ()]
+        lines += [f"       {_step_text(step)}" for step in item.path or ()]
     if not answer.recommendations:
         lines.append("  no item is left to recommend")
     return "\n".join(lines)
 
 
-def _thought_text(thought: "Thought") -> str:
-    clusters = " | ".join(f"{name} {probability:.0%}" for name, probability in thought.clusters)
+def _step_text(step: "Step") -> str:
+    clusters = " | ".join(f"{each.name} {each.probability:.0%}" for each in step.clusters)
     prefix = f"thought {clusters} -> " if clusters else ""
-    return f"level {thought.level}: {prefix}code {thought.code} (log p {thought.log_prob:.2f})"
+    return f"level {step.level}: {prefix}code {step.code} (log p {step.log_prob:.2f})"
 
 
 def figure(value: float | None) -> str:

@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """One row's answer. paths: (codes, log-probabilities, clusters, their probabilities) of every item, or none."""
+    """One row's answer. paths: the steps of every item as `Step.as_numbers`, or none."""
 
     items: list[int]
     scores: list[float]

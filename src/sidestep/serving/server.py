@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from sidestep.errors import DataError, NotKeptError, UnknownItemError
+from sidestep.recommenders.step import Step
 from sidestep.serving import schema
 from sidestep.serving.batcher import Found, Row
 from sidestep.serving.editions import Edition, Editions
@@ -200,24 +201,25 @@ def _answer(edition: Edition, row: Row, history: list[int], unknown: list[str], 
     }
 
 
-def _path(edition: Edition, path: Sequence[Any]) -> list[dict[str, Any]]:
-    codes, log_probs, clusters, probs = path
+def _path(edition: Edition, path: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The steps of an answer's path as `schema.Step` holds them, with what is left under the codes so far."""
     names = edition.shelf.bundle.cluster_names
-    steps = []
-    for level, (code, log_prob) in enumerate(zip(codes, log_probs, strict=True)):
-        name, num_items = edition.shelf.step(codes[: level + 1])
+    steps = [Step.of_numbers(numbers).named(names) for numbers in path]
+    codes = [step.code for step in steps]
+    shown = []
+    for step in steps:
+        name, num_items = edition.shelf.step(codes[: step.level])
         thought = [
-            {"cluster": cluster, "name": names[level][cluster], "probability": prob}
-            for cluster, prob in (zip(clusters[level], probs[level], strict=True) if clusters else ())
+            {"cluster": each.number, "name": each.name, "probability": each.probability} for each in step.clusters
         ]
-        steps.append(
+        shown.append(
             {
-                "level": level + 1,
-                "code": code,
-                "probability": math.exp(log_prob),
+                "level": step.level,
+                "code": step.code,
+                "probability": math.exp(step.log_prob),
                 "name": name,
                 "num_items": num_items,
                 "thought": thought,
             }
         )
-    return steps
+    return shown
