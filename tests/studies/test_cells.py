@@ -16,7 +16,7 @@ from sidestep.methods.table import METHODS
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.studies.averages import averaged, compared, interval, users_of
-from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, found
+from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, load_existing
 from sidestep.studies.identity import identity
 from sidestep.studies.recording import record
 
@@ -79,9 +79,9 @@ def test_a_file_that_is_read_and_written_again_is_the_same(result: CellResult, t
 
 def test_a_run_trained_by_hand_is_the_cell_that_a_study_looks_for(result: CellResult, tmp_path: Path) -> None:
     cell = Cell("tiger", 0, WORLD, "s2gr-planted")
-    assert found(tmp_path, [cell]) == {}
+    assert load_existing(tmp_path, [cell]) == {}
     assert result.save(tmp_path) == cell.path(tmp_path)
-    assert found(tmp_path, [cell])[cell].settings == result.settings
+    assert load_existing(tmp_path, [cell])[cell].settings == result.settings
 
 
 def test_a_cell_says_how_it_was_trained(judged: Path, result: CellResult) -> None:
@@ -212,11 +212,11 @@ def test_cells_of_other_files_of_the_same_name_are_not_taken_for_these(tmp_path:
     succeed("run", one / "recipe.toml", *sets, "--out", tmp_path / "run")
     recipe = str(one / "recipe.toml")
     record(tmp_path / "run", method="popularity").save(tmp_path / "cells")
-    assert len(found(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={one}",), recipe)])) == 1
-    with pytest.raises(DataError, match="was made of another"):
-        found(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={other}",), recipe)])
+    assert len(load_existing(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={one}",), recipe)])) == 1
+    with pytest.raises(DataError, match="holds results of another"):
+        load_existing(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={other}",), recipe)])
     (other / "log.csv").unlink()
-    assert len(found(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={other}",), recipe)])) == 1
+    assert len(load_existing(tmp_path / "cells", [Cell("popularity", 0, (f"data.path={other}",), recipe)])) == 1
 
 
 def test_cells_are_small(result: CellResult, tmp_path: Path) -> None:

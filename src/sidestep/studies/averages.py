@@ -29,14 +29,14 @@ def averaged(group: Sequence[CellResult], seen: Seen, users: Users) -> Values:
     """The main metric of every case, a mean over the seeds; see `seed_averaged`.
 
     Raises:
-        DataError: nobody is of these users.
+        DataError: the cells have no such users.
     """
     return seed_averaged(samples(group, seen, users))
 
 
 def compared(first: Sequence[CellResult], second: Sequence[CellResult], seen: Seen, users: Users) -> Comparison | None:
     """The second row minus the first in the main metric, each a mean over its seeds, paired over users; None where they
-    were asked nothing in common, which may be where targets hang on the seed.
+    have no targets in common, as where targets depend on the seed.
     """
     pair = [samples(group, seen, users) for group in (first, second)]
     if not {sample.targets for sample in pair[0]} & {sample.targets for sample in pair[1]}:

@@ -1,7 +1,7 @@
-"""A cell of a study: one training on one dataset, and the small file that remembers what came of it.
+"""A cell of a study: one training on one dataset, and the small file that keeps its results.
 
 DATA/METHOD-SEED-DIGEST.json     a cell: settings, training, figures, every user's rank
-DATA/cases-DIGEST.json           whose ranks they are, and how much each user had done; shared by the cells of a log
+DATA/cases-DIGEST.json           the users of the ranks and their numbers of interactions; shared by the cells of a log
 """
 
 import base64
@@ -35,13 +35,13 @@ GRID: tuple[Place, ...] = tuple((seen, users) for seen in get_args(Seen) for use
 
 @dataclass(frozen=True)
 class Cell:
-    """A training to be had.
+    """A training that a study wants.
 
     method: a row of `methods.METHODS`, or one that needs no training; empty for semantic IDs, which leave the recipe's
         method as it is. sets: `key=value` overrides, the user's first and then the study's, since later ones win.
         recipe: a built-in name or a file.
 
-    parts: cells whose trained models it is made of, and which are trained before it.
+    parts: cells whose trained models it consists of; they are trained before it.
 
     A generator is trained as the recipe says. A baseline is trained as its method's own row says, since it learns
     quickly and wants other steps than a generator; `sets` win over both.
@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What `sidestep run RECIPE` is told.
+        """The overrides of `sidestep run RECIPE`.
 
         Raises:
             ConfigError: no such method.
@@ -74,17 +74,16 @@ class Cell:
         return recipes.read(self.recipe, self.overrides)
 
     def path(self, folder: Path) -> Path:
-        """Where the cell's file stands, or will."""
+        """The file of the cell, whether it exists or not."""
         recipe = self.read()
         return folder / data_name(recipe) / file_name(identity(recipe, self.method))
 
 
 @dataclass(frozen=True)
 class DataPrint:
-    """Which data: their name, and what they hold. digest: of the log as it was numbered and ordered.
+    """Which data: name, sizes and content. digest: of the log as it is numbered and ordered.
 
-    inputs: the SHA-256 of the user's files that it was made from, by their names; none of older cells, and of planted
-    data.
+    inputs: the SHA-256 of the user's files behind it, by file name; empty for older cells and for planted data.
     """
 
     name: str
@@ -95,17 +94,18 @@ class DataPrint:
     inputs: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def fits(self, other: "DataPrint") -> bool:
-        """Whether both are of the same log, and of the same files as far as both methods read them."""
+        """Whether both are of one log, and of the same files where both methods read them."""
         shared = self.inputs.keys() & other.inputs.keys()
         return self == other and all(self.inputs[name] == other.inputs[name] for name in shared)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What was trained, and how far.
+    """How long a model was trained.
 
-    asked, done: epochs. best: the epoch whose weights were kept, from 1. scores: validation NDCG@10 after every epoch,
-        None where none was made. seconds: of all epochs, validation left out. targets: in an epoch.
+    asked, done: epochs at most, and epochs trained. best: the epoch whose weights are kept, from 1. scores: validation
+        NDCG@10 after every epoch, None for an epoch without validation. seconds: of all epochs without validation.
+        targets: in an epoch.
     """
 
     asked: int
@@ -119,7 +119,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the cell was recorded. cores: that the recording process could use; its training may have had fewer."""
+    """The machine that recorded the cell. cores: those of the recording process; its training may have had fewer."""
 
     cpu: str
     cores: int
@@ -129,18 +129,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What came of a cell.
+    """The results of a cell.
 
     recipe: its name, where that is known. settings: dotted keys that differ from `Recipe`'s defaults, of the sections
-        that the method hangs on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
-    training: None where there was none: popularity, item-kNN, and a fused model put together from two finished runs.
+        that the results depend on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
+    training: None without one: popularity, item-kNN, and a fused model of two finished runs.
     grid: by seen items and users: `num_users` and the means `HR@k`, `NDCG@k`, `MRR@k` for k in `DEPTHS`; for all users
         also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`).
     ranks: by seen items, the rank of every case's target, `[C]`, 0 where it is not among the k.
     users, lengths: user number of every case, rising, and interactions up to and including the target, `[C]`; a user
         has several cases where the split holds out several items.
     targets: digest of users, lengths and target items: cells that share it can be paired case by case.
-    analysis: what `sidestep analyse` found of a generator.
+    analysis: the figures of `sidestep analyse`, of a generator.
     balance: how much items count beside codes in a fused model, from 0 to 1.
     """
 
@@ -179,7 +179,7 @@ class CellResult:
         return self.lengths >= (LONG_USERS if users == ">=10" else 0)
 
     def mean(self, seen: Seen, users: Users, metric: str) -> float | int | None:
-        """A figure of the grid; None where there are no such users, or it was not measured."""
+        """A figure of the grid; None where there are no such users, or it is not measured."""
         return self.grid[seen, users].get(metric)
 
     @property
@@ -193,7 +193,7 @@ class CellResult:
         return f"{self.data.name}/{file_name(self.settings)}"
 
     def save(self, folder: Path) -> Path:
-        """Write the cell, and whose ranks it holds if that is not there yet; both whole or not at all."""
+        """Write the cell, and the file of its users unless it exists; each whole or not at all."""
         path = folder / self.place
         cases = _cases_file(path.parent, self.cases)
         if not cases.is_file():
@@ -261,15 +261,15 @@ RUNS = Path("runs/cells")
 
 
 def run_folder(path: Path, runs: Path = RUNS) -> Path:
-    """Where the cell whose file is `path` is trained."""
+    """The run folder of the cell whose file is `path`."""
     return runs / path.parent.name / path.stem
 
 
-def found(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:
-    """Those of the cells whose files are there.
+def load_existing(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:
+    """The results of those cells whose files exist.
 
     Raises:
-        ArtifactError: as `CellResult.load`. DataError: one was made of other files than the recipe names now.
+        ArtifactError: as `CellResult.load`. DataError: one is of other files than the recipe names now.
     """
     paths = {cell: cell.path(folder) for cell in cells}
     there = {cell: CellResult.load(path) for cell, path in paths.items() if path.is_file()}
@@ -283,14 +283,14 @@ def found(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]:
             hashes[path] = hashes.get(path) or artifact.file_hash(path)
             if hashes[path] != wanted:
                 raise DataError(
-                    f"{str(paths[cell])!r} was made of another {str(path)!r} than lies there now; keep the cells of "
+                    f"{str(paths[cell])!r} holds results of another {str(path)!r} than exists now; keep the cells of "
                     "other data in a folder of their own, with --cells"
                 )
     return there
 
 
 def targets_digest(users: Ints, lengths: Ints, targets: Ints) -> str:
-    """What two cells must share to be paired case by case."""
+    """The digest that two cells must share to be paired case by case."""
     return _digest(users, lengths, targets)
 
 

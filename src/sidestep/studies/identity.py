@@ -17,8 +17,8 @@ _DEFAULTS = flat(DEFAULTS)
 
 
 def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
-    """What a method's figures on this recipe hang on: the dotted keys that differ from `Recipe`'s defaults, those left
-    out that belong to other methods or decide nothing. Two recipes with one identity are one cell.
+    """What a method's results on this recipe depend on: the dotted keys that differ from `Recipe`'s defaults, without
+    those that belong to other methods or decide nothing. Two recipes with one identity are one cell.
 
     method: one that needs no training, or None for the recipe's own.
     """

@@ -1,4 +1,4 @@
-"""What a study found, ready to be shown: rows with our figures, those of others, tests, curves, and what is missing."""
+"""The outcome of a study, ready for a page: rows with our figures, those of others, tests, curves, missing cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Block:
-    """One way to count: how ties are broken, what becomes of items of the history, and whose figures they are."""
+    """One protocol: how ties are broken, whether seen items are masked, and over which users the means are."""
 
     ties: str
     seen: str
@@ -141,7 +141,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A cell of the study, and how long it should take where it is missing; None where nothing tells."""
+    """A cell of the study, and the estimated minutes of a missing one; None without an estimate."""
 
     row: str
     ties: str
@@ -152,7 +152,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Absent:
-    """Missing cells of one row and way to break ties. minutes: to train them all; None where nothing tells."""
+    """Missing cells of one row and way to break ties. minutes: to train them all; None without an estimate."""
 
     row: str
     ties: str
@@ -221,7 +221,7 @@ class Outcome:
         }
 
     def reading(self) -> list[str]:
-        """What must be said of how the figures came about, a sentence each."""
+        """How to read the figures, a sentence each."""
         seeds = {len(entry.seeds) for block in self.blocks for entry in block.entries if entry.seeds}
         seeds |= {figure.seeds for values in self.analysis.values() for figure in values.values()}
         if not seeds:

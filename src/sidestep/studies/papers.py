@@ -1,4 +1,4 @@
-"""What each study asks, row by row, and what has been published beside it."""
+"""The studies of S2GR's tables and figures, row by row, with the published figures."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ RECBOARD = "RecBoard, mean of 5 seeds"
 
 def _paper(*figures: float) -> Published:
     """A line of S2GR's table 2. At test it leaves out users with fewer than 10 interactions (section 5.1), and it does
-    not say what becomes of items of the history.
+    not state whether items of the history are masked.
     """
     return Published(S2GR, dict(zip(METRICS, figures, strict=True)), ">=10", None)
 
@@ -177,7 +177,7 @@ STUDIES: dict[str, Study] = {
         Study(
             "lambda-tau",
             "Weights and temperature of the thoughts' losses",
-            "How much hangs on the settings that the paper does not give?",
+            "How much depends on the settings that the paper does not give?",
             (
                 *_thinking("reg_weight", "lambda", (0.0, 0.01, 0.1, 0.3, 1.0), 0.1),
                 *_thinking("tau", "tau", (0.05, 0.07, 0.1, 0.2), 0.1),

@@ -27,10 +27,10 @@ Analyse = Callable[[Run], Mapping[str, Any]]
 
 
 def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse: Analyse | None = None) -> CellResult:
-    """Make a cell of a finished run folder, whoever trained it. What is not ranked yet is ranked.
+    """The cell of a finished run folder, by a study or not. Test cases without ranks are ranked first.
 
     recipe: its name, where that is known. method: one of those that need no training, instead of the run's own.
-    analyse: what else is asked of a generator.
+    analyse: further figures of a generator.
 
     Raises:
         ArtifactError: the run is not finished, or its lists are shorter than a cell's.

@@ -1,4 +1,4 @@
-"""`sidestep reproduce`: bring a study's cells about, and join those that are there."""
+"""`sidestep reproduce`: train the missing cells of a study, and join those that exist."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sidestep import recipes
 from sidestep.errors import ConfigError, TrainingError
-from sidestep.studies.cells import Cell, found
+from sidestep.studies.cells import Cell, load_existing
 from sidestep.studies.identity import data_name
 from sidestep.studies.joining import join
 from sidestep.studies.outcome import Outcome
@@ -47,12 +47,12 @@ class Request:
         return slots(study, self.recipe, self.overrides, ties, self.seeds, self.only, self.runs)
 
     def distinct(self) -> list[Cell]:
-        """The same without repetition: rows may ask for one cell in different words."""
+        """Each cell once: two rows may name one cell by different settings."""
         return list({slot.cell.path(self.cells): slot.cell for slot in reversed(self.slots())}.values())[::-1]
 
 
 def status(request: Request) -> Outcome:
-    """What the cells that are there say together. Nothing is trained.
+    """The outcome of the cells that exist. Nothing is trained.
 
     Raises:
         ConfigError: as `Request.slots`; or neither data nor cells. ArtifactError: a cell's file that cannot be read.
@@ -61,7 +61,7 @@ def status(request: Request) -> Outcome:
     _seen(request)
     wanted = request.slots()
     paths = {slot.cell: slot.cell.path(request.cells) for slot in wanted}
-    there = found(request.cells, paths)
+    there = load_existing(request.cells, paths)
     minutes = {paths[state.cell]: state.minutes for state in progress(request)}
     joined = [(slot, there.get(slot.cell), minutes[paths[slot.cell]]) for slot in wanted]
     recipe = Path(request.recipe).stem
@@ -69,7 +69,7 @@ def status(request: Request) -> Outcome:
 
 
 def _seen(request: Request) -> None:
-    """Refuse to say that nothing is there where it was looked for in the wrong place."""
+    """Refuse a wrong folder, where every cell would seem to be missing."""
     data = recipes.read(request.recipe, request.overrides)
     place = request.cells / data_name(data)
     if (
@@ -91,9 +91,9 @@ def progress(request: Request) -> list[State]:
 def reproduce(
     request: Request, cores: int, show: Show, say: Say, analyse: Analyse | None = None
 ) -> tuple[Outcome, TrainingError | None]:
-    """Train what is missing; then `status`, and what went wrong with some of the cells, if anything did."""
+    """Train the missing cells; then `status`, and the error of the cells that failed, if any did."""
     failure = None
-    found(request.cells, request.distinct())  # cells of other data are met before anything is trained
+    load_existing(request.cells, request.distinct())  # refuses cells of other data before anything is trained
     try:
         run_cells(
             request.distinct(), request.cells, runs=request.runs, cores=cores, show=show, say=say, analyse=analyse

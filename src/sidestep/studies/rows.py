@@ -23,10 +23,10 @@ S2GR = "S2GR (arXiv 2601.18664)"
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of others on Beauty, ties in the order of the file, or not said how.
+    """Figures of others on Beauty, with ties in the order of the file or in an order that is not stated.
 
-    figures: metric -> value. users: whose they are. seen: how items of the history were treated; None where that is
-        not said.
+    figures: metric -> value. users: whose they are. seen: how items of the history are treated; None where that
+        is not stated.
     """
 
     source: str
@@ -44,9 +44,9 @@ class Row:
 
     method: a row of the table of methods, or one without training; empty where the row is a tokenizer, whose cells are
         semantic IDs, and the method trained on them, if one is, the recipe's own.
-    against: the row that it is tested against, where nothing else is asked for.
+    against: the row that it is tested against by default.
     at, line: where it stands on the axis of a curve, and on which curve; a row of a curve without a place is drawn
-        across. shuffled: whether its cells are also made with the ties of each user shuffled.
+        across. shuffled: whether it also has cells with the ties of each user shuffled.
     parts: the rows of a generator and a scorer that are trained by themselves and then fused.
     """
 
@@ -63,13 +63,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """asks: the question. stated: what the paper says of it in words, where it gives no figures. shape: the same as
-    something that numbers can be held against.
+    """asks: the question. stated: the answer of the paper in words, where it gives no figures. shape: the same, as a
+    shape that figures can be tested for.
 
     axis: what a curve is over; where it is empty, every line has an axis of its own, and its name.
     industrial: whether the paper shows it on its own industrial data. costs: whether the time that rows take is shown.
-    ratios: the hours it gives as (TIGER, S2GR), of training and of inference. analysis: whether what was found inside
-    the models is shown.
+    ratios: the hours it gives as (TIGER, S2GR), of training and of inference. analysis: whether figures of the
+    models' inside are shown.
     """
 
     name: str
@@ -135,7 +135,7 @@ def slots(
     only: Sequence[str] = (),
     runs: Path = RUNS,
 ) -> list[Slot]:
-    """Every cell that a study wants: its rows, some of them again with shuffled ties, and all of that for every seed.
+    """Every cell of a study: its rows, some of them again with shuffled ties, for every seed.
 
     ties: the recipe's own. only: these rows alone. runs: where cells are trained.
 

@@ -1,4 +1,4 @@
-"""Cells brought about: those whose files are missing are trained as `sidestep run`, several at once, and recorded."""
+"""Missing cells are trained with `sidestep run`, several at once, and recorded."""
 
 import json
 import os
@@ -53,13 +53,13 @@ def run_cells(
     """Every cell: read where its file is there, else trained in `runs/DATA/METHOD-SEED-DIGEST` and then written.
 
     As many are trained at once as there are cores, which they share. A run that was stopped goes on from its last
-    checkpoint. What a run says is kept beside its folder, in a file that ends with `.log`.
+    checkpoint. The output of a run is kept beside its folder, in a file that ends with `.log`.
 
-    show: told where all stand whenever that changes.
+    show: called with the states of all cells whenever one changes.
 
     Raises:
         ConfigError: a recipe that cannot be read. TrainingError: some runs failed; the others are done and written.
-        As `record`: a run that ended well cannot be told; what is written stays, and what runs is stopped.
+        As `record`: a run that ended well cannot be recorded; cells that are written stay, and the others are stopped.
     """
     paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
     work = _Work(paths, runs, files, max(cores, 1), say, analyse)

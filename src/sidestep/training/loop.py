@@ -75,7 +75,7 @@ def fit(
     hooks: Hooks | None = None,
     title: str = "train",
 ) -> Result:
-    """Train `model` in place. It ends with the weights of the best validation, or the last ones where none was made.
+    """Train `model` in place. It ends with the weights of the best validation, or the last ones without validation.
 
     folder: where checkpoints and `log.jsonl` live; a run that finds a checkpoint there goes on from it.
     """
@@ -88,7 +88,7 @@ def fit(
 
 
 class Training:
-    """A run under way: `fit` in pieces, for whoever wants single steps of it."""
+    """A run under way: `fit` in pieces, for callers that want single steps."""
 
     def __init__(
         self,
