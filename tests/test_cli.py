@@ -364,3 +364,25 @@ def test_who_reads_only_the_first_line_is_no_error(finished: Path) -> None:
     done = subprocess.run(["bash", "-c", reader], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
+
+
+def test_times_are_read_and_change_nothing_for_a_model_that_reads_none(finished: Path) -> None:
+    plain = asked(finished, "--history", "P05,P11")
+    timed = '[{"item_id": "P05", "time": "2026-01-01"}, {"item_id": "P11", "time": 1795896900000}]'
+    assert asked(finished, "--history", timed, "--at", "2026-11-28T20:15") == plain
+    assert asked(finished, "--user", "u01", "--at", "2026-11-28") == asked(finished, "--user", "u01")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--user", "u01", "--at", "noon"), "Cannot read at = 'noon' as a time; expected ISO 8601"),
+        (("--history", '[{"item_id": "P05", "time": 9e9}]'), "Cannot read a time of --history = '9000000000.0'"),
+        (
+            ("--history", '[{"item_id": "P05", "time": "2026-01-02"}, {"item_id": "P11", "time": "2026-01-01"}]'),
+            "The history's times fall: item 2 is of 2026-01-01T00:00:00, item 1 before it of 2026-01-02T00:00:00",
+        ),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_one_sentence(finished: Path, words: tuple[str, ...], message: str) -> None:
+    assert message in refuse("recommend", finished, *words)

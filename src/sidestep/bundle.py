@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from sidestep import artifact
 from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.interactions import Ints
+from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
 from sidestep.sids.semantic_ids import SemanticIds
 
@@ -52,10 +53,20 @@ class Bundle:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """method, num_items, codebook_sizes (empty for a method without semantic IDs), thinks, max_history, beams,
-        version (of the catalogue and its semantic IDs).
+        """method, num_items, codebook_sizes (empty for a method without semantic IDs), thinks, max_history, reads
+        (`recent`, `long`, `times`), absolute_times, beams, version (of the catalogue and its semantic IDs).
         """
         return self.manifest.meta
+
+    @property
+    def reads(self) -> Reads:
+        """What the model reads of a history. Older bundles name the window alone, which was all that models read."""
+        return Reads(**self.meta["reads"]) if "reads" in self.meta else Reads(self.meta["max_history"])
+
+    @property
+    def absolute_times(self) -> bool:
+        """Whether the model was trained on times since 1970, and not on gaps alone."""
+        return bool(self.meta.get("absolute_times", False))
 
     @cached_property
     def catalog(self) -> Catalog:

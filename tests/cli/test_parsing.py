@@ -71,3 +71,16 @@ def test_a_source_has_a_version_or_a_table_unless_it_exists_as_it_is_spelled(fin
     assert read_source(f"{tmp_path}/a:b.npy") == Source(tmp_path / "a:b.npy")
     (tmp_path / "x@2").mkdir()
     assert read_source(f"{tmp_path}/x@2") == Source(tmp_path / "x@2")
+
+
+def test_a_history_may_bring_times(tmp_path: Path) -> None:
+    timed = '[{"item_id": "a", "time": "2026-11-28"}, "b", {"item_id": 7}]'
+    (tmp_path / "histories").write_text(f'{timed}\n["c"]\n', encoding="utf-8")
+    one, two = ["2026-11-28", None, None], [None]
+    assert read_question(timed, None, None, False, "9") == Question([["a", "b", "7"]], times=[one], at="9")
+    assert read_question(None, None, tmp_path / "histories", False) == Question(
+        [["a", "b", "7"], ["c"]], times=[one, two]
+    )
+    for wrong in ('[{"item_id": "a", "when": 1}]', '[{"time": 1}]', '[{"item_id": ["a"]}]'):
+        with pytest.raises(DataError, match=r"--history (holds|is) .*; expected"):
+            read_question(wrong, None, None, False)

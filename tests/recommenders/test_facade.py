@@ -1,10 +1,16 @@
 """What Python users hold: outside ids in, recommendations with their paths out."""
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sidestep
+from noting import Noting
+from sidestep.data.interactions import NO_TIME
+from sidestep.data.sequences import SequenceBatch
 from sidestep.errors import ArtifactError, DataError, UnknownItemError
 from sidestep.recommenders.facade import TrainedModel
 
@@ -116,3 +122,72 @@ def test_users_of_the_log_have_their_histories(model: TrainedModel) -> None:
     assert history == [model.catalog.item_ids[item] for item in model.interactions.history(6)]
     with pytest.raises(DataError, match="did you mean 'u07'"):
         model.histories_of(["u007"])
+
+
+DAY = 86_400_000
+
+
+@pytest.fixture
+def timed(model: TrainedModel) -> TrainedModel:
+    """One that reads times."""
+    return replace(model, recommender=Noting())
+
+
+def batch_of(model: TrainedModel) -> SequenceBatch:
+    assert isinstance(model.recommender, Noting)
+    (batch,) = model.recommender.batches
+    return batch
+
+
+def test_a_model_that_reads_times_gets_those_of_the_items_and_of_the_question(timed: TrainedModel) -> None:
+    days = ["1973-04-01", None, datetime(1973, 4, 3), 1_188 * DAY]
+    timed.recommend(HISTORY, times=days, at="1973-04-05T00:00Z")
+    batch = batch_of(timed)
+    assert (batch.long is not None, batch.times is not None, batch.asked is not None) == (True, True, True)
+    assert batch.long.tolist() == [[timed.catalog.number_of["P11"]]]
+    assert batch.times.tolist() == [[1_188 * DAY, 1_188 * DAY]]
+    assert batch.asked.tolist() == [[1_190 * DAY]]
+    assert batch.absolute_times == timed.interactions.absolute_times
+
+
+def test_the_time_of_an_unknown_item_goes_with_it(timed: TrainedModel) -> None:
+    times = [1_188 * DAY, 1_189 * DAY, 1_190 * DAY]
+    timed.recommend_many([["P05", "Q", "P11"], []], times=[times, None], unknown="skip")
+    batch = batch_of(timed)
+    assert batch.times.tolist() == [[1_188 * DAY, 1_190 * DAY], [NO_TIME, NO_TIME]]
+    assert batch.asked.tolist() == [[NO_TIME], [NO_TIME]]
+
+
+def test_users_of_the_log_have_the_times_of_their_histories(timed: TrainedModel) -> None:
+    log = timed.interactions
+    (times,) = timed.times_of(["u07"])
+    assert times.tolist() == log.times[log.offsets[6] : log.offsets[7]].tolist()
+    timed.recommend_many(timed.histories_of(["u07"]), times=[times])
+    assert batch_of(timed).times.tolist() == [times[-2:].tolist()]
+
+
+def test_a_model_that_reads_no_times_answers_the_same_with_them(model: TrainedModel) -> None:
+    with_times = model.recommend(HISTORY, times=["2026-01-01", None, "2026-01-02", "2026-01-03"], at="2026-01-04")
+    assert with_times == model.recommend(HISTORY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"times": ["2026-01-01"]}, "each of the history's 4 items, 1 are given"),
+        ({"times": ["2026-01-02", None, "2026-01-01", None]}, "times fall: item 3 is of 2026-01-01"),
+        ({"times": ["x", None, None, None]}, "Cannot read a history's time = 'x'"),
+        ({"at": "noon"}, "Cannot read at = 'noon' as a time"),
+        ({"at": 1_795_896_900}, "for seconds, send 1795896900000"),
+    ],
+)
+def test_a_time_that_is_wrong_is_refused_whatever_the_model_reads(
+    model: TrainedModel, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        model.recommend(HISTORY, **asked)
+
+
+def test_many_histories_have_times_each(model: TrainedModel) -> None:
+    with pytest.raises(DataError, match="Expected times for each of 2 histories, got them for 1"):
+        model.recommend_many([HISTORY, ["P01"]], times=[None])

@@ -80,6 +80,14 @@ def test_times_put_a_history_into_its_order(shop: TestClient) -> None:
     assert ask(shop, history=later)["recommendations"] == ask(shop, history=["P03", "P09"])["recommendations"]
 
 
+def test_a_model_that_reads_no_times_answers_the_same_with_them(shop: TestClient) -> None:
+    plain = ask(shop, history=["P03", "P09"])
+    for at in ("2026-11-28T20:15", "2026-11-28T20:15+01:00", 1_795_896_900_000, "1795896900000", None):
+        assert ask(shop, history=["P03", "P09"], at=at) == plain
+    info = shop.get("/v1/models").json()["models"][0]
+    assert info["reads"] == {"recent": info["max_history"], "long": 0, "times": False}
+
+
 def test_seen_items_come_back_only_where_they_are_wanted(shop: TestClient, model: TrainedModel) -> None:
     history = model.catalog.item_ids[:20]
     assert not set(ids(ask(shop, history=history, k=28))) & set(history)
@@ -195,6 +203,14 @@ def test_events_are_a_history(shop: TestClient) -> None:
         ({"history": ["P01"] * 1_001}, "at most 1000"),
         ({"history": ["P01"], "user_id": "u"}, "expected one of them"),
         ({"filters": {"sets": ["moon"]}}, "Unknown set 'moon'"),
+        ({"at": "noon"}, "Cannot read at = 'noon' as a time; expected ISO 8601"),
+        ({"at": 1_795_896_900}, "for seconds, send 1795896900000"),
+        ({"at": True}, "at"),
+        ({"history": [{"item_id": "P01", "time": 1e12}]}, "less than or equal to 1"),
+        (
+            {"history": [{"item_id": "P01", "time": 2e9}, "P02", {"item_id": "P03", "time": 1e9}]},
+            "The history's times fall: item 3 is of 2001-09-09T01:46:40, item 1 before it",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(shop: TestClient, asked: dict[str, Any], said: str) -> None:

@@ -326,3 +326,17 @@ def test_a_bug_fails_its_rows_and_nothing_else() -> None:
         assert (await batcher.ask(row(1), soon())).items == [1]
 
     run(test)
+
+
+def test_times_travel_with_their_rows_and_nothing_travels_where_none_are_read() -> None:
+    async def test(batcher: Batcher, model: Model) -> None:
+        rows = [row(n, times=[10 * n], at=n, k=1 + n % 2) for n in range(4)]
+        await asyncio.gather(*(batcher.ask(each, soon()) for each in rows))
+        groups = [group for message in model.batches for group in message["groups"]]
+        sent = [each for g in groups for each in zip(g["at"], g["times"], g["histories"], strict=True)]
+        assert sorted(sent) == [(n, [10 * n], [n]) for n in range(4)]
+        model.batches.clear()
+        await batcher.ask(row(5), soon())
+        assert not {"times", "at"} & model.batches[0]["groups"][0].keys()
+
+    run(test)

@@ -13,6 +13,7 @@ from sidestep.cli import reproduce, serve, sids
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
+    AtOption,
     CountOption,
     DenyOption,
     ExplainOption,
@@ -220,6 +221,7 @@ def recommend(
     user: UserOption = None,
     histories: HistoriesOption = None,
     all_users: AllUsersOption = False,
+    at: AtOption = None,
     k: CountOption = 10,
     explain: ExplainOption = False,
     keep_seen: KeepSeenOption = False,
@@ -239,7 +241,7 @@ def recommend(
     check_file(out)
     if out is not None:
         ask.check_format(out)
-    question = read_question(history, user, histories, all_users)
+    question = read_question(history, user, histories, all_users, at)
     allowed, denied = read_ids_or_file(allow, "--allow"), read_ids_or_file(deny, "--deny")
     answers = ask.answer(
         load(folder),

@@ -23,7 +23,12 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Do again what was do
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 HistoryOption = Annotated[
-    str | None, typer.Option(help="Item ids, oldest first: a,b,c or, where ids hold commas, a JSON list.")
+    str | None,
+    typer.Option(help="Item ids, oldest first: a,b,c or a JSON list of ids, or of {item_id, time}."),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="When the answer is wanted: ISO 8601 (UTC), or milliseconds since 1970."),
 ]
 UserOption = Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")]
 HistoriesOption = Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")]

@@ -3,12 +3,12 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sidestep.errors import ConfigError, DataError, brief
+from sidestep.errors import ConfigError, brief
 
 if TYPE_CHECKING:
-    from sidestep.pipeline.recommend import Question
+    from sidestep.pipeline.recommend import History, Question
     from sidestep.workshop.tables import Source
 
 
@@ -51,10 +51,12 @@ def read_ids(text: str, option: str) -> list[str]:
 
     if not text.lstrip().startswith("["):
         return [item_id.strip() for item_id in text.split(",") if item_id.strip()]
+    return checked_ids(_json(text, option), option)
+
+
+def _json(text: str, option: str) -> Any:
     try:
-        return checked_ids(json.loads(text), option)
-    except DataError:
-        raise
+        return json.loads(text)
     except (ValueError, RecursionError) as error:  # no JSON, too deep, or numbers of thousands of digits
         raise ConfigError(f"Cannot read {option} {brief(text)!r} as a JSON list: {brief(error)}") from None
 
@@ -72,7 +74,19 @@ def read_ids_or_file(text: str | None, option: str) -> list[str] | None:
     return read_ids(text, option)
 
 
-def read_question(history: str | None, users: list[str] | None, histories: Path | None, all_users: bool) -> "Question":
+def read_history(text: str, option: str) -> "History":
+    """`"a,b,c"`, or a JSON list of ids or of objects with `item_id` and `time`. Raises as `read_ids`."""
+    from sidestep.pipeline.recommend import checked_history
+
+    if not text.lstrip().startswith("["):
+        ids = read_ids(text, option)
+        return ids, [None] * len(ids)
+    return checked_history(_json(text, option), option)
+
+
+def read_question(
+    history: str | None, users: list[str] | None, histories: Path | None, all_users: bool, at: str | None = None
+) -> "Question":
     """What the options of `sidestep recommend` ask for.
 
     Raises:
@@ -84,10 +98,10 @@ def read_question(history: str | None, users: list[str] | None, histories: Path 
     if sum(given) != 1:
         raise ConfigError(f"Expected one of --history, --user, --histories and --all-users, got {sum(given)}")
     if history is not None:
-        return Question(histories=[read_ids(history, "--history")])
+        return Question.of([read_history(history, "--history")], at)
     if histories is not None:
-        return Question(histories=histories_of_file(histories))
-    return Question(users=users or None)
+        return Question.of(histories_of_file(histories), at)
+    return Question(users=users or None, at=at)
 
 
 def read_source(text: str) -> "Source":

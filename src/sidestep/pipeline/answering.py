@@ -39,7 +39,7 @@ class Answering:
             raise ArtifactError(f"{str(folder)!r} was replaced while it was being read; load it again")
         self.model = recommender_of(found)
         check(found, self.model)
-        self._num_items = len(found.popularity)
+        self._num_items, self._absolute_times = len(found.popularity), found.absolute_times
         self._filters: dict[str, ItemFilter] = {}
 
     def keep_filter(self, name: str, bits: bytes) -> None:
@@ -58,9 +58,13 @@ class Answering:
         beams: int | None,
         allowed: str | None,
         explain: bool,
+        times: Sequence[Sequence[int]] | None = None,
+        at: Sequence[int] | None = None,
     ) -> dict[str, Any]:
         """k items for every history: `items`, `scores`, and `paths` (of `Step.as_numbers`) where they are wanted and
         there are any.
+
+        times, at: when each item was taken and each answer is wanted, in milliseconds, `NO_TIME` where unknown.
         """
         model = self.model
         if beams is not None:
@@ -68,7 +72,9 @@ class Answering:
         barred = ItemFilter() if allowed is None else self._filters[allowed]
         barred = barred.excluding(pad(_rows(excluded)) if any(excluded) else None)
         k = min(k, self._num_items)
-        found = model.rank(question(_rows(histories), model.reads), k, barred, explain)
+        when = None if times is None else _rows(times)
+        batch = question(_rows(histories), model.reads, when, at, self._absolute_times)
+        found = model.rank(batch, k, barred, explain)
         real = (found.items >= 0).sum(1).tolist()
         paths = [[[step.as_numbers() for step in path] for path in row] for row in found.paths or []]
         return {

@@ -1,6 +1,7 @@
 """Bundles out of runs, and models out of bundles."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def save_pretrained(run: str | Path, folder: str | Path, fields: list[str] | Non
 def _trained(found: Bundle) -> TrainedModel:
     model = recommender_of(found)
     check(found, model)
-    nobody = Interactions([], np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    nobody = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=found.absolute_times)
     names = lambda: found.cluster_names  # noqa: E731
     return TrainedModel(model, found.catalog, nobody, found.sids, names)
 
@@ -181,6 +182,8 @@ def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:
         "codebook_sizes": [] if sids is None else list(sids.codebook_sizes),
         "thinks": bool(paths and paths[0] and paths[0][0][0].clusters),
         "max_history": model.reads.recent,
+        "reads": asdict(model.reads),
+        "absolute_times": contents.interactions.absolute_times,
         "beams": model.num_beams,
         "version": contents.version,
     }

@@ -1,7 +1,7 @@
 """Asking a trained model from the command line: which histories, and what is done with the answers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import polars as pl
 from sidestep.artifact import replacing_file
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.content import plain_text
+from sidestep.data.times import Time, Times, read_time
 from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
 from sidestep.recommenders.facade import Answer, TrainedModel
@@ -28,12 +29,26 @@ RECENT = 3
 """How many items of a history are shown with an answer."""
 
 
+History = tuple[list[str], list[Time | None]]
+"""Item ids, oldest first, and when each was taken."""
+
+
 @dataclass(frozen=True)
 class Question:
-    """Either histories of item ids, or users of the log (None: every one of them)."""
+    """Either histories of item ids, or users of the log (None: every one of them).
+
+    times: when the items of each history were taken; None where no time is given. at: when the answers are wanted.
+    """
 
     histories: list[list[str]] | None = None
     users: list[str] | None = None
+    times: list[list[Time | None]] | None = None
+    at: str | None = None
+
+    @classmethod
+    def of(cls, histories: Sequence[History], at: str | None = None) -> "Question":
+        timed = any(time is not None for _, times in histories for time in times)
+        return cls([ids for ids, _ in histories], times=[times for _, times in histories] if timed else None, at=at)
 
 
 @dataclass(frozen=True)
@@ -55,8 +70,8 @@ def ids_of_file(path: Path) -> list[str]:
     return [line for line in _lines(path) if line.strip()]
 
 
-def histories_of_file(path: Path) -> list[list[str]]:
-    """The histories of a file, a JSON list of item ids a line; empty lines are left out.
+def histories_of_file(path: Path) -> list[History]:
+    """The histories of a file, a JSON list a line as `checked_history` reads it; empty lines are left out.
 
     Raises:
         DataError: no UTF-8 text, or a line that is no list of item ids.
@@ -75,6 +90,23 @@ def checked_ids(value: Any, where: str) -> list[str]:
     return [str(item_id) for item_id in value]
 
 
+def checked_history(value: Any, where: str) -> History:
+    """A JSON value that must be a list of item ids or of `{"item_id": ..., "time": ...}`, whose time may be left out.
+
+    Raises:
+        DataError: anything else. where: begins the message.
+    """
+    if not isinstance(value, list) or not any(isinstance(entry, dict) for entry in value):
+        ids = checked_ids(value, where)
+        return ids, [None] * len(ids)
+    entries = [entry if isinstance(entry, dict) else {"item_id": entry} for entry in value]
+    for entry in entries:
+        if not {"item_id"} <= entry.keys() <= {"item_id", "time"}:
+            raise DataError(f"{where} holds {str(entry)[:60]!r}; expected an item id, or an object of item_id and time")
+        read_time(entry.get("time"), f"a time of {where}")  # or refuse it under the name of its place
+    return checked_ids([entry["item_id"] for entry in entries], where), [entry.get("time") for entry in entries]
+
+
 def _lines(path: Path) -> list[str]:
     """The lines of a file, or of a pipe, without a byte-order mark and the ends of lines."""
     try:
@@ -84,11 +116,11 @@ def _lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]  # an id may hold what `splitlines` takes for an end
 
 
-def _histories(path: Path) -> Iterator[list[str]]:
+def _histories(path: Path) -> Iterator[History]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             try:
-                yield checked_ids(json.loads(line), f"{str(path)!r}, line {number}")
+                yield checked_history(json.loads(line), f"{str(path)!r}, line {number}")
             except DataError:
                 raise
             except (ValueError, RecursionError):
@@ -112,18 +144,27 @@ def answer(
     """Ask the model, with a progress bar where there are many; see `TrainedModel.recommend`.
 
     Raises:
-        DataError: an unknown item or user.
+        DataError: an unknown item or user, a time that cannot be read, or one for users of a log without a clock.
     """
     log = model.interactions
+    times: Sequence[Times] | None = question.times
     if question.histories is None:
+        if question.at is not None and not log.absolute_times:
+            raise DataError(
+                f"--at {question.at} needs a log with absolute times, and this one has none; leave --at out, or bring "
+                "the history with times of your own"
+            )
         users = log.user_ids if question.users is None else question.users
         asked, histories = users, model.histories_of(users)
+        times = model.times_of(users) if model.recommender.reads.times else None
     else:
         asked, histories = [str(number) for number in range(1, len(question.histories) + 1)], question.histories
     with meter("recommend", len(histories)) as shown:
         found = model.recommend_many(
             histories,
             k,
+            times=times,
+            at=question.at,
             explain=explain,
             exclude_seen=exclude_seen,
             allow=allow,

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from sidestep.data.catalog import Catalog
-from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.sequences import pad, question
+from sidestep.data.times import Time, Times, read_time, read_times
 from sidestep.errors import DataError, did_you_mean
 from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
 from sidestep.recommenders.step import Step
@@ -41,6 +42,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class _Past:
+    """The known items of a history, when each was taken (`NO_TIME` where unknown), and the ids that are not known."""
+
+    items: Ints
+    times: Ints
+    missing: list[str]
+
+
+@dataclass(frozen=True)
 class TrainedModel:
     """A recommender with the catalogue it answers from. Made by `sidestep.load`.
 
@@ -60,6 +70,8 @@ class TrainedModel:
         history: Sequence[str],
         k: int = 10,
         *,
+        times: Times | None = None,
+        at: Time | None = None,
         exclude_seen: bool = True,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] = (),
@@ -68,15 +80,27 @@ class TrainedModel:
     ) -> Answer:
         """The k best items after one history of outside ids, oldest first. An empty history is answered by popularity.
 
+        times: when each item of the history was taken, None where unknown. at: when the answer is wanted. Both are ISO
+            8601 (UTC where no zone is named) or milliseconds since 1970; a model that reads no times answers the same
+            without them. Where the log has no absolute times only differences count, in milliseconds of any start.
         exclude_seen: never recommend what the history holds. allow: recommend from these items only. deny: never these.
         unknown: refuse ids the catalogue does not hold, or skip them and name them in the answer.
 
         Raises:
             UnknownItemError: an unknown id in the history, unless skipped, or in `allow` or `deny`.
-            DataError: k below 1, or a history that is one string.
+            DataError: k below 1, a history that is one string, a time that cannot be read, times that fall or are not
+                one for every item.
         """
         return self.recommend_many(
-            [history], k, exclude_seen=exclude_seen, allow=allow, deny=deny, unknown=unknown, explain=explain
+            [history],
+            k,
+            times=[times],
+            at=at,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny,
+            unknown=unknown,
+            explain=explain,
         )[0]
 
     def recommend_many(
@@ -84,6 +108,8 @@ class TrainedModel:
         histories: Sequence[Sequence[str]],
         k: int = 10,
         *,
+        times: Sequence[Times | None] | None = None,
+        at: Time | None = None,
         exclude_seen: bool = True,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] = (),
@@ -93,19 +119,24 @@ class TrainedModel:
     ) -> list[Answer]:
         """`recommend` for many histories, in batches, which is much faster than one by one.
 
-        progress: told after each batch how many are answered.
+        times: of each history, or None where they are unknown. at: one time for all.
+        progress: called after each batch with the number of answers so far.
         """
         if k < 1:
             raise DataError(f"k = {k}, expected at least 1")
         for history in histories:
             if isinstance(history, str):
                 raise DataError(f"A history is the single string {history!r}; expected a list of ids, as [{history!r}]")
-        known = [self._known(history, unknown) for history in histories]
+        if times is not None and len(times) != len(histories):
+            raise DataError(f"Expected times for each of {len(histories)} histories, got them for {len(times)}")
+        moments: Sequence[Times | None] = [None] * len(histories) if times is None else times
+        known = [self._known(history, when, unknown) for history, when in zip(histories, moments, strict=True)]
+        asked = read_time(at, "at", self.interactions.absolute_times)
         allowed = self._filter(allow, deny)
         k = min(k, len(self.catalog))
         answers: list[Answer] = []
         for begin in range(0, len(known), self.batch_size):
-            answers += self._answer(known[begin : begin + self.batch_size], k, allowed, exclude_seen, explain)
+            answers += self._answer(known[begin : begin + self.batch_size], asked, k, allowed, exclude_seen, explain)
             if progress is not None:
                 progress(len(answers))
         return answers
@@ -116,12 +147,25 @@ class TrainedModel:
         Raises:
             DataError: a user who is not in the log.
         """
-        number_of, item_ids = self._user_numbers, self.catalog.item_ids
+        item_ids = self.catalog.item_ids
+        return [[item_ids[item] for item in self.interactions.history(user)] for user in self._numbers(users)]
+
+    def times_of(self, users: Sequence[str]) -> list[Ints]:
+        """When users of the log took the items of `histories_of`, in milliseconds, `NO_TIME` where unknown.
+
+        Raises:
+            DataError: a user who is not in the log.
+        """
+        offsets, times = self.interactions.offsets, self.interactions.known_times
+        return [times[offsets[user] : offsets[user + 1]] for user in self._numbers(users)]
+
+    def _numbers(self, users: Sequence[str]) -> list[int]:
+        number_of = self._user_numbers
         for user in users:
             if user not in number_of:
                 hint = did_you_mean(user, number_of) if len(number_of) <= 100_000 else ""
                 raise DataError(f"Unknown user {user!r}: the log of {len(number_of)} users has no such id{hint}")
-        return [[item_ids[item] for item in self.interactions.history(number_of[user])] for user in users]
+        return [number_of[user] for user in users]
 
     @cached_property
     def cluster_names(self) -> list[list[str]]:
@@ -132,11 +176,14 @@ class TrainedModel:
     def _user_numbers(self) -> dict[str, int]:
         return {user_id: user for user, user_id in enumerate(self.interactions.user_ids)}
 
-    def _known(self, history: Sequence[str], unknown: Literal["error", "skip"]) -> tuple[Ints, list[str]]:
+    def _known(self, history: Sequence[str], times: Times | None, unknown: Literal["error", "skip"]) -> _Past:
+        absolute = self.interactions.absolute_times
+        when = np.full(len(history), NO_TIME) if times is None else read_times(times, len(history), absolute)
         missing = [item_id for item_id in history if item_id not in self.catalog.number_of]
         if unknown == "skip" and missing:
-            history = [item_id for item_id in history if item_id in self.catalog.number_of]
-        return self.catalog.items(history), missing
+            kept = [place for place, item_id in enumerate(history) if item_id in self.catalog.number_of]
+            history, when = [history[place] for place in kept], when[kept]
+        return _Past(self.catalog.items(history), when, missing)
 
     def _filter(self, allow: Sequence[str] | None, deny: Sequence[str]) -> ItemFilter:
         if allow is None and not deny:
@@ -149,18 +196,26 @@ class TrainedModel:
 
     def _answer(
         self,
-        known: list[tuple[Ints, list[str]]],
+        known: list[_Past],
+        at: int,
         k: int,
         allowed: ItemFilter,
         exclude_seen: bool,
         explain: bool,
     ) -> list[Answer]:
-        histories = [history for history, _ in known]
+        histories = [past.items for past in known]
         barred = allowed.excluding(pad(histories) if exclude_seen else None)
-        ranked = self.recommender.rank(question(histories, self.recommender.reads), k, barred, explain)
+        batch = question(
+            histories,
+            self.recommender.reads,
+            [past.times for past in known],
+            [at] * len(known),
+            self.interactions.absolute_times,
+        )
+        ranked = self.recommender.rank(batch, k, barred, explain)
         return [
-            Answer(self._row(ranked, row), "model" if len(history) else "popularity", missing)
-            for row, (history, missing) in enumerate(known)
+            Answer(self._row(ranked, row), "model" if len(past.items) else "popularity", past.missing)
+            for row, past in enumerate(known)
         ]
 
     def _row(self, ranked: Recommendations, row: int) -> list[Recommendation]:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -135,13 +136,15 @@ def _recommend_routes(app: FastAPI, server: Server) -> None:
         """The models that are served; the first is the default."""
         told = []
         for edition in server.editions.all:
-            meta = edition.shelf.bundle.meta
+            meta, reads = edition.shelf.bundle.meta, edition.shelf.bundle.reads
             told.append(
                 {
                     "name": edition.name,
                     "bundle": edition.digest,
                     "num_levels": len(meta["codebook_sizes"]),
-                    **{key: meta[key] for key in ("method", "num_items", "codebook_sizes", "thinks", "max_history")},
+                    "reads": asdict(reads),
+                    "max_history": reads.recent,
+                    **{key: meta[key] for key in ("method", "num_items", "codebook_sizes", "thinks")},
                     **{key: meta[key] for key in ("beams", "version")},
                 }
             )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from sidestep.data.interactions import NO_TIME
 from sidestep.serving.errors import FailedError, OverloadedError, ProcessEndedError
 
 KEPT_FILTERS = 64
@@ -33,7 +34,11 @@ class Filter:
 
 @dataclass(frozen=True)
 class Row:
-    """One history of item numbers. excluded: items barred for it alone."""
+    """One history of item numbers. excluded: items barred for it alone.
+
+    times: when each item was taken, in milliseconds, `NO_TIME` where unknown; None for a model that reads no times, as
+        all rows of a batcher are. at: when the answer is wanted, likewise.
+    """
 
     history: Sequence[int]
     excluded: Sequence[int]
@@ -41,6 +46,8 @@ class Row:
     beams: int | None
     allowed: Filter | None
     explain: bool
+    times: Sequence[int] | None = None
+    at: int = NO_TIME
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -272,7 +279,11 @@ class Batcher:
 
 def _asked(group: Sequence[_Waiting]) -> dict[str, Any]:
     row = group[0].row
-    return {
+    timed = {} if row.times is None else {
+        "times": [each.row.times for each in group],
+        "at": [each.row.at for each in group],
+    }  # fmt: skip
+    return timed | {
         "histories": [each.row.history for each in group],
         "excluded": [each.row.excluded for each in group],
         "k": row.k,

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
+At = Annotated[int, Field(strict=True, ge=-(10**15), le=10**15)] | Annotated[str, StringConstraints(max_length=64)]
+
 MAX_HISTORY, MAX_LISTED, MAX_NAMES = 1_000, 10_000, 100
 """The longest history, list of items and list of categories or sets that a request may carry."""
 MAX_REQUESTS, MAX_EVENTS = 64, 1_000
@@ -21,7 +23,12 @@ class Strict(BaseModel):
 
 class HistoryItem(Strict):
     item_id: Id
-    time: float | None = Field(None, description="Seconds since the epoch; items with times are put into their order.")
+    time: float | None = Field(
+        None,
+        ge=-1e11,
+        le=1e11,
+        description="Seconds since 1970. Where all items have one they are put into their order.",
+    )
 
 
 class Filters(Strict):
@@ -40,6 +47,11 @@ class RecommendRequest(Strict):
     model: Name | None = None
     history: list[Id | HistoryItem] | None = Field(None, max_length=MAX_HISTORY, description="Oldest first.")
     user_id: Id | None = Field(None, description="A user whose events the server keeps, instead of a history.")
+    at: At | None = Field(
+        None,
+        description="When the answer is wanted: ISO 8601 (UTC where no zone is named), or milliseconds since 1970. "
+        "Unknown where it is not given; models that read no times answer the same.",
+    )
     k: int = Field(10, ge=1, le=MAX_K, strict=True)
     beams: int | None = Field(None, ge=1, le=MAX_BEAMS, strict=True, description="At least k are searched.")
     filters: Filters = Filters()
@@ -112,6 +124,14 @@ class BatchResponse(BaseModel):
     responses: list[RecommendResponse]
 
 
+class ReadsInfo(BaseModel):
+    """recent: the last items of a history. long: items before these. times: whether it reads when they were taken."""
+
+    recent: int
+    long: int
+    times: bool
+
+
 class ModelInfo(BaseModel):
     name: str
     method: str
@@ -120,7 +140,8 @@ class ModelInfo(BaseModel):
     num_levels: int
     codebook_sizes: list[int]
     thinks: bool
-    max_history: int
+    reads: ReadsInfo = Field(description="What the model reads of a history.")
+    max_history: int = Field(description="As reads.recent.")
     beams: int | None
     version: int = Field(description="Of the catalogue and its semantic IDs.")
 

@@ -7,9 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from sidestep.data.interactions import NO_TIME
+from sidestep.data.times import check_rising, read_time
 from sidestep.errors import DataError, NotKeptError, UnknownItemError
 from sidestep.recommenders.step import Step
 from sidestep.serving import schema
@@ -150,34 +153,48 @@ class Server:
     async def _row(self, edition: Edition, asked: schema.RecommendRequest) -> tuple[Row, list[int], list[str]]:
         """What is searched for, the known items of the history, and all ids that are not known."""
         shelf, filters = edition.shelf, asked.filters
-        known, unknown = shelf.known(await self._history(asked))
+        reads = shelf.bundle.reads
+        at = read_time(asked.at, "at", shelf.bundle.absolute_times)
+        history, when = await self._history(asked)
+        known, unknown = shelf.known(history)
+        times = None
+        if reads.times:
+            times = [time for each, time in zip(history, when, strict=True) if each in shelf.number_of]
         denied, more = shelf.known(filters.deny)
         allowed, most = shelf.filters.allowed(
             filters.categories, [self._set(name) for name in filters.sets], filters.allow
         )
         seen = known if filters.exclude_seen else []
         row = Row(
-            known[-shelf.bundle.meta["max_history"] :],
+            known[-reads.items :],
             list(dict.fromkeys([*seen, *denied])),
             min(asked.k, shelf.num_items),
             asked.beams,
             allowed,
             asked.explain,
+            None if times is None else times[-reads.items :],
+            at,
         )
         return row, known, list(dict.fromkeys([*unknown, *more, *most]))
 
-    async def _history(self, asked: schema.RecommendRequest) -> list[str]:
-        """Item ids, oldest first."""
+    async def _history(self, asked: schema.RecommendRequest) -> tuple[list[str], list[int]]:
+        """Item ids, oldest first, and when each was taken, in milliseconds, `NO_TIME` where unknown.
+
+        Raises:
+            DataError: some of the items have times, and these fall.
+        """
         if asked.user_id is not None:
             events = await self.histories.history(asked.user_id, schema.MAX_HISTORY)
-            return [event.item_id for event in events]
+            return [event.item_id for event in events], [round(1_000 * event.time) for event in events]
         items = [
             schema.HistoryItem(item_id=item, time=None) if isinstance(item, str) else item
             for item in asked.history or ()
         ]
         if items and all(item.time is not None for item in items):
             items.sort(key=lambda item: item.time or 0.0)
-        return [item.item_id for item in items]
+        times = [NO_TIME if item.time is None else round(1_000 * item.time) for item in items]
+        check_rising(np.array(times, dtype=np.int64))
+        return [item.item_id for item in items], times
 
     def _set(self, name: str) -> NamedSet:
         if name not in self.sets:

@@ -32,6 +32,8 @@ class Answerer(Protocol):
         beams: int | None,
         allowed: str | None,
         explain: bool,
+        times: Sequence[Sequence[int]] | None = None,
+        at: Sequence[int] | None = None,
     ) -> dict[str, Any]: ...
 
 
