@@ -55,9 +55,11 @@ def test_keys_that_cannot_change_a_result_stand_in_no_settings_and_no_cell(key: 
 @pytest.mark.parametrize(
     ("key", "value", "decides"),
     [
-        ("seed", 1, {"prepare", "embed", "tokenize", "train"}),
+        ("seed", 1, {"prepare", "embed", "behave", "tokenize", "train"}),
         ("data.ties", "shuffled", {"prepare"}),
-        ("split.kind", "global-time", {"embed", "propagate", "train"}),
+        ("split.kind", "global-time", {"embed", "behave", "propagate", "train"}),
+        ("behaviour.width", 8, {"behave"}),
+        ("behaviour.weight", 2.0, set()),
         ("graph.window", 3, {"embed", "propagate"}),
         ("tokenizer.epochs", 7, {"tokenize"}),
         ("generator.inner", 7, {"train"}),
@@ -71,7 +73,19 @@ def test_a_key_decides_the_stages_that_read_it_and_the_cell(key: str, value: Any
     recipe = RECIPES[0]
     other = new_recipe(changed(recipe.model_dump(mode="json"), key, value))
     assert {stage.name for stage in STAGES if stage.settings(other) != stage.settings(recipe)} == decides
-    assert (identity(other) == identity(recipe)) == (key == "baseline.inner")
+    assert (identity(other) == identity(recipe)) == (key == "baseline.inner" or key.startswith("behaviour."))
+
+
+def test_behaviour_decides_where_it_is_asked_for_and_nowhere_else() -> None:
+    """The weight joins vectors that are made already; without a source, no key of the section changes a cell."""
+    plain, asked, heavy = (
+        new_recipe({"method": "s2gr", "behaviour": values})
+        for values in ({}, {"source": "sasrec"}, {"source": "sasrec", "weight": 2.0})
+    )
+    assert [stage.name for stage in stages_for(asked, ["aligned"])] == ["prepare", "embed", "behave", "propagate"]
+    assert "behave" not in [stage.name for stage in stages_for(plain, ["sids"])]
+    assert {stage.name for stage in STAGES if stage.settings(heavy) != stage.settings(asked)} == {"propagate"}
+    assert len({str(identity(recipe)) for recipe in (plain, asked, heavy)}) == 3
 
 
 def test_vectors_out_of_a_file_do_not_depend_on_the_graph() -> None:

@@ -136,6 +136,7 @@ def _stage(name: str, help_text: str) -> None:
 
 _stage("prepare", "Read, check and number the log and the catalogue.")
 _stage("embed", "Make a vector for every item; earlier stages are run where they are missing.")
+_stage("behave", "Learn vectors of the items from training interactions (behaviour.source), for the tokenizer.")
 _stage("propagate", "Enrich the vectors with the co-occurrence graph.")
 _stage("tokenize", "Train the tokenizer and give every item its semantic ID.")
 

@@ -10,6 +10,7 @@ from sidestep.data.sources import DataConfig
 from sidestep.data.splits import SplitConfig
 from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.training.optim import TrainConfig
+from sidestep.vectors.behaviour import BehaviourConfig
 from sidestep.vectors.choosing import EmbedConfig
 from sidestep.vectors.graph import GraphConfig
 
@@ -54,6 +55,7 @@ class Recipe(Section):
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     embed: EmbedConfig = EmbedConfig()
+    behaviour: BehaviourConfig = BehaviourConfig()
     graph: GraphConfig = GraphConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     train: TrainConfig = TrainConfig()

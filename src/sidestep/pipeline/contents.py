@@ -28,6 +28,7 @@ from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
 from sidestep.sids.names import cluster_names
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.vectors.behaviour import joined
 from sidestep.vectors.item_vectors import ItemVectors
 
 
@@ -119,6 +120,15 @@ class RunContents(FinishedRun):
     def vectors(self) -> ItemVectors:
         """The items' vectors before the graph, of the first version's items."""
         return ItemVectors.load(self.run.path("vectors"))
+
+    def with_behaviour(self, vectors: ItemVectors, further: bool = False) -> ItemVectors:
+        """Vectors as the tokenizer reads them, before the graph: those of the first version's items beside the vectors
+        from behaviour, where the recipe has any. further: of other items, which have no behaviour.
+        """
+        config = self.recipe.behaviour
+        known = config.source != "none" and not further
+        behaviour = ItemVectors.load(self.run.path("behaviour")).values if known else None
+        return joined(vectors, behaviour, config)
 
     @cached_property
     def materials(self) -> Materials:

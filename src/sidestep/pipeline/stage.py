@@ -56,6 +56,10 @@ class Stage:
         return all(run.done(name, settings, parents) for name in self.makes)
 
 
+def _behaves(recipe: Recipe) -> bool:
+    return recipe.behaviour.source != "none"
+
+
 def _tokenizer_keys(recipe: Recipe) -> Keys:
     keys: Keys = {"tokenizer": True, "seed": True}
     return {**keys, "graph": True, "split": True} if recipe.tokenizer.uses_interactions else keys
@@ -95,8 +99,17 @@ EMBED = Stage(
     },
     lambda _: ("catalog", "interactions"),
 )
+BEHAVE = Stage(
+    "behave",
+    ("behaviour",),
+    lambda _: {"behaviour": frozenset({"source", "width", "epochs"}), "split": True, "seed": True},
+    lambda _: ("interactions",),
+)
 PROPAGATE = Stage(
-    "propagate", ("aligned",), lambda _: {"graph": True, "split": True}, lambda _: ("interactions", "vectors")
+    "propagate",
+    ("aligned",),
+    lambda recipe: {"graph": True, "split": True, **({"behaviour": True} if _behaves(recipe) else {})},
+    lambda recipe: ("interactions", "vectors", *["behaviour"] * _behaves(recipe)),
 )
 TOKENIZE = Stage(
     "tokenize",
@@ -106,7 +119,7 @@ TOKENIZE = Stage(
 )
 TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts)
 
-STAGES = (PREPARE, EMBED, PROPAGATE, TOKENIZE, TRAIN)
+STAGES = (PREPARE, EMBED, BEHAVE, PROPAGATE, TOKENIZE, TRAIN)
 """In the order in which they run."""
 
 

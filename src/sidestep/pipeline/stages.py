@@ -1,4 +1,4 @@
-"""The stages, run folder in, artifact out: prepare, embed, propagate, tokenize, train.
+"""The stages, run folder in, artifact out: prepare, embed, behave, propagate, tokenize, train.
 
 Each reads the artifacts before it, calls the rooms, and writes its own. A stage that is done under the same settings is
 skipped, so a run resumes where it stopped.
@@ -23,9 +23,11 @@ from sidestep.evaluation import codebooks
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
 from sidestep.objectives import tokenizing
+from sidestep.pipeline.behaviour import learnt_vectors
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.stage import (
+    BEHAVE,
     EMBED,
     PREPARE,
     PROPAGATE,
@@ -85,10 +87,24 @@ def embed(run: Run, say: Say) -> None:
     say(f"vectors: {len(vectors):,} x {vectors.width}")
 
 
-def propagate(run: Run, say: Say) -> None:
-    """Enrich the vectors with the co-occurrence graph (S2GR eqs 3-5), or pass them on where `graph.enabled` is off."""
+def behave(run: Run, say: Say) -> None:
+    """Vectors of the items from training interactions, for the tokenizer alone."""
     recipe, contents = run.recipe, RunContents(run)
-    vectors = contents.vectors
+    if recipe.behaviour.source == "none":
+        raise ConfigError("behaviour.source = 'none' asks for no vectors from behaviour; set behaviour.source=sasrec")
+    settings, parents = BEHAVE.settings(recipe), BEHAVE.parents(run)
+    folder = run.training_folder("behaviour-train", settings, parents)
+    vectors = learnt_vectors(contents.split.train, len(contents.catalog), recipe.behaviour, recipe.seed, folder)
+    vectors.save(run.path("behaviour"), config=settings, parents=parents)
+    say(f"behaviour: {int(vectors.values.any(axis=1).sum()):,} of {len(vectors):,} items x {vectors.width}")
+
+
+def propagate(run: Run, say: Say) -> None:
+    """Join the vectors with those from behaviour, where the recipe wants any, and enrich them with the co-occurrence
+    graph (S2GR eqs 3-5), or pass them on where `graph.enabled` is off.
+    """
+    recipe, contents = run.recipe, RunContents(run)
+    vectors = contents.with_behaviour(contents.vectors)
     if recipe.graph.enabled:
         edges = graph.cooccurrence(contents.split.train, len(contents.catalog), recipe.graph)
         vectors = graph.align(vectors, edges, recipe.graph, out=vectors.values)  # needed no more as they were
@@ -176,6 +192,7 @@ def _fit(contents: RunContents, model: Any, folder: Path, say: Say) -> None:
 _RUN: dict[Stage, Callable[[Run, Say], None]] = {
     PREPARE: prepare,
     EMBED: embed,
+    BEHAVE: behave,
     PROPAGATE: propagate,
     TOKENIZE: tokenize,
     TRAIN: train,

@@ -106,6 +106,7 @@ def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) 
     vectors = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
     _refuse_zero(vectors, further)
     say(f"vectors of {len(vectors):,} new items: {vectors.width} dimensions")
+    vectors = first.with_behaviour(vectors, further=True)
     return ItemVectors(unit_rows(vectors.values)) if run.recipe.graph.enabled else vectors
 
 
@@ -133,10 +134,11 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
         raise ConfigError(f"--out {str(out)!r} exists; choose another folder")
     contents, recipe = RunContents(run), run.recipe
     other = read_vectors(vectors, contents.catalog, recipe.embed.tensor)
-    if other.width != contents.aligned.width:
+    if other.width != contents.vectors.width:
         raise DataError(
-            f"{str(vectors)!r} has vectors of {other.width} dimensions, the run's have {contents.aligned.width}"
+            f"{str(vectors)!r} has vectors of {other.width} dimensions, the run's have {contents.vectors.width}"
         )
+    other = contents.with_behaviour(other)
     if recipe.graph.enabled:
         edges = graph.cooccurrence(contents.split.train, len(other), recipe.graph)
         other = graph.align(other, edges, recipe.graph)

@@ -1,0 +1,61 @@
+"""Item vectors from training interactions, for the tokenizer."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sidestep.data.interactions import Ints
+from sidestep.data.sequences import SequenceBatch, TrainingSequences
+from sidestep.data.splits import TrainingInteractions
+from sidestep.objectives import scoring
+from sidestep.scorers.sasrec import SASRec
+from sidestep.scorers.sequential import BaselineConfig
+from sidestep.training.loop import fit
+from sidestep.training.optim import TrainConfig
+from sidestep.vectors.behaviour import BehaviourConfig
+from sidestep.vectors.item_vectors import ItemVectors
+
+SEED_APART = 2**19
+"""Added to the run's seed, so that no model of the run starts as this one."""
+
+
+def learnt_vectors(
+    train: TrainingInteractions, num_items: int, config: BehaviourConfig, seed: int, folder: Path
+) -> ItemVectors:
+    """The item embeddings `[num_items, width]` of a SASRec that is trained on `train` alone for `config.epochs`, as
+    `sasrec-ce` is, but with the last weights; zeros for items that `train` does not hold.
+
+    Neither validation nor test can reach them: no other log comes in, and no epoch is chosen. folder: for checkpoints.
+    """
+    seed = (seed + SEED_APART) % 2**20
+    popularity = train.popularity(num_items)
+    torch.manual_seed(seed)
+    model = SASRec(popularity, BaselineConfig(loss="ce", width=config.width))
+    settings = TrainConfig(
+        epochs=config.epochs, batch_size=1024, lr=2e-3, warmup_steps=200, weight_decay=0.0, clip=0.0, patience=0
+    )
+    data, objective = (
+        _Histories(train, model, settings.batch_size, seed),
+        partial(scoring.next_item, baseline=model.config),
+    )
+    fit(model, objective, data, settings, seed=seed, folder=folder, title="behaviour")
+    values = model.embeddings().detach().cpu().numpy().copy()
+    values[popularity == 0] = 0
+    return ItemVectors(values)
+
+
+class _Histories:
+    """Training histories as the loop wants them."""
+
+    def __init__(self, train: TrainingInteractions, model: SASRec, batch_size: int, seed: int) -> None:
+        self._sequences = TrainingSequences(train, model.reads, model.every_position)
+        self._size, self._seed = batch_size, seed
+
+    def batches(self, epoch: int) -> Sequence[Ints]:
+        return self._sequences.batches(self._size, self._seed, epoch)
+
+    def load(self, index: Any) -> SequenceBatch:
+        return self._sequences.batch(index)
