@@ -1,4 +1,4 @@
-"""What a trained generator does on the way to its answers, on the test users."""
+"""The paths of a trained generator on the test users: its codes, its thoughts, and what they name."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Forced:
     """The true paths of n cases under teacher forcing, `[n, L]`: whether each code was the most probable, of all and of
     those that lead to an item; the log-probability of the whole path; the thoughts, and the cluster nearest to each.
     """
@@ -76,36 +76,36 @@ class _Answers:
 
 
 def analyse(run: Run, users: int = USERS) -> Analysis:
-    """Look at a sample of the test users, the same for every run of a seed.
+    """Analyse a sample of the test users, the same for every run of a seed.
 
     Raises:
-        ConfigError: the run's method says no semantic IDs. ArtifactError: it is not trained.
+        ConfigError: the run's method does not rank by paths of codes. ArtifactError: it is not trained.
     """
     if users < 2:
         raise ConfigError(f"--users {users}: expected at least 2")
     contents = RunContents(run)
-    recommender = contents.trained()
-    if not isinstance(recommender, GenerativeRecommender):
+    if not contents.method.ranks_by_paths:
         raise ConfigError(f"{run.recipe.method!r} is no generator of semantic IDs; there are no paths to look at")
+    recommender = cast(GenerativeRecommender, contents.trained())
     cases = contents.split.test.sample(users, run.recipe.seed)
-    heard, answers = _heard(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
-    told = _codes(contents, cases, heard, answers) | _clusters(contents, cases, heard)
-    told |= _categories(contents, cases, heard, answers)
+    forced, answers = _forced(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
+    figures = _codes(contents, cases, forced, answers) | _clusters(contents, cases, forced)
+    figures |= _categories(contents, cases, forced, answers)
     levels = [
-        LevelReasoning(level=level + 1, **{name: values[level] for name, values in told.items()})
+        LevelReasoning(level=level + 1, **{name: values[level] for name, values in figures.items()})
         for level in range(contents.materials.ids.num_levels)
     ]
-    drift = [] if heard.thoughts is None or len(cases) < 3 else drifts(heard.thoughts, heard.log_probs)
+    drift = [] if forced.thoughts is None or len(cases) < 3 else drifts(forced.thoughts, forced.log_probs)
     beams = max(recommender.num_beams, run.recipe.evaluate.k)
     return Analysis(len(cases), levels, drift, answers.seconds, beams)
 
 
-def as_numbers(found: Analysis) -> dict[str, float]:
-    """All that was measured, flat, under names such as `code_1` and `drift_1_own`."""
-    numbers: dict[str, float] = {"seconds_per_user": found.seconds_per_user}
-    for level in found.levels:
+def as_numbers(analysis: Analysis) -> dict[str, float]:
+    """Every figure, flat, under names such as `code_1` and `drift_1_own`."""
+    numbers: dict[str, float] = {"seconds_per_user": analysis.seconds_per_user}
+    for level in analysis.levels:
         numbers |= {f"{name}_{level.level}": value for name, value in _known(asdict(level))}
-    for drift in found.drift:
+    for drift in analysis.drift:
         numbers |= {f"drift_{drift.level}_{name}": value for name, value in _known(asdict(drift))}
     return numbers
 
@@ -114,21 +114,21 @@ def _known(values: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in values.items() if name != "level" and value is not None]
 
 
-def _heard(recommender: GenerativeRecommender, cases: Cases) -> _Heard:
+def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
     right, right_in_trie, log_probs, thoughts, named = [], [], [], [], []
     model = cast(EncoderDecoder, recommender.model)
-    for asked, chosen in _portions(recommender, cases):
+    for batch, chosen in _portions(recommender, cases):
         targets = torch.from_numpy(cases.targets[chosen])
-        said = _said(recommender, asked, targets[:, None])
-        levels = list(zip(said.logits, said.choices.unbind(1), strict=True))
+        prediction = _predict(recommender, batch, targets[:, None])
+        levels = list(zip(prediction.logits, prediction.choices.unbind(1), strict=True))
         right.append(torch.stack([logits.argmax(-1) == choice for logits, choice in levels], 1).cpu())
-        right_in_trie.append(right[-1] if model.over_children else _among_followers(recommender, said, targets))
-        log_probs.append(said.code_log_probs().sum(1).cpu())
-        if isinstance(said, ThoughtfulPrediction):
-            thoughts.append(said.thoughts.float().cpu())
-            named.append(_nearest(recommender, said))
+        right_in_trie.append(right[-1] if model.over_children else _among_followers(recommender, prediction, targets))
+        log_probs.append(prediction.code_log_probs().sum(1).cpu())
+        if isinstance(prediction, ThoughtfulPrediction):
+            thoughts.append(prediction.thoughts.float().cpu())
+            named.append(_nearest(recommender, prediction))
     thinks = bool(thoughts)
-    return _Heard(
+    return _Forced(
         torch.cat(right),
         torch.cat(right_in_trie),
         torch.cat(log_probs),
@@ -137,98 +137,100 @@ def _heard(recommender: GenerativeRecommender, cases: Cases) -> _Heard:
     )
 
 
-def _among_followers(recommender: GenerativeRecommender, said: Prediction, targets: Tensor) -> Tensor:
+def _among_followers(recommender: GenerativeRecommender, prediction: Prediction, targets: Tensor) -> Tensor:
     """Whether the most probable of the codes that exist behind the true prefix is the true one, `[n, L]`."""
-    targets, levels = targets.to(recommender.device), enumerate(said.logits)
+    targets, levels = targets.to(recommender.device), enumerate(prediction.logits)
     best = [best_followers(logits, level, targets, recommender.trie) for level, logits in levels]
-    return (torch.stack(best, 1) == said.codes).cpu()
+    return (torch.stack(best, 1) == prediction.codes).cpu()
 
 
 def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answers:
-    """Ask for k items as the evaluation does: seen ones masked, but for the target."""
-    found, named, seconds = [], [], 0.0
-    for asked, chosen in _portions(recommender, cases):
+    """k items as in the evaluation: seen items are masked, the target is not."""
+    answers, named, seconds = [], [], 0.0
+    for batch, chosen in _portions(recommender, cases):
         seen = [cases.seen(int(case)) for case in chosen]
         before = time.process_time()
-        items = recommender.rank(asked, k, ItemFilter(pad(seen))).items[:, :10]
+        items = recommender.rank(batch, k, ItemFilter(pad(seen))).items[:, :10]
         seconds += time.process_time() - before
-        found.append(items)
-        said = _said(recommender, asked, items)  # forced along an answer's path, it thinks what led there
-        if isinstance(said, ThoughtfulPrediction):
-            clusters = torch.full((*items.shape, said.codes.shape[1]), NO_LABEL)
-            clusters[items >= 0] = _nearest(recommender, said)
+        answers.append(items)
+        prediction = _predict(
+            recommender, batch, items
+        )  # forced along an answer's path, its thoughts are those of the search
+        if isinstance(prediction, ThoughtfulPrediction):
+            clusters = torch.full((*items.shape, prediction.codes.shape[1]), NO_LABEL)
+            clusters[items >= 0] = _nearest(recommender, prediction)
             named.append(clusters)
-    return _Answers(torch.cat(found), torch.cat(named) if named else None, seconds / len(cases))
+    return _Answers(torch.cat(answers), torch.cat(named) if named else None, seconds / len(cases))
 
 
 def _portions(recommender: GenerativeRecommender, cases: Cases) -> Iterator[tuple[SequenceBatch, Ints]]:
-    """Some of the questions at a time, and which cases ask them."""
-    with meter("analyse", len(cases)) as shown:
+    """Batches of histories, and the numbers of their cases."""
+    with meter("analyse", len(cases)) as progress:
         for begin in range(0, len(cases), CASES_AT_ONCE):
             chosen = np.arange(begin, min(begin + CASES_AT_ONCE, len(cases)))
             yield question_of(cases, chosen, recommender.reads), chosen
-            shown.update(int(chosen[-1]) + 1)
+            progress.update(int(chosen[-1]) + 1)
 
 
 @torch.no_grad()
-def _said(recommender: GenerativeRecommender, asked: SequenceBatch, items: Tensor) -> Prediction:
+def _predict(recommender: GenerativeRecommender, batch: SequenceBatch, items: Tensor) -> Prediction:
     """The generator's prediction of items `[B, P]` after each whole history, in the precision of its search."""
     model, device = cast(EncoderDecoder, recommender.model), recommender.device
     bf16 = recommender.precision == "bf16"
     with fast_products(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return model.forced(asked.to(device), items.to(device))
+        return model.forced(batch.to(device), items.to(device))
 
 
 @torch.no_grad()
-def _nearest(recommender: GenerativeRecommender, said: ThoughtfulPrediction) -> Tensor:
+def _nearest(recommender: GenerativeRecommender, prediction: ThoughtfulPrediction) -> Tensor:
     """The cluster nearest to each thought, `[n, L]`."""
     model = cast(Thinker, recommender.model)
-    levels = enumerate(said.thoughts.unbind(1))
+    levels = enumerate(prediction.thoughts.unbind(1))
     return torch.stack([model.cluster_probs(level, thoughts).argmax(-1) for level, thoughts in levels], 1).cpu()
 
 
-def _codes(contents: RunContents, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
+def _codes(contents: RunContents, cases: Cases, forced: _Forced, answers: _Answers) -> dict[str, list[float]]:
     codes = contents.materials.ids.codes
     return {
-        "code": heard.right.double().mean(0).tolist(),
-        "code_in_trie": heard.right_in_trie.double().mean(0).tolist(),
+        "code": forced.right.double().mean(0).tolist(),
+        "code_in_trie": forced.right_in_trie.double().mean(0).tolist(),
         "code_by_prefix": by_prefix(codes, codes, contents.popularity, cases.targets),
         "prefix": prefix_hits(answers.items, torch.from_numpy(cases.targets), torch.from_numpy(codes)).tolist(),
     }
 
 
-def _clusters(contents: RunContents, cases: Cases, heard: _Heard) -> dict[str, list[float]]:
-    """Whether thoughts name what they are taught to name; nothing where the generator does not think."""
-    if heard.named is None:
+def _clusters(contents: RunContents, cases: Cases, forced: _Forced) -> dict[str, list[float]]:
+    """How often the cluster nearest to a thought is that of the true code; nothing without thoughts."""
+    if forced.named is None:
         return {}
     clusters = contents.materials.ids.clusters_of_items
     own = clusters[cases.targets]
     return {
-        "cluster": (heard.named.numpy() == own).mean(0).tolist(),
+        "cluster": (forced.named.numpy() == own).mean(0).tolist(),
         "by_chance": [share_of_commonest(column) for column in own.T],
         "cluster_by_prefix": by_prefix(contents.materials.ids.codes, clusters, contents.popularity, cases.targets),
     }
 
 
-def _categories(contents: RunContents, cases: Cases, heard: _Heard, answers: _Answers) -> dict[str, list[float]]:
-    """Whether what thoughts name has the category of what comes; nothing without thoughts or without categories."""
+def _categories(contents: RunContents, cases: Cases, forced: _Forced, answers: _Answers) -> dict[str, list[float]]:
+    """How often the usual category of a thought's cluster is that of the target; nothing without either of them."""
     labels = _labels(contents)
-    if heard.named is None or answers.named is None or labels is None:
+    if forced.named is None or answers.named is None or labels is None:
         return {}
     sids, clusters = contents.materials.ids, contents.materials.ids.clusters_of_items
     real = (answers.items >= 0).numpy()
     wanted = labels[cases.targets]
-    shown, wanted_there = labels[answers.items.numpy()[real]], np.repeat(wanted, real.sum(1))
-    found: dict[str, list[float]] = {name: [] for name in ("category", "answer", "answer_target")}
+    answered, wanted_there = labels[answers.items.numpy()[real]], np.repeat(wanted, real.sum(1))
+    shares: dict[str, list[float]] = {name: [] for name in ("category", "answer", "answer_target")}
     for level, count in enumerate(sids.num_clusters):
         usual = commonest(labels, clusters[:, level], count)
-        named, on_the_way = usual[heard.named[:, level].numpy()], usual[answers.named[:, :, level].numpy()[real]]
-        found["category"].append(_agree(named, wanted))
-        found["answer"].append(_agree(on_the_way, shown))
-        found["answer_target"].append(_agree(on_the_way, wanted_there))
-    found["category_by_chance"] = [share_of_commonest(wanted)] * sids.num_levels
-    found["answer_by_chance"] = [share_of_commonest(shown)] * sids.num_levels
-    return found
+        named, on_the_way = usual[forced.named[:, level].numpy()], usual[answers.named[:, :, level].numpy()[real]]
+        shares["category"].append(_agree(named, wanted))
+        shares["answer"].append(_agree(on_the_way, answered))
+        shares["answer_target"].append(_agree(on_the_way, wanted_there))
+    shares["category_by_chance"] = [share_of_commonest(wanted)] * sids.num_levels
+    shares["answer_by_chance"] = [share_of_commonest(answered)] * sids.num_levels
+    return shares
 
 
 def _agree(labels: Ints, others: Ints) -> float:

@@ -25,7 +25,7 @@ class Answering:
     """
 
     def __init__(self, folder: Path, digest: str, threads: int) -> None:
-        """Read a bundle, and ask it what it was asked when it was exported.
+        """Read a bundle and check its answers against those of its export.
 
         digest: of the bundle that is meant. threads: how many the model may use.
 
@@ -34,12 +34,12 @@ class Answering:
         """
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", SHAPES)
         torch.set_num_threads(threads)
-        found = bundle.read(folder)
-        if found.digest != digest:
+        opened = bundle.read(folder)
+        if opened.digest != digest:
             raise ArtifactError(f"{str(folder)!r} was replaced while it was being read; load it again")
-        self.model = recommender_of(found)
-        check(found, self.model)
-        self._num_items, self._absolute_times = len(found.popularity), found.absolute_times
+        self.model = recommender_of(opened)
+        check(opened, self.model)
+        self._num_items, self._absolute_times = len(opened.popularity), opened.absolute_times
         self._filters: dict[str, ItemFilter] = {}
 
     def keep_filter(self, name: str, bits: bytes) -> None:
@@ -74,12 +74,12 @@ class Answering:
         k = min(k, self._num_items)
         when = None if times is None else _rows(times)
         batch = question(_rows(histories), model.reads, when, at, self._absolute_times)
-        found = model.rank(batch, k, barred, explain)
-        real = (found.items >= 0).sum(1).tolist()
-        paths = [[[step.as_numbers() for step in path] for path in row] for row in found.paths or []]
+        answers = model.rank(batch, k, barred, explain)
+        real = (answers.items >= 0).sum(1).tolist()
+        paths = [[[step.as_numbers() for step in path] for path in row] for row in answers.paths or []]
         return {
-            "items": [row[:count] for row, count in zip(found.items.tolist(), real, strict=True)],
-            "scores": [row[:count] for row, count in zip(found.scores.tolist(), real, strict=True)],
+            "items": [row[:count] for row, count in zip(answers.items.tolist(), real, strict=True)],
+            "scores": [row[:count] for row, count in zip(answers.scores.tolist(), real, strict=True)],
             "paths": paths,
         }
 

@@ -33,7 +33,7 @@ from sidestep.sids.trie import Trie
 from sidestep.vectors.item_vectors import ItemVectors
 
 CHECK = "check.json"
-"""What the model answered to a few made-up histories when it was exported."""
+"""The answers of the exported model to a few fixed histories."""
 CHECKED_ITEMS = 10
 CHECKED_LENGTHS = (0, 1, 3, 12)
 TOLERANCE = 1e-3
@@ -73,52 +73,52 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
     return artifact.read_manifest(folder)
 
 
-def recommender_of(found: Bundle) -> Servable:
+def recommender_of(opened: Bundle) -> Servable:
     """The model of a bundle, its weights and its tree mapped into memory.
 
     Raises:
         ArtifactError: parts that do not belong together, or another release's.
     """
     try:
-        recipe = saved_recipe(found.manifest.config["recipe"])
+        recipe = saved_recipe(opened.manifest.config["recipe"])
         method = method_of(recipe)
         vectors = None
-        if bundle.VECTORS in found.manifest.files:
-            vectors = ItemVectors(found.tensors(bundle.VECTORS)["values"])
-        model = method.build(Materials(found.popularity, found.sids, vectors), recipe)
-        model.load_state_dict(load_file(found.folder / bundle.WEIGHTS), assign=True)
+        if bundle.VECTORS in opened.manifest.files:
+            vectors = ItemVectors(opened.tensors(bundle.VECTORS)["values"])
+        model = method.build(Materials(opened.popularity, opened.sids, vectors), recipe)
+        model.load_state_dict(load_file(opened.folder / bundle.WEIGHTS), assign=True)
         trie = None
-        if found.sids is not None:
-            trie = _of_tensors(found.sids.codebook_sizes, load_file(found.folder / bundle.TRIE))
+        if opened.sids is not None:
+            trie = _of_tensors(opened.sids.codebook_sizes, load_file(opened.folder / bundle.TRIE))
     except (KeyError, ValueError, RuntimeError) as error:
         raise ArtifactError(
-            f"The parts of {str(found.folder)!r} do not fit this Sidestep ({str(error).splitlines()[-1].strip()}); "
+            f"The parts of {str(opened.folder)!r} do not fit this Sidestep ({str(error).splitlines()[-1].strip()}); "
             "export it again from its run"
         ) from None
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     evaluate = recipe.evaluate
-    return method.recommender(model.eval(), recipe, found.popularity, trie, evaluate.num_beams, evaluate.precision)
+    return method.recommender(model.eval(), recipe, opened.popularity, trie, evaluate.num_beams, evaluate.precision)
 
 
-def check(found: Bundle, model: Recommender) -> None:
-    """Ask what was asked when it was exported.
+def check(opened: Bundle, model: Recommender) -> None:
+    """Compare the model's answers with those of its export.
 
     Raises:
-        ArtifactError: other answers than then.
+        ArtifactError: they differ.
     """
-    asked = json.loads((found.folder / CHECK).read_text(encoding="utf-8"))
+    asked = json.loads((opened.folder / CHECK).read_text(encoding="utf-8"))
     for history, items, scores in zip(asked["histories"], asked["items"], asked["scores"], strict=True):
         answer = _ask(model, history, len(items))
         now = answer.scores[0].numpy()
         if not np.allclose(now, scores, rtol=TOLERANCE, atol=TOLERANCE):
             raise ArtifactError(
-                f"{str(found.folder)!r} does not answer as it did when it was exported: scores {now[:3].tolist()}, "
+                f"{str(opened.folder)!r} does not answer as it did when it was exported: scores {now[:3].tolist()}, "
                 f"expected {scores[:3]}; export it again from its run"
             )
         by_score = dict(zip(items, scores, strict=True))
         for item, score in zip(answer.items[0].tolist(), now.tolist(), strict=True):
             if abs(by_score.get(item, scores[-1]) - score) > TOLERANCE:
-                raise ArtifactError(f"{str(found.folder)!r} answers with item number {item}, which it did not before")
+                raise ArtifactError(f"{str(opened.folder)!r} answers with item number {item}, which it did not before")
 
 
 def load(folder: str | Path) -> TrainedModel:
@@ -165,12 +165,12 @@ def save_pretrained(run: str | Path, folder: str | Path, fields: list[str] | Non
     return Path(folder)
 
 
-def _trained(found: Bundle) -> TrainedModel:
-    model = recommender_of(found)
-    check(found, model)
-    nobody = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=found.absolute_times)
-    names = lambda: found.cluster_names  # noqa: E731
-    return TrainedModel(model, found.catalog, nobody, found.sids, names)
+def _trained(opened: Bundle) -> TrainedModel:
+    model = recommender_of(opened)
+    check(opened, model)
+    no_log = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=opened.absolute_times)
+    names = lambda: opened.cluster_names  # noqa: E731
+    return TrainedModel(model, opened.catalog, no_log, opened.sids, names)
 
 
 def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _ask(model: Recommender, history: list[int], k: int, explain: bool = False) 
 
 
 def answers_to_check(model: Recommender, num_items: int, popularity: Ints) -> dict[str, Any]:
-    """Histories of the most popular items: of nobody, and the same everywhere."""
+    """Histories of the most popular items, which belong to no user and are the same on every machine."""
     popular = by_popularity(num_items, popularity).tolist()
     histories = [popular[:length] for length in CHECKED_LENGTHS]
     answers = [_ask(model, history, min(CHECKED_ITEMS, num_items)) for history in histories]

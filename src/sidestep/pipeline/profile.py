@@ -32,10 +32,10 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
         recipe.seed,
         hooks=Hooks(score=lambda: validate(contents, model)),
     )
-    found = watch(
+    measured = watch(
         training,
         count=lambda batch: int((batch.targets >= 0).sum()),
         trace=run.path(TRACE) if trace else None,
     )
-    artifact.write_text(run.path(PROFILE), found.text() + "\n")
-    return found
+    artifact.write_text(run.path(PROFILE), measured.text() + "\n")
+    return measured
