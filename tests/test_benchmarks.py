@@ -17,6 +17,7 @@ PEERS = {
     "graph": ("torch_geometric",),
     "trie": ("marisa_trie",),
     "scale": (),
+    "fuzz": (),
     "serve": ("fastapi", "prometheus_client", "psutil"),
 }
 

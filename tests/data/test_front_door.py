@@ -412,3 +412,59 @@ def test_ids_in_two_unicode_forms_are_named(tmp_path: Path) -> None:
     write(tmp_path / "items.csv", "item_id", [composed, "x"])
     with pytest.raises(DataError, match=r"1 of them it has in another Unicode form"):
         load(log, items="items.csv")
+
+
+def test_a_key_twice_in_an_object_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(
+        '{"user_id": "u", "item_id": 1}\n{"user_id": "u", "item_id": 1, "item_id": 2}\n'
+    )
+    with pytest.raises(DataError, match=r"line 2 with the key 'item_id' twice"):
+        load(tmp_path / "log.jsonl")
+
+
+def test_bytes_that_are_no_text_are_refused_in_columns_that_nobody_reads(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b"user_id,item_id,query\nu,1,x\nu,2,\xff\n")
+    with pytest.raises(DataError, match=r"line 3 is no utf-8"):
+        load(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("s", 1000), ("ms", 1_000_000), ("s", 1_000_000_000)])
+def test_a_unit_that_the_numbers_contradict_by_millennia_is_refused(tmp_path: Path, unit: str, scale: int) -> None:
+    path = write(tmp_path / "log.csv", "user_id,item_id,time", [f"{u},{i},{t * scale}" for u, i, t in events()])
+    with pytest.raises(DataError, match=r"data row 1 has .* which are .*; correct data.time_unit"):
+        load(path, time="time", time_unit=unit)
+
+
+def test_moments_far_from_the_others_are_counted(tmp_path: Path) -> None:
+    rows = [f"{user},{item},{time if n != 7 else 0}" for n, (user, item, time) in enumerate(events())]
+    found = inspect(write(tmp_path / "log.csv", "user_id,item_id,time", rows))
+    assert any("1 rows have a 'time' before 1990 or after 2100" in problem for problem in found.problems)
+
+
+def test_one_column_and_a_constant_user_are_no_log(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'user_id item_id time', which is one column"):
+        inspect(write(tmp_path / "log.txt", "user_id item_id time", ["u i 1"]))
+    path = as_log(tmp_path / "log.csv", "NA,{0},{1},{2}", "userId,sessionId,itemId,time")
+    assert inspect(path).config.user == "sessionId"
+
+
+def test_few_categories_alone_make_no_text(tmp_path: Path) -> None:
+    log = as_log(tmp_path / "log.csv")
+    rows = [f"i{n},{'NORMAL' if n % 2 else 'SHORT'}" for n in range(30)]
+    assert inspect(log, write(tmp_path / "items.csv", "item_id,kind_of_video", rows)).config.text_fields == []
+
+
+def test_a_panic_of_the_parquet_reader_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log.parquet"
+    pl.DataFrame(list(events()), schema=["user_id", "item_id", "time"], orient="row").write_parquet(path)
+    whole, refused = path.read_bytes(), 0
+    for at in range(0, len(whole), 9):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            load(path, time="time")
+        except DataError:
+            refused += 1
+    captured = capfd.readouterr()
+    assert refused > 5
+    assert "panicked" not in captured.err
+    assert "backtrace" not in captured.err

@@ -119,7 +119,13 @@ def inspect(interactions: Path, items: Path | None = None, given: Given | None =
         guessed.decide("bad_rows", "drop", "some rows lack what they need")
     problems = [*guessed.doubts, *_ways_out(tables, guessed)]
     dataset = assemble(tables, guessed.config, seed=0)
-    problems += _odd_ids(tables) + _odd_counts(dataset) + rating_notes(interactions, config.source)
+    problems += (
+        _odd_ids(tables)
+        + _odd_counts(dataset)
+        + rating_notes(
+            interactions, config.source, [taken.column for taken in guessed.columns if taken.role != "left out"]
+        )
+    )
     return _measure(guessed, dataset, problems + dataset.notes)
 
 

@@ -92,6 +92,11 @@ def locate(config: DataConfig) -> tuple[Path, Path | None]:
 
 def read_meta(path: Path, key: str, wanted: set[str] | None) -> pl.DataFrame:
     """The items of a meta file as `Tables.items`; only the `wanted` ones are parsed, for a file holds many more."""
+    with files.reading(path):  # also halves of characters, which JSON can spell and no text can hold
+        return _described(path, key, wanted)
+
+
+def _described(path: Path, key: str, wanted: set[str] | None) -> pl.DataFrame:
     numbered = [(place, row) for place, row in _meta_rows(path, key, wanted) if wanted is None or row[key] in wanted]
     rows = [row for _, row in numbered]
     ids = [row[key] for row in rows]

@@ -1,6 +1,8 @@
 """Arrays of somebody's `.npy` and `.npz` files. Nothing is ever unpickled, and nothing is allocated on trust."""
 
 import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +16,16 @@ from sidestep.errors import DataError, brief
 Array = np.ndarray[Any, np.dtype[Any]]
 DAMAGED = (
     *(ValueError, EOFError, OSError, MemoryError, OverflowError, KeyError, TypeError, AttributeError, SyntaxError),
-    *(RecursionError, RuntimeError, NotImplementedError, IndexError, struct.error, zlib.error, zipfile.BadZipFile),
+    *(
+        tokenize.TokenError,
+        RecursionError,
+        RuntimeError,
+        NotImplementedError,
+        IndexError,
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+    ),
 )
 """What numpy and zipfile raise for bytes that are no array."""
 
@@ -43,6 +54,12 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 def _load(path: Path) -> Array | dict[str, Array]:
     check_name(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's advice to save anew what Python 2 saved
+        return _read(path)
+
+
+def _read(path: Path) -> Array | dict[str, Array]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

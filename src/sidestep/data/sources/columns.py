@@ -88,7 +88,7 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
         expected = f"a number of {UNIT_NAMES[unit]}" if unit != "auto" else "a number like the others"
         numbers = numbers.set(_bad_moments(column, words, path, expected, bad), None)
     values = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers
-    _refuse_mixed(column, values, path)
+    _refuse_mixed(column, values, path, unit)
     chosen = moments.guess_unit(values.drop_nulls()) if unit == "auto" else unit
     scale = PER_MS[chosen]
     too_large = (values.cast(pl.Float64).abs() * scale > LARGEST_MOMENT).fill_null(False)
@@ -173,8 +173,17 @@ def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -
     return found, order if order in ("d/m/y", "m/d/y") else "iso"
 
 
-def _refuse_mixed(column: pl.Series, values: pl.Series, path: Path) -> None:
+def _refuse_mixed(column: pl.Series, values: pl.Series, path: Path, unit: TimeUnit) -> None:
+    """Refuse numbers of two units, and those of a smaller unit than the recipe's, thousands of years ahead in it."""
     met = moments.units_met(values)
+    smaller = [name for name in met if unit in PER_MS and PER_MS[name] < PER_MS[unit]]
+    if len(met) == 1 and smaller:
+        mask = met[smaller[0]]
+        raise DataError(
+            f"{str(path)!r}: data row {first_row(mask)} has {_value(column, first_row(mask))} in column "
+            f"{column.name!r} (data.time), which are {UNIT_NAMES[smaller[0]]} ({int(mask.sum())} rows), and "
+            f"{UNIT_NAMES[unit]} are expected; correct data.time_unit, or the layout"
+        )
     if len(met) > 1:
         first = [
             f"data row {first_row(mask)} has {_value(column, first_row(mask))}, {UNIT_NAMES[unit]} "

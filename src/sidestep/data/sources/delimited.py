@@ -4,6 +4,7 @@ Most files go through polars. A count of the separators of every line comes firs
 silence, and a file whose quotes do not obey RFC 4180 is split here, since a stray quote makes polars join lines.
 """
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ def read_delimited(
             ragged rows where nothing is told of them.
     """
     content = plain_text(content, path)
+    _check_utf8(content, path)
     head, _, body = content.partition(b"\n")
     mark = sep or separator(head)
     names = header_of(content, path, mark) if quotes else head.decode("utf-8", "replace").rstrip("\r").split(mark)
@@ -109,6 +111,20 @@ def read_delimited(
         else:
             rows.append(line.row - blanks)
     return _with_holes(table, rows, num_rows - blanks, [line.fields for line in broken], len(names), path, ragged)
+
+
+def _check_utf8(content: bytes, path: Path) -> None:
+    """Refuse bytes that are no UTF-8 in any column, wanted or not; the text is decoded piece by piece."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for at in range(0, len(content), CHUNK_BYTES):
+        piece = content[at : at + CHUNK_BYTES]
+        try:
+            decoder.decode(piece, final=at + CHUNK_BYTES >= len(content))
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, at + error.start) + 1
+            raise DataError(
+                f"Cannot read {str(path)!r} as delimited text: line {line:,} is no utf-8; convert the file to UTF-8"
+            ) from None
 
 
 def _parsed(
@@ -231,10 +247,7 @@ def _split_here(
     body: bytes, path: Path, sep: str, names: list[str], columns: Sequence[str] | None, ragged: Ragged | None
 ) -> pl.DataFrame:
     """What polars cannot split safely: stray quotes, and quoted fields that run over several lines."""
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"Cannot read {str(path)!r} as delimited text: invalid utf-8 at byte {error.start:,}") from None
+    text = body.decode("utf-8")
     rows: list[list[str | None]] = []
     broken: list[int] = []
     fields: list[int] = []

@@ -1,5 +1,7 @@
 """Tables out of files by the ends of their names, with every failure a `DataError` that names the file."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +38,8 @@ def column_names(path: Path) -> list[str]:
         return json_lines.keys_of(path)
     with reading(path):
         if kind in PARQUET:
-            return list(pl.read_parquet_schema(path))
+            with _silent_panics():
+                return list(pl.read_parquet_schema(path))
         with opened(path) as file:
             start = file.read(LONGEST_HEADER)
         return delimited.header_of(plain_text(start, path), path)
@@ -56,8 +59,9 @@ def read_columns(
         if kind in JSON_LINES:
             return json_lines.read_fields(path, columns, ids)
         if kind in PARQUET:
-            _check_parquet(path, len(columns))
-            return pl.read_parquet(path, columns=list(columns))
+            with _silent_panics():
+                _check_parquet(path, len(columns))
+                return pl.read_parquet(path, columns=list(columns))
         return delimited.read_delimited(read_bytes(path), path, columns=columns, ragged=ragged).select(columns)
 
 
@@ -66,8 +70,9 @@ def read_table(path: Path, ids: Iterable[str], ragged: Ragged | None = None) -> 
     kind = kind_of(path)
     with reading(path):
         if kind in PARQUET:
-            _check_parquet(path, len(pl.read_parquet_schema(path)))
-            return pl.read_parquet(path)
+            with _silent_panics():
+                _check_parquet(path, len(pl.read_parquet_schema(path)))
+                return pl.read_parquet(path)
         if kind in DELIMITED:
             return delimited.read_delimited(read_bytes(path), path, ragged=ragged)
         return json_lines.read_objects(path, list(ids))
@@ -107,6 +112,27 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{str(path)!r} needs more memory than there is; is it damaged?") from None
     except (PolarsError, PanicException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"Cannot read {str(path)!r} as {_format_name(path)}: {brief(error, 160)}") from None
+
+
+@contextmanager
+def _silent_panics() -> Iterator[None]:
+    """Polars' threads write a panic's backtrace to the process's standard error before it becomes an exception; what
+    they write meanwhile is lost.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_parquet(path: Path, columns: int) -> None:

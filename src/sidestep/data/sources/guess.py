@@ -11,7 +11,7 @@ from sidestep.data.sources.hints import EVENTS, ITEMS, PRICES, RATINGS, USERS, c
 from sidestep.data.sources.joins import join_column, public_id
 from sidestep.data.sources.kinds import Profile
 from sidestep.data.sources.texts import usual_fields
-from sidestep.errors import ConfigError, DataError, did_you_mean, listed
+from sidestep.errors import ConfigError, DataError, brief, did_you_mean, listed
 
 TELLING = 0.1
 """A share of different values above which words tell items apart; a few categories alone make no text."""
@@ -67,11 +67,13 @@ def read_log(path: Path) -> dict[str, Profile]:
         DataError: the first line holds values, not names.
     """
     names = files.column_names(path)
-    if (
-        names
-        and files.kind_of(path) in files.DELIMITED
-        and all(name.strip().replace(".", "").isdigit() for name in names)
-    ):
+    in_text = files.kind_of(path) in files.DELIMITED
+    if in_text and len(names) == 1:
+        raise DataError(
+            f"{str(path)!r} has the first line {brief(names[0])!r}, which is one column; expected the names of columns "
+            "with commas, tabs, semicolons or bars between them"
+        )
+    if in_text and 2 * sum(name.strip().replace(".", "").isdigit() for name in names) > len(names):
         raise DataError(
             f"{str(path)!r} begins with {listed(names)}, which are values; add a first line that names the columns, "
             "such as user_id,item_id,time"
@@ -133,7 +135,8 @@ def _users_and_items(
     for role, words in (("user", USERS), ("item", ITEMS)):
         if role in {taken for taken, _ in roles.values()}:
             continue
-        column = column_like([name for name in log if name not in roles and not log[name].is_moment], words)
+        free = [name for name in log if name not in roles and not log[name].is_moment]
+        column = column_like([name for name in free if log[name].distinct > 1], words) or column_like(free, words)
         if column is not None:
             roles[column] = (role, "by its name")
     if "item" not in {role for role, _ in roles.values()} and items is not None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ def _first_lines(readline: Any, path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, part
 
 
+class _Once:
+    """Makes an object of its pairs; `twice` is a repeated key of the last one made, which is the outermost."""
+
+    def __init__(self) -> None:
+        self.twice: str | None = None
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        held = dict(pairs)
+        counts = Counter(key for key, _ in pairs) if len(held) < len(pairs) else {}
+        self.twice = next((key for key, count in counts.items() if count > 1), None)
+        return held
+
+
 def parse(line: bytes, path: Path, number: int | None = None) -> dict[str, Any]:
     """One line, which must hold an object. number: the line's, for the message.
 
@@ -58,14 +72,17 @@ def parse(line: bytes, path: Path, number: int | None = None) -> dict[str, Any]:
         DataError: no JSON, no object, nested too deeply, or a number of thousands of digits.
     """
     where = "a line" if number is None else f"line {number}"
+    object_of = _Once()
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=object_of)
     except RecursionError:
         raise DataError(f"{str(path)!r} has {where} whose JSON is nested too deeply: {_start(line)}") from None
     except ValueError as error:
         raise DataError(
             f"{str(path)!r} has {where} that is no JSON ({brief(error)}): {_start(line)}; expected one object a line"
         ) from None
+    if object_of.twice is not None and isinstance(value, dict):
+        raise DataError(f"{str(path)!r} has {where} with the key {brief(object_of.twice)!r} twice: {_start(line)}")
     if not isinstance(value, dict):
         rows = isinstance(value, list) and value and isinstance(value[0], dict)
         way = "; write one object a line, as with jq -c '.[]'" if rows else "; expected one object a line"
@@ -92,7 +109,9 @@ def _fields(chunk: bytes, path: Path, columns: Sequence[str], ids: Sequence[str]
     """A piece of the file by polars, or line by line where polars would alter an id or cannot read it."""
     plain_ids = rb'"|-?\d{1,18}\s*[,}]|null'
     altered = b"|".join(b'"%b"\\s*+:\\s*+(?!%b)' % (re.escape(name).encode(), plain_ids) for name in ids)
-    if not (altered and re.search(altered, chunk)) and not re.search(rb"\\u[dD][89a-fA-F]", chunk):
+    doubtful = (altered and re.search(altered, chunk)) or re.search(rb"\\u[dD][89a-fA-F]", chunk)
+    lines = chunk.count(b"\n") + 1
+    if not doubtful and all(chunk.count(b'"%b"' % name.encode()) <= lines for name in columns):
         try:
             return pl.read_ndjson(chunk, schema=dict.fromkeys(columns, pl.String()))
         except (PolarsError, PanicException, OSError):

@@ -121,7 +121,7 @@ class Profile:
     @cached_property
     def is_rating(self) -> bool:
         """Whether the values are a few numbers up to 5, 10 or 100 in whole or half steps."""
-        if self.numbers is None or not 3 <= self.distinct <= MOST_RATINGS:
+        if self.numbers is None or not 3 <= self.distinct <= MOST_RATINGS or self.name.lower().endswith("id"):
             return False
         values = self.numbers.cast(pl.Float64).drop_nulls()
         halves = bool(((values * 2) % 1 == 0).all())

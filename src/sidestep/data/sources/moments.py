@@ -34,7 +34,8 @@ NAMED = (
     ),
     re.compile(r"^(?:[A-Za-z]{3,9},? )?(?P<m>[A-Za-z]{3,9})\.? (?P<d>\d{1,2})(?:st|nd|rd|th)?,? (?P<y>\d{4})" + TAIL),
     re.compile(
-        r"^[A-Za-z]{3} (?P<m>[A-Za-z]{3}) (?P<d>\d{1,2}) (?P<clock>\d{2}:\d{2}:\d{2}(?: ?[A-Z+][\w+:]*)?) (?P<y>\d{4})$"
+        r"^[A-Za-z]{3} (?P<m>[A-Za-z]{3}) (?P<d>\d{1,2}) "
+        r"(?P<clock>\d{2}:\d{2}:\d{2}(?: ?[A-Z+-][\w+:-]*)?) (?P<y>\d{4})$"
     ),
     re.compile(r"^(?P<m>\d{1,2}) (?P<d>\d{1,2}), (?P<y>\d{4})(?P<clock>)$"),  # Amazon's reviewTime: 09 13, 2009
 )

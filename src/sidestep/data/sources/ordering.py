@@ -39,7 +39,8 @@ def guess_order(path: Path, log: dict[str, Profile], user: str, roles: Roles, un
     if position is not None:
         why = _why_no_position(log[position].column, log[user].column, None if read is None else read[0])
         if why is None:
-            reason = "by its name, and it numbers each user's rows"
+            by_name = "by its name, and it" if like(position, POSITIONS) else "it"
+            reason = f"{by_name} numbers each user's rows"
             found.decide("order", position, reason)
             roles[position] = ("order", reason)
         else:
@@ -139,6 +140,9 @@ def _decide_time(profile: Profile, read: tuple[pl.Series, str], named: bool, rol
     found.decide("absolute_times", absolute, reason)
     if len(moments) > 1 and moments.n_unique() == 1:
         found.doubts.append(f"every row has the same {profile.name!r}: it orders nothing")
+    outside = int(((moments < YEAR_1990) | (moments >= YEAR_2100)).sum() or 0)
+    if absolute and outside:
+        found.doubts.append(f"{outside:,} rows have a {profile.name!r} before 1990 or after 2100, unlike the others")
     latest = moments.max()
     if absolute and isinstance(latest, int) and latest != NO_TIME and latest >= YEAR_2100:
         found.doubts.append(f"the latest {profile.name!r} lies after the year 2100; is data.time_unit right?")

@@ -1,5 +1,6 @@
 """Ratings in a log, which count as interactions whatever their value."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +14,9 @@ from sidestep.data.sources.hints import RATINGS, like
 from sidestep.data.sources.kinds import Profile
 
 
-def rating_notes(path: Path, source: Source) -> list[str]:
-    """What to know about a log's columns of ratings, in any layout."""
-    return [_note(profile) for profile in _profiles(path, source) if is_rating(profile)]
+def rating_notes(path: Path, source: Source, taken: Collection[str] = ()) -> list[str]:
+    """What to know about a log's columns of ratings, in any layout, beside the columns `taken` for something else."""
+    return [_note(profile) for profile in _profiles(path, source) if profile.name not in taken and is_rating(profile)]
 
 
 def _profiles(path: Path, source: Source) -> list[Profile]:
