@@ -1,7 +1,7 @@
-"""A noun in a folder: `manifest.json`, `tensors.safetensors` and parquet tables, written whole or not at all.
+"""Artifacts: a noun in a folder, as `manifest.json`, `tensors.safetensors` and parquet tables, written atomically.
 
-The manifest names the kind, the format version, the settings that made the artifact, its parents' digests and the
-SHA-256 of every file, so that a mismatched, truncated or altered part is refused when it is read. Nothing is ever
+The manifest has the kind, the format version, the settings that produced the artifact, its parents' digests and the
+SHA-256 of every file, so that a mismatched, truncated or modified part is refused when it is read. Nothing is
 unpickled. Writing is deterministic: the same content gives the same digest.
 """
 
@@ -32,7 +32,7 @@ Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds and where it came from. `digest` covers everything else in the manifest."""
+    """Content and origin of a folder. `digest` covers everything else in the manifest."""
 
     kind: str
     version: int
@@ -49,7 +49,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified folder. Tensors and tables are read when asked for."""
+    """A verified folder. Tensors and tables are read on first use."""
 
     folder: Path
     manifest: Manifest
@@ -69,7 +69,7 @@ def save(
     config: Mapping[str, Any] | None = None,
     parents: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Write an artifact into `folder`, replacing an older one only when the new one is complete."""
+    """Write an artifact into `folder`. An older one is replaced only when the new one is complete."""
     with replacing(folder) as staging:
         if tensors:
             contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
@@ -86,12 +86,12 @@ def seal(
     config: Mapping[str, Any] | None = None,
     parents: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Write the manifest of the files that a folder holds."""
+    """Write the manifest of a folder's files."""
     files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
     manifest = Manifest(kind, FORMAT_VERSION, dict(meta or {}), dict(config or {}), dict(parents or {}), files)
     manifest = Manifest(**{**asdict(manifest), "digest": manifest.compute_digest()})
     write_json(folder / MANIFEST, asdict(manifest))
-    for name in files:  # whoever may read one may read all: safetensors writes for the owner alone
+    for name in files:  # the same permissions for all: safetensors writes files for the owner only
         (folder / name).chmod((folder / MANIFEST).stat().st_mode)
     return manifest
 
@@ -100,7 +100,7 @@ def load(folder: Path, kind: str) -> Artifact:
     """Read an artifact and verify every byte of it.
 
     Raises:
-        ArtifactError: nothing there, another kind, a newer format, or bytes that differ from the manifest.
+        ArtifactError: no artifact, another kind, a newer format, or bytes that differ from the manifest.
     """
     manifest = verify(folder)
     if manifest.kind != kind:
@@ -116,7 +116,7 @@ AGAIN = "make it again by running its stage with --force"
 
 
 def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
-    """The manifest, once every file has been found to have the bytes it names. way_out: how to mend it.
+    """The manifest, after every file has been compared with its hash. way_out: the remedy for the error message.
 
     Raises:
         ArtifactError: see `load`.
@@ -135,7 +135,7 @@ def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone, checked against its own digest but not against the files."""
+    """The manifest, compared with its own digest but not with the files."""
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -160,7 +160,7 @@ def exists(folder: Path) -> bool:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary sibling folder that becomes `folder` when the block ends well, and vanishes when it does not."""
+    """A temporary sibling folder that is renamed to `folder` if the block ends without an error, and else removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     staging.chmod(0o755)
@@ -183,7 +183,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A temporary sibling file that becomes `path` in one step when the block ends well, and vanishes otherwise."""
+    """A temporary sibling file that is renamed to `path` if the block ends without an error, and else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:

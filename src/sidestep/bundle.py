@@ -1,17 +1,17 @@
-"""A trained model with its catalogue in one folder that needs nothing else: what is served, and what is published.
+"""A bundle: a trained model with its catalogue in one self-contained folder, for serving and publishing.
 
-    manifest.json                what the others are, where they come from, and the SHA-256 of each
-    config.json                  the same in few words, where the Hugging Face Hub looks for it
-    README.md                    the same for people
+    manifest.json                content, origin and SHA-256 of the other files
+    config.json                  a summary in the file that the Hugging Face Hub expects
+    README.md                    a summary as text
     model.safetensors            the weights
     semantic_ids.safetensors     codes, codewords and clusters
     trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory
-    vectors.safetensors          the items' vectors, where the model itself reads them
-    items.parquet                outside id, title, category, popularity, and fields to show
+    vectors.safetensors          the items' vectors, if the model reads them
+    items.parquet                outside id, title, category, popularity, and further fields
     clusters.parquet             a name for every cluster
     check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
 
-Nothing here needs torch: `pipeline.exporting` makes a model of it.
+Nothing here needs torch: `pipeline.exporting` loads the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ from sidestep.sids.semantic_ids import SemanticIds
 KIND = "bundle"
 WEIGHTS, SIDS, TRIE, VECTORS = (
     f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors")
-)  # the weights' name is the Hub's
+)  # the weights have the Hub's file name
 ITEMS, CLUSTERS = "items", "clusters"
 CATEGORY, POPULARITY = "category", "popularity"
 
@@ -92,7 +92,7 @@ class Bundle:
     def tensors(self, name: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         try:
             with safe_open(self.folder / name, framework="numpy") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
         except SafetensorError as error:
             raise ArtifactError(f"Cannot read {str(self.folder / name)!r}: {error}") from None
 
@@ -105,13 +105,13 @@ def read(folder: Path) -> Bundle:
     """The bundle in a folder, after checking every byte against its manifest.
 
     Raises:
-        ArtifactError: nothing there, something else, a newer format, or parts that do not belong together.
+        ArtifactError: no bundle, another artifact, a newer format, or parts that do not belong together.
     """
     if not (folder / artifact.MANIFEST).is_file():
-        raise ArtifactError(f"No bundle in {str(folder)!r}: make one with `sidestep export RUN --to {folder}`")
-    manifest = artifact.verify(folder, "export it again, or fetch it again")
+        raise ArtifactError(f"No bundle in {str(folder)!r}; `sidestep export RUN --to {folder}` writes one")
+    manifest = artifact.verify(folder, "export it again, or download it again")
     if manifest.kind != KIND:
-        raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected a bundle; `sidestep export` makes one")
+        raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected a bundle; `sidestep export` writes one")
     return Bundle(folder, manifest)
 
 
@@ -119,13 +119,13 @@ def read(folder: Path) -> Bundle:
 def writing(
     folder: Path, meta: Mapping[str, Any], config: Mapping[str, Any], parents: Mapping[str, str]
 ) -> Iterator[Path]:
-    """A folder to put the parts into; sealed, and in its place, when the block ends well.
+    """A temporary folder for the parts; it is sealed and renamed if the block ends without an error.
 
     Raises:
-        ArtifactError: something is there that is no bundle.
+        ArtifactError: the folder exists and is not a bundle.
     """
     if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArtifactError(f"{str(folder)!r} is there and is no bundle; name a new folder, or remove it")
+        raise ArtifactError(f"{str(folder)!r} exists and is not a bundle; name a new folder, or remove it")
     with artifact.replacing(folder) as staging:
         yield staging
         artifact.seal(staging, KIND, meta, config, parents)
@@ -134,7 +134,7 @@ def writing(
 def write_catalog(
     staging: Path, catalog: Catalog, categories: Sequence[str] | None, popularity: Ints, fields: Sequence[str]
 ) -> None:
-    """fields: further columns to show."""
+    """fields: further columns to include."""
     title = [catalog.title(item) for item in range(len(catalog))]
     table = catalog.table.select(ITEM_ID, *(name for name in fields if name not in RESERVED)).with_columns(
         title=pl.Series(title, dtype=pl.String),

@@ -1,4 +1,4 @@
-"""The base of all recipe sections, and how a recipe is read: TOML, then `key=value` overrides."""
+"""The base of all recipe sections, and the reading of recipes: TOML, then `key=value` overrides."""
 
 import os
 import tomllib
@@ -13,7 +13,7 @@ from sidestep.errors import ConfigError, brief, did_you_mean
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that knows all its keys and refuses any other.
+    """A frozen part of a recipe, which refuses unknown keys.
 
     idle: its keys that cannot change a result.
     """
@@ -33,9 +33,9 @@ Keys = Mapping[str, Literal[True] | frozenset[str]]
 
 def decisive(section: Section, keys: Keys | None = None) -> dict[str, Any]:
     """What can change a result, as JSON values: all keys of a section, or some, without those that are idle."""
-    wanted: Keys = dict.fromkeys(type(section).model_fields, True) if keys is None else keys
-    values = section.model_dump(mode="json", include=set(wanted) - section.idle)
-    for name, below in wanted.items():
+    annotation: Keys = dict.fromkeys(type(section).model_fields, True) if keys is None else keys
+    values = section.model_dump(mode="json", include=set(annotation) - section.idle)
+    for name, below in annotation.items():
         inner = getattr(section, name)
         if isinstance(inner, Section):
             values[name] = decisive(inner, None if below is True else dict.fromkeys(below, True))
@@ -54,7 +54,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The file as nested dictionaries.
 
     Raises:
-        ConfigError: the file is absent, is no UTF-8 text, or is no TOML.
+        ConfigError: the file is missing, not UTF-8 text, or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -69,7 +69,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse_override(text: str) -> tuple[list[str], Any]:
     """`"train.lr=1e-3"` -> `(["train", "lr"], 0.001)`.
 
-    The value is read as TOML (numbers, booleans, lists); what TOML does not know is a plain string.
+    The value is read as TOML (numbers, booleans, lists); anything that is not TOML is a plain string.
     """
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
@@ -82,7 +82,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
 
 
 def merge(values: Mapping[str, Any], overrides: Iterable[str], kind: type[Section] = Section) -> dict[str, Any]:
-    """A copy of nested `values` with every override laid over it, read as the field of `kind` that it is for."""
+    """A copy of nested `values` with all overrides, each converted to the type of its field of `kind`."""
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for text in overrides:
         path, value = parse_override(text)
@@ -92,19 +92,19 @@ def merge(values: Mapping[str, Any], overrides: Iterable[str], kind: type[Sectio
             if not isinstance(inner, Mapping):
                 raise ConfigError(f"Cannot set {text!r}: {'.'.join(path[: depth + 1])!r} is a value, not a section")
             here[name] = here = dict(inner)
-        here[path[-1]] = _fitting(text.partition("=")[2].strip(), value, _type_at(kind, path))
+        here[path[-1]] = _converted(text.partition("=")[2].strip(), value, _type_at(kind, path))
     return merged
 
 
-def _fitting(text: str, value: Any, wanted: Any) -> Any:
-    """An override's value as its field wants it: where text is wanted the words as they stand, be they `2014` or
-    `1e3`, and where only a list is wanted a single value as a list of one.
+def _converted(text: str, value: Any, annotation: Any) -> Any:
+    """An override's value, converted to the type of its field: a text field takes the literal text, even of `2014` or
+    `1e3`, and a field that takes only a list takes a single value as a list of one.
     """
-    members = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     options = {getattr(option, "__origin__", option): option for option in members}
     sequence = options.get(list) or options.get(tuple)
     if sequence is not None and int not in options:
-        return value if isinstance(value, list) else [_fitting(text, value, get_args(sequence)[0])]
+        return value if isinstance(value, list) else [_converted(text, value, get_args(sequence)[0])]
     return text if {str, Path} & set(options) and not isinstance(value, str) else value
 
 
@@ -112,7 +112,7 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
     """Validate nested values into a section.
 
     Raises:
-        ConfigError: an unknown key (with a suggestion) or a value of the wrong type or range, the first one met.
+        ConfigError: the first unknown key (with a suggestion), or value of a wrong type or range.
     """
     try:
         return kind.model_validate(values)
@@ -130,7 +130,7 @@ def _first_message(kind: type[Section], error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"Missing key {path[-1]!r} {where}; set it in the recipe or as {'.'.join(path)}=VALUE"
     name = ".".join(path) or "the recipe"
-    whole = isinstance(problem["input"], Mapping)  # a section whose keys are at odds: the message names them
+    whole = isinstance(problem["input"], Mapping)  # a section with inconsistent keys: the message names them
     met = "" if whole else f" {brief(repr(problem['input']))}"
     return f"Bad value{met} for {name}: {problem['msg'].removeprefix('Value error, ')}"
 
@@ -141,16 +141,16 @@ def _fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def _type_at(kind: type[BaseModel], path: Sequence[str]) -> Any:
-    """The annotation of the field at a dotted path; None where there is no such field."""
-    wanted: Any = kind
+    """The annotation of the field at a dotted path; None if there is no such field."""
+    annotation: Any = kind
     for name in path:
-        section = _section_in(wanted)
+        section = _section_in(annotation)
         if section is None or name not in section.model_fields:
             return None
-        wanted = section.model_fields[name].annotation
-    return wanted
+        annotation = section.model_fields[name].annotation
+    return annotation
 
 
-def _section_in(wanted: Any) -> type[BaseModel] | None:
-    options = (wanted, *get_args(wanted))
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    options = (annotation, *get_args(annotation))
     return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)

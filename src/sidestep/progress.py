@@ -19,7 +19,7 @@ class _Rate(ProgressColumn):
 
 
 class Meter:
-    """Told how much is done; shows it. `note` is a few words beside the bar, such as the loss."""
+    """Shows the amount of work done. `note`: a short text beside the bar, such as the loss."""
 
     def update(self, done: int, note: str = "") -> None:
         raise NotImplementedError

@@ -82,10 +82,10 @@ def test_binary_cross_entropy_by_hand() -> None:
 def test_telling_apart_by_hand() -> None:
     """Two targets, one step, tau 1/2: products over tau are (2, 0) and (0, 4), each its own first."""
     noisy, clean = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-    found = contrastive.tell_apart(noisy, clean, torch.zeros(2, 2, dtype=torch.bool), tau=0.5)
+    found = contrastive.noise_contrast(noisy, clean, torch.zeros(2, 2, dtype=torch.bool), tau=0.5)
     assert float(found) == pytest.approx((math.log1p(math.exp(-2)) + math.log1p(math.exp(-4))) / 2)
 
 
 def test_barred_columns_are_nobodys_negatives() -> None:
     states = torch.randn(2, 3, 4)
-    assert contrastive.tell_apart(states, states, ~torch.eye(3, dtype=torch.bool), tau=0.1) == 0
+    assert contrastive.noise_contrast(states, states, ~torch.eye(3, dtype=torch.bool), tau=0.1) == 0

@@ -69,7 +69,7 @@ def test_exporting_twice_gives_the_same_bundle_and_replaces_an_older_one(finishe
 def test_a_folder_that_is_no_bundle_is_left_alone(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "novel.txt").write_text("chapter one")
-    assert "is no bundle" in refuse("export", finished, "--to", tmp_path / "mine")
+    assert "is not a bundle" in refuse("export", finished, "--to", tmp_path / "mine")
     assert (tmp_path / "mine" / "novel.txt").read_text() == "chapter one"
 
 

@@ -34,4 +34,4 @@ def test_semantic_ids_of_another_recipe_are_not_profiled(finished: Path) -> None
 
 
 def test_a_trace_is_part_of_a_profile(tmp_path: Path) -> None:
-    assert "--trace is a part of --profile" in refuse("train", "s2gr-planted", *WORLD, "--out", tmp_path, "--trace")
+    assert "--trace needs --profile" in refuse("train", "s2gr-planted", *WORLD, "--out", tmp_path, "--trace")

@@ -67,7 +67,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(
         Interrupt(patch, step)
         stopped = sidestep(*words)
     assert stopped.code == 130
-    assert stopped.err.endswith("stopped; the same command goes on from the last checkpoint\n")
+    assert stopped.err.endswith("stopped; the same command resumes from the last checkpoint\n")
     assert not (tmp_path / "run" / "model").exists()
     succeed(*words)
     assert digests(tmp_path / "run") == digests(finished)

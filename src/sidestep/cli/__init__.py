@@ -1,4 +1,4 @@
-"""The command line: verbs only. Each imports its room when it is asked for, so that `--help` is quick."""
+"""The command line: verbs only. Each verb imports its modules when it runs, so that `--help` is fast."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ from sidestep.errors import ConfigError, SidestepError, one_line
 
 
 class _Verbs(TyperGroup):
-    """A user's mistake is one line on standard error and exit code 2; a bug of ours keeps its traceback."""
+    """A user's mistake is one line on standard error and exit code 2; internal errors keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -48,8 +48,8 @@ class _Verbs(TyperGroup):
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
             return _stop(2, f"error: {error.strerror}: {error.filename!r}")
         except KeyboardInterrupt:
-            return _stop(130, "stopped; the same command goes on from the last checkpoint")
-        except BrokenPipeError:  # whoever read us, `head` perhaps, has seen enough
+            return _stop(130, "stopped; the same command resumes from the last checkpoint")
+        except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _stop(0)
 
@@ -81,13 +81,13 @@ def _stop(code: int, line: str = "") -> None:
     raise typer.Exit(code)
 
 
-def _print_version(asked: bool) -> bool:
-    if asked:
+def _print_version(requested: bool) -> bool:
+    if requested:
         from importlib.metadata import version
 
         print(f"sidestep {version('sidestep')}")
         raise typer.Exit
-    return asked
+    return requested
 
 
 @app.callback()
@@ -107,7 +107,7 @@ def run(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Prepare, embed, propagate, tokenize, train, evaluate; go on where it stopped."""
+    """Prepare, embed, propagate, tokenize, train, evaluate; resumes where it stopped."""
     from sidestep.pipeline.evaluate import evaluate as judge
     from sidestep.pipeline.stages import run_until
     from sidestep.report.terminal import metrics_table
@@ -148,7 +148,7 @@ def train(
     out: OutOption = None,
     force: ForceOption = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Train nothing; show where the time of a step goes, from 25 of them.")
+        bool, typer.Option("--profile", help="Train nothing; measure the time of the parts of a training step.")
     ] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="With --profile: also write a trace for chrome://tracing.")
@@ -159,8 +159,8 @@ def train(
     from sidestep.pipeline.stages import run_until
 
     if trace and not profile:
-        raise ConfigError("--trace is a part of --profile; ask for both")
-    opened = open_run(recipe, overrides, out, force or profile)  # a profile replaces nothing of a finished run
+        raise ConfigError("--trace needs --profile; give both")
+    opened = open_run(recipe, overrides, out, force or profile)  # a profile does not change a finished run
     if not profile:
         run_until(opened, "train", say)
         return
@@ -171,11 +171,11 @@ def train(
 @app.command()
 def evaluate(
     folder: RunArgument,
-    at: Annotated[str | None, typer.Option(help="The K of the metrics, as in 1,5,10 [default: evaluate.at].")] = None,
+    at: Annotated[str | None, typer.Option(help="The K of the metrics, such as 1,5,10 [default: evaluate.at].")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """HR, NDCG and MRR at item level, beside popularity and item-kNN."""
+    """HR, NDCG and MRR at item level, compared with popularity and item-kNN."""
     from sidestep.pipeline.evaluate import evaluate as judge
     from sidestep.pipeline.run import Run
     from sidestep.report.terminal import metrics_table
@@ -187,18 +187,18 @@ def evaluate(
 @app.command()
 def analyse(
     folder: RunArgument,
-    users: Annotated[int, typer.Option(help="How many test users to look at.")] = 2_000,
+    users: Annotated[int, typer.Option(help="Number of test users.")] = 2_000,
     as_json: JsonOption = False,
 ) -> None:
-    """What a generator does on the way to its answers: codes, thoughts and drift, level by level."""
+    """Accuracy of codes and thoughts, and drift of thoughts, level by level."""
     from dataclasses import asdict
 
-    from sidestep.pipeline.analyse import analyse as look
+    from sidestep.pipeline.analyse import analyse as analyse_run
     from sidestep.pipeline.run import Run
     from sidestep.report.analysis_terminal import analysis_text
 
-    found = look(Run.open(folder), users)
-    show(as_json, asdict(found), analysis_text(found))
+    analysis = analyse_run(Run.open(folder), users)
+    show(as_json, asdict(analysis), analysis_text(analysis))
 
 
 @app.command()
@@ -234,7 +234,7 @@ def recommend(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The next items for a history, a user, a file of histories, or everybody."""
+    """Recommend items for a history, for users, for a file of histories, or for all users."""
     from sidestep.pipeline import recommend as ask
     from sidestep.pipeline.exporting import load
     from sidestep.report.terminal import answers_text
@@ -305,7 +305,7 @@ def init(
 
 @app.command()
 def methods(as_json: JsonOption = False) -> None:
-    """What can be trained, and where each method stands in the literature."""
+    """The methods that can be trained, with their papers."""
     from sidestep.methods.table import rows
 
     listed = [{"method": name, "summary": summary, "paper": paper} for name, summary, paper in rows()]

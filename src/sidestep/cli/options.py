@@ -1,4 +1,4 @@
-"""What several verbs share: their arguments and options, and how they speak."""
+"""Arguments, options and output of several verbs."""
 
 import json
 import sys
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from sidestep.pipeline.run import Run
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A built-in recipe, a TOML file, or a run folder to go on with.")
+    str, typer.Argument(metavar="RECIPE", help="A built-in recipe, a TOML file, or a run folder to resume.")
 ]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as train.epochs=10")
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder [default: runs/RECIPE].")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Do again what was done with other settings.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Repeat stages that were run with other settings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 HistoryOption = Annotated[
@@ -31,13 +31,13 @@ AtOption = Annotated[
     typer.Option(metavar="TIME", help="When the answer is wanted: ISO 8601 (UTC), or milliseconds since 1970."),
 ]
 UserOption = Annotated[list[str] | None, typer.Option(help="A user of the log, by outside id; may be repeated.")]
-HistoriesOption = Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids a line.")]
+HistoriesOption = Annotated[Path | None, typer.Option(help="A file with one JSON list of item ids per line.")]
 AllUsersOption = Annotated[bool, typer.Option("--all-users", help="Every user of the log.")]
-CountOption = Annotated[int, typer.Option(help="How many items.")]
-ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the path of thoughts.")]
+CountOption = Annotated[int, typer.Option(help="Number of items.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the path of codes and thoughts.")]
 KeepSeenOption = Annotated[bool, typer.Option("--keep-seen", help="Recommend items of the history too.")]
-_IDS = "a file with one item id a line, or ids as in --history."
-AllowOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"Nothing but these: {_IDS}")]
+_IDS = "a file with one item id per line, or ids in the format of --history."
+AllowOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"Only these: {_IDS}")]
 DenyOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"None of these: {_IDS}")]
 UnknownOption = Annotated[Literal["error", "skip"], typer.Option(help="What to do with unknown items of a history.")]
 
@@ -51,7 +51,7 @@ def show(as_json: bool, value: Any, text: str) -> None:
 
 
 def check_file(out: Path | None) -> None:
-    """Before any work is done: a folder cannot be written as a file."""
+    """Raises: ConfigError: the output file is a folder. Called before any work is done."""
     if out is None:
         return
     try:

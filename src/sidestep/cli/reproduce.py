@@ -25,23 +25,24 @@ def reproduce(
     ],
     overrides: OverridesArgument = None,
     recipe: Annotated[str, typer.Option(help="A built-in recipe or a TOML file.")] = "s2gr-beauty",
-    seeds: Annotated[str, typer.Option(help="As in 0,1,2.")] = "0,1,2",
-    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="This row alone; may be repeated.")] = None,
+    seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",
+    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Only this row; may be repeated.")] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="ROW", help="Test every row against this one [default: each its own].")
+        str | None, typer.Option(metavar="ROW", help="Test every row against this one [default: set by the study].")
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Processor cores to share [default: all].")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Train nothing; say which cells are there, and show what they give.")
+        bool,
+        typer.Option("--dry-run", help="Train nothing; list the cells, and show the results of the finished ones."),
     ] = False,
     cells: Annotated[Path, typer.Option(help="The folder of finished cells.")] = Path("docs/results/cells"),
     runs: Annotated[Path, typer.Option(help="The folder of their trainings.")] = Path("runs/cells"),
-    out: Annotated[Path, typer.Option(help="Where STUDY.md and STUDY.html are written.")] = Path("runs/studies"),
+    out: Annotated[Path, typer.Option(help="The folder for STUDY.md and STUDY.html.")] = Path("runs/studies"),
     as_json: JsonOption = False,
 ) -> None:
-    """A table or figure of the S2GR paper, or an open question, as a table of cells. Goes on where it stopped.
+    """A table or figure of the S2GR paper, or an open question, as a table of cells. Resumes where it stopped.
 
-    A cell is one method with one seed and setting; once trained it is a small file, and studies share them.
+    A cell is one training: a method with a seed and settings. A finished cell is a small file that studies share.
     """
     from sidestep.artifact import write_text
     from sidestep.report.study_markdown import markdown
@@ -59,18 +60,18 @@ def reproduce(
     if name == TABLE3.name:
         if against is not None:
             raise ConfigError("--against tests accuracy between rows, and table3 has none")
-        found = table3(recipe, *settings, runs, say, dry_run)
+        outcome = table3(recipe, *settings, runs, say, dry_run)
     else:
         request = studies.Request(name, recipe, settings[0], settings[1], cells, runs, settings[2], against)
         if dry_run:
-            found = studies.status(request)
+            outcome = studies.status(request)
             if not as_json:
                 print(table(studies.progress(request)))
         else:
-            found, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say, _inside)
-    write_text(out / f"{name}.md", markdown(found))
-    write_text(out / f"{name}.html", render(found))
-    show(as_json, found.as_json(), study_text(found))
+            outcome, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say, _inside)
+    write_text(out / f"{name}.md", markdown(outcome))
+    write_text(out / f"{name}.html", render(outcome))
+    show(as_json, outcome.as_json(), study_text(outcome))
     say(f"written: {out / name}.md and .html")
     if failure is not None:
         raise failure
@@ -78,12 +79,12 @@ def reproduce(
 
 def record(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished run folders.")],
-    recipe: Annotated[str, typer.Option(help="The recipe they came from, as the cell shall name it.")] = "",
+    recipe: Annotated[str, typer.Option(help="The name of their recipe, to be stored in the cell.")] = "",
     cells: Annotated[Path, typer.Option(help="The folder of finished cells.")] = Path("docs/results/cells"),
 ) -> None:
-    """Keep finished runs as cells, so that studies count them. They must rank 100 items: evaluate.k=100.
+    """Store finished runs as cells, so that studies use them. They must rank 100 items: evaluate.k=100.
 
-    A study finds a cell by its settings: those of its recipe, its row and its KEY=VALUE.
+    A study identifies a cell by its settings: those of its recipe, its row and its KEY=VALUE.
     """
     from sidestep.studies.recording import record as make
 
@@ -92,23 +93,23 @@ def record(
 
 
 def _inside(run: "Run") -> dict[str, float]:
-    """What a cell remembers of the inside of a generator."""
+    """The figures of a generator's analysis that a cell stores."""
     from sidestep.pipeline.analyse import analyse, as_numbers
 
     return as_numbers(analyse(run))
 
 
 def _watch(table: "Callable[[Sequence[State]], str]") -> "Callable[[Sequence[State]], None]":
-    """Says what is new of cells that run, are done or have failed, and what is left in all."""
-    said: set[str] = set()
+    """A callback that prints changes of running, finished and failed cells, and the remaining total."""
+    printed: set[str] = set()
 
-    def told(states: "Sequence[State]") -> None:
+    def on_change(states: "Sequence[State]") -> None:
         *lines, total = table(states).splitlines()
         news = [line for line, state in zip(lines, states, strict=True) if state.condition != "left"]
         for line in news:
-            if line not in said:
+            if line not in printed:
                 say(line)
-        said.update(news)
+        printed.update(news)
         say(total)
 
-    return told
+    return on_change

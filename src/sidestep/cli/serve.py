@@ -18,9 +18,9 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 def export(
     run: RunArgument,
-    to: Annotated[Path, typer.Option("--to", help="The bundle's folder; an older bundle there is replaced.")],
+    to: Annotated[Path, typer.Option("--to", help="The bundle's folder; an older bundle in it is replaced.")],
     fields: Annotated[
-        list[str] | None, typer.Option("--field", help="A column of the catalogue to show; may be repeated [all].")
+        list[str] | None, typer.Option("--field", help="A column of the catalogue to include; may be repeated [all].")
     ] = None,
 ) -> None:
     """Write a trained run as one folder that can be served, copied and published."""
@@ -37,33 +37,36 @@ def export(
 
 def serve(
     bundles: Annotated[
-        list[str], typer.Argument(metavar="[NAME=]BUNDLE...", help="Bundles; the first answers where none is named.")
+        list[str], typer.Argument(metavar="[NAME=]BUNDLE...", help="Bundles; the first is the default model.")
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
     histories: Annotated[
-        str | None, typer.Option(help="Where users' events are kept: a SQLite file, or redis://HOST.")
+        str | None, typer.Option(help="The store of users' events: a SQLite file, or redis://HOST.")
     ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=FILE", help="Items by a name; a file with an id a line.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=FILE", help="A named set of items: a file with one id per line."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each model [all cores but one].")] = max(
         (os.cpu_count() or 2) - 1, 1
     ),
-    max_batch: Annotated[int, typer.Option(min=1, help="Histories searched together.")] = 32,
-    patience_ms: Annotated[float, typer.Option(min=0, help="How long a free model may wait for company.")] = 4.0,
-    deadline_ms: Annotated[int, typer.Option(min=1, help="Of a request that sets none.")] = 2_000,
-    max_queue: Annotated[int, typer.Option(min=1, help="Histories that may wait.")] = 1_024,
-    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_000_000,
-    kept_events: Annotated[int, typer.Option(min=1, help="The latest events of a user that are kept.")] = 200,
+    max_batch: Annotated[int, typer.Option(min=1, help="Maximum number of histories in one search.")] = 32,
+    patience_ms: Annotated[
+        float, typer.Option(min=0, help="Maximum time a free model waits for more histories.")
+    ] = 4.0,
+    deadline_ms: Annotated[int, typer.Option(min=1, help="Default deadline of a request.")] = 2_000,
+    max_queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting histories.")] = 1_024,
+    max_body: Annotated[int, typer.Option(min=1, help="Maximum bytes of a request.")] = 1_000_000,
+    kept_events: Annotated[int, typer.Option(min=1, help="Number of latest events stored per user.")] = 200,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="A file with the key that requests must carry [or SIDESTEP_API_KEY].")
+        Path | None, typer.Option(help="A file with the key that requests need [or SIDESTEP_API_KEY].")
     ] = None,
     admin_key_file: Annotated[
         Path | None, typer.Option(help="A file with the key of /v1/admin [or SIDESTEP_ADMIN_KEY].")
     ] = None,
 ) -> None:
-    """Serve bundles over HTTP, with a page at / that shows the path of thoughts. SIGHUP reads them again."""
+    """Serve bundles over HTTP, with a page at / that shows the path of thoughts. SIGHUP reloads them."""
     try:
         from sidestep.serving.settings import Settings
         from sidestep.serving.standing import run
@@ -87,7 +90,7 @@ def serve(
         admin_key=_key(admin_key_file, "SIDESTEP_ADMIN_KEY"),
     )
     if host not in LOCAL and settings.api_key is None:
-        say(f"warning: {host} can be reached by others, and no key is asked for; set one with --api-key-file")
+        say(f"warning: {host} can be reached from other machines, and no API key is set; set one with --api-key-file")
     run(open_model, settings, host, port, lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)"))
 
 
@@ -103,24 +106,24 @@ def _refuse_other_than_bundle(folder: Path) -> None:
 
 
 def open_model(folder: Path, digest: str, threads: int) -> "Answering":
-    """What a model's process begins with; this one, which speaks HTTP, never needs torch."""
+    """Load a model in its own process; the HTTP process never imports torch."""
     from sidestep.pipeline.answering import Answering
 
     return Answering(folder, digest, threads)
 
 
 def _named(texts: list[str], expected: str, own_name: Callable[[str], str] | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or (own_name is not None and Path(text).exists()):
             if own_name is None:
                 raise ConfigError(f"{text!r} has no name; expected {expected}")
             name, path = own_name(text), text
-        if not name or name in found:
-            raise ConfigError(f"{text!r}: a second {name!r}; name it, as in NAME={path}")
-        found[name] = Path(path)
-    return found
+        if not name or name in paths:
+            raise ConfigError(f"{text!r}: a second {name!r}; give it another name with NAME={path}")
+        paths[name] = Path(path)
+    return paths
 
 
 def _key(file: Path | None, variable: str) -> str | None:
@@ -129,7 +132,7 @@ def _key(file: Path | None, variable: str) -> str | None:
     try:
         key = file.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise ConfigError(f"{str(file)!r} is no text; expected a key in it") from None
+        raise ConfigError(f"{str(file)!r} is not text; expected a key") from None
     if not key:
-        raise ConfigError(f"{str(file)!r} is empty; expected a key in it")
+        raise ConfigError(f"{str(file)!r} is empty; expected a key")
     return key

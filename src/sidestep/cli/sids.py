@@ -1,4 +1,4 @@
-"""`sidestep sids`: what can be done with semantic IDs before, and without, a generator."""
+"""`sidestep sids`: tools for semantic IDs that need no generator."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, che
 from sidestep.cli.parsing import read_prefix, read_seeds, read_source
 
 app = typer.Typer(
-    help="Semantic IDs: judge them, add new items to them, compare two versions, try other tokenizers.",
+    help="Semantic IDs: measure their quality, add new items, compare two versions, try other tokenizers.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -21,24 +21,28 @@ def report(
         list[str], typer.Argument(metavar="SOURCE...", help="Run folders (or RUN@VERSION), .npz or .npy tables.")
     ],
     catalog: Annotated[
-        Path | None, typer.Option(help="Without a run: the items file, row by row as the tables.")
+        Path | None, typer.Option(help="Without a run: the items file, with the rows of the tables.")
     ] = None,
     vectors: Annotated[Path | None, typer.Option(help="Without a run: the items' vectors.")] = None,
     interactions: Annotated[
         Path | None, typer.Option(help="Without a run: the log; its last items are held out.")
     ] = None,
-    cut: Annotated[int | None, typer.Option(metavar="L", help="Show every table as its first L levels, too.")] = None,
-    category: Annotated[
-        str | None, typer.Option(help="The catalogue's column of categories [default: a usual one].")
+    cut: Annotated[
+        int | None, typer.Option(metavar="L", help="Also report every table cut to its first L levels.")
     ] = None,
-    brand: Annotated[str | None, typer.Option(help="The catalogue's column of brands [default: a usual one].")] = None,
-    code: Annotated[str | None, typer.Option(help="List the items behind a code or prefix, as in 12 or 12,5.")] = None,
+    category: Annotated[
+        str | None, typer.Option(help="The catalogue's column of categories [default: by its usual names].")
+    ] = None,
+    brand: Annotated[
+        str | None, typer.Option(help="The catalogue's column of brands [default: by its usual names].")
+    ] = None,
+    code: Annotated[str | None, typer.Option(help="List the items with a code or prefix, such as 12 or 12,5.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page [default: RUN/sids.html; none without a run].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Are these semantic IDs good? Sharing, use of codes, purity, geometry; several tables side by side.
+    """Quality of semantic IDs: sharing, use of codes, purity, geometry; several tables side by side.
 
-    A run is shown as its generator was trained, before anything was appended; RUN@2 is a later version.
+    A run stands for its version 1, which its generator was trained with; RUN@2 is a later version.
     """
     from dataclasses import asdict
 
@@ -73,13 +77,13 @@ def study(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="table3, gr2, coba or balance.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a TOML file.")],
     overrides: OverridesArgument = None,
-    seeds: Annotated[str, typer.Option(help="As in 0,1,2.")] = "0,1,2",
-    row: Annotated[list[str] | None, typer.Option(help="This row alone; may be repeated.")] = None,
-    downstream: Annotated[bool, typer.Option("--downstream", help="Train and rank a generator on each.")] = False,
+    seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",
+    row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    downstream: Annotated[bool, typer.Option("--downstream", help="Train and evaluate a generator on each.")] = False,
     out: Annotated[Path | None, typer.Option(help="[default: runs/STUDY-RECIPE]")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One recipe with other tokenizers, or without parts of its own: a table over seeds. Goes on where it stopped."""
+    """One recipe with other tokenizers, or without some of its parts: a table over seeds. Resumes where it stopped."""
     from sidestep.artifact import write_text
     from sidestep.report.terminal import study_markdown, study_table
     from sidestep.studies.judging import judge
@@ -95,13 +99,13 @@ def study(
 def append(
     folder: RunArgument,
     items: Annotated[Path, typer.Option(help="A file of new items, in the format of the run's items file.")],
-    vectors: Annotated[Path | None, typer.Option(help="Their vectors, where the run's own came from a file.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Their vectors, if the run's own come from a file.")] = None,
     existing: Annotated[
-        Literal["error", "skip"], typer.Option(help="What to do with items that the catalogue holds already.")
+        Literal["error", "skip"], typer.Option(help="What to do with items that are already in the catalogue.")
     ] = "error",
     as_json: JsonOption = False,
 ) -> None:
-    """Give new items IDs without moving a published one: the next version of the run's catalogue and IDs."""
+    """Give new items IDs without changing published ones: the next version of the run's catalogue and IDs."""
     from dataclasses import asdict
 
     from sidestep.pipeline.run import Run
@@ -114,15 +118,15 @@ def append(
 @app.command()
 def requantise(
     folder: RunArgument,
-    vectors: Annotated[Path, typer.Option(help="Other vectors of the run's items, of another slice of time perhaps.")],
+    vectors: Annotated[Path, typer.Option(help="Other vectors of the run's items, for example of another time slice.")],
     out: Annotated[Path, typer.Option(help="The folder of IDs to write.")],
 ) -> None:
-    """The IDs that other vectors of the same items get through the frozen codebooks; `diff` shows what moves."""
+    """Quantise other vectors of the same items with the frozen codebooks; `diff` shows which IDs move."""
     from sidestep.pipeline.run import Run
     from sidestep.workshop import append as workshop
 
-    findings = workshop.requantise(Run.open(folder), vectors, out)
-    print(f"{len(findings):,} IDs written to {out}\nNext: sidestep sids diff {folder}@1 {out}")
+    sids = workshop.requantise(Run.open(folder), vectors, out)
+    print(f"{len(sids):,} IDs written to {out}\nNext: sidestep sids diff {folder}@1 {out}")
 
 
 @app.command()
@@ -131,7 +135,7 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     as_json: JsonOption = False,
 ) -> None:
-    """What became of every item's ID between A and B: kept, moved, new, gone."""
+    """The difference of the IDs of A and B: kept, moved, new and gone items."""
     from dataclasses import asdict
 
     from sidestep.workshop.diff import compare

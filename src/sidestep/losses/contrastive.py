@@ -1,4 +1,4 @@
-"""Losses that tell one pair from all the others of a batch."""
+"""Contrastive losses: one positive pair against all other pairs of a batch."""
 
 import torch
 import torch.nn.functional as F
@@ -20,19 +20,19 @@ def info_nce(
 ) -> Float[Tensor, ""]:
     """S2GR eq. 20: each interest vector against the batch's target items, the mean over the n targets.
 
-    barred: True where column j is no negative of row i: the same item again, or the same user's other targets.
+    barred: True where column j is not a negative of row i: the same item, or another target of the same user.
     """
     similarity = cosines(interest, items) / tau
     return F.cross_entropy(similarity.masked_fill(barred, -torch.inf), torch.arange(len(items), device=items.device))
 
 
-def tell_apart(
+def noise_contrast(
     noisy: Float[Tensor, "k n D"], clean: Float[Tensor, "k n D"], barred: Bool[Tensor, "n n"], tau: float
 ) -> Float[Tensor, ""]:
     """ReaRec (arXiv 2503.22675), PRL: -log softmax_j(noisy_i . clean_j / tau) at j = i, the mean over the n targets and
     the k steps.
 
-    barred: True where column j is no negative of row i.
+    barred: True where column j is not a negative of row i.
     """
     similarity = (noisy @ clean.transpose(1, 2) / tau).masked_fill(barred, -torch.inf)
     own = torch.arange(noisy.shape[1], device=noisy.device).expand(len(noisy), -1)

@@ -1,4 +1,4 @@
-"""What generators learn by: the codes, and what thoughts name (S2GR, section 4.3)."""
+"""Losses of generators: prediction of codes, and alignment of thoughts with clusters (S2GR, section 4.3)."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ def recommend(
 
     The paper calls y "logits"; a logarithm of them makes sense for softmax probabilities only.
 
-    logits: of the codes that are chosen among, `-inf` where there is none. choices: the column of each true code.
-    smoothing: share of the target that is spread evenly over all codes that are chosen among (Szegedy et al. 2016,
-        sec. 7); a code without alternative still costs nothing.
+    logits: of the candidate codes, `-inf` in unused columns. choices: the column of each true code.
+    smoothing: share of the target that is spread evenly over the candidate codes (Szegedy et al. 2016, sec. 7); a code
+        without alternative still has loss 0.
     """
     levels = zip(logits, choices.unbind(1), strict=True)
     if not smoothing:
@@ -47,14 +47,14 @@ def centroids(embeddings: Float[Tensor, "K D"], clusters: Int[Tensor, " K"]) -> 
 def cluster_logits(
     thoughts: Float[Tensor, "*n D"], centroids: Float[Tensor, "C D"], tau: float
 ) -> Float[Tensor, "*n C"]:
-    """Sim(t, c_k) / tau with cosine similarity: what eq. 18 takes the softmax of."""
+    """Sim(t, c_k) / tau with cosine similarity: the argument of the softmax in eq. 18."""
     return cosines(thoughts, centroids) / tau
 
 
 def align(logits: Float[Tensor, "n C"], targets: Int[Tensor, " n"]) -> Float[Tensor, ""]:
     """S2GR eq. 18: -log softmax_k(cos(t, c_k) / tau) at the true code's cluster, the mean over the n targets.
 
-    logits: as `cluster_logits` gives them.
+    logits: of `cluster_logits`.
     """
     return F.cross_entropy(logits, targets)
 

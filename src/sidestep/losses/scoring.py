@@ -1,4 +1,4 @@
-"""What scorers of items learn by: cross-entropies over a catalogue, and ReaRec's divergence."""
+"""Losses of scorers: cross-entropies over a catalogue, and ReaRec's divergence."""
 
 import math
 from typing import Any
@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 PROBABILITIES_AT_ONCE = 2**22
-"""So many of a table `[n, N]` of probabilities stay in a processor's cache, more or less."""
+"""Entries of a block of the table `[n, N]` of probabilities; about the size of a processor's cache."""
 LEAST_ROWS = 64
-"""Fewer rows of it at once, and a product over a large catalogue is spent on reading the embeddings."""
+"""Minimum rows of a block: with fewer, reading the embeddings dominates the product for a large catalogue."""
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:
@@ -20,8 +20,8 @@ def _blocks(rows: int, columns: int) -> list[slice]:
 
 
 class FullCrossEntropy(torch.autograd.Function):
-    """The loss and both gradients, a block of targets at a time: the `[n, N]` table of probabilities, which takes most
-    of a step's time once it leaves the processor's cache, is never kept.
+    """The loss and both gradients, computed for a block of targets at a time, without the whole `[n, N]` table of
+    probabilities, which takes most of a step's time once it exceeds the processor's cache.
     """
 
     @staticmethod
@@ -63,7 +63,7 @@ def sampled_cross_entropy(
     targets: Int[Tensor, " n"],
     negatives: Int[Tensor, " m"],
 ) -> Float[Tensor, ""]:
-    """The same over the target and m items drawn uniformly for the batch; a drawn target is no negative of its own.
+    """The cross-entropy over the target and m items drawn uniformly for the batch, without a target's own duplicates.
 
     Each negative stands for N / m items: log(N / m) is added to its logit (Bengio & Senecal 2008; the constant -log q
     that all uniform draws share), so that the loss estimates `full_cross_entropy`.
@@ -123,7 +123,7 @@ class Divergence(torch.autograd.Function):
 
 def divergence(steps: Float[Tensor, "s n D"], embeddings: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
     """ReaRec (arXiv 2503.22675), ERL: sum over i < j of KL(p_i || p_j), the mean over the n targets, with p_i the
-    softmax over the catalogue that step i's state gives.
+    softmax over the catalogue for the state of step i.
     """
     with torch.autocast(steps.device.type, enabled=False):
         loss: Tensor = Divergence.apply(steps.float(), embeddings.float())  # type: ignore[no-untyped-call]

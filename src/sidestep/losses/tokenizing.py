@@ -1,4 +1,4 @@
-"""What tokenizers learn by: reconstruction, quantisation, uniformity (S2GR, section 4.2.2) and diversity (GR2)."""
+"""Losses of tokenizers: reconstruction, quantisation, uniformity (S2GR, section 4.2.2) and diversity (GR2)."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ def quantise(
 ) -> Float[Tensor, ""]:
     """S2GR eq. 9: sum over levels of commitment * ||r - sg(e)||^2 + ||e - sg(r)||^2, the mean over the n vectors.
 
-    The first term draws the encoder to the codewords, the second the codewords to what they stand for. S2GR weighs
-    them alike; TIGER's commitment is 0.25.
+    The first term pulls the encoder towards the codewords, the second the codewords towards their residuals. S2GR gives
+    both the same weight; TIGER's commitment is 0.25.
     """
     losses = [
         commitment * (residual - codeword.detach()).square().sum(-1) + (codeword - residual.detach()).square().sum(-1)
@@ -34,10 +34,10 @@ def codeword_distances(codewords: Float[Tensor, "K d"]) -> Float[Tensor, "K K"]:
 
 
 def uniformity_scale(codewords: Float[Tensor, "K d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """delta and mu of eqs 11 and 12 as they suit a codebook: the 25th percentile of D_ij, i < j, and 1 / its median.
+    """delta and mu of eqs 11 and 12, fitted to a codebook: the 25th percentile of D_ij, i < j, and 1 / its median.
 
-    Fixed numbers would leave the loss dead or dominant as the encoder's scale moves. One codeword alone has no pair:
-    delta is 0 and mu is 1 then.
+    Fixed numbers would make the loss vanish or dominate as the encoder's scale changes. For a single codeword, delta is
+    0 and mu is 1.
     """
     size = len(codewords)
     if size < 2:
@@ -60,15 +60,15 @@ def uniform(codewords: Float[Tensor, "K d"], delta: Float[Tensor, ""], mu: Float
 
 
 def soft_usage(distances: Float[Tensor, "n K"]) -> Float[Tensor, " K"]:
-    """How much each code is used, with a gradient: the mean over the n residuals of softmax_j(-d_j / s).
+    """Differentiable usage of each code: the mean over the n residuals of softmax_j(-d_j / s).
 
-    s is the mean distance to the nearest codeword, so that the softmax neither hardens nor washes out as the encoder's
-    scale moves.
+    s is the mean distance to the nearest codeword, so that the sharpness of the softmax is independent of the encoder's
+    scale.
     """
     scale = distances.detach().min(dim=1).values.mean().clamp(min=torch.finfo(distances.dtype).tiny)
     return torch.softmax(-distances / scale, dim=1).mean(0)
 
 
 def diversity(usage: Float[Tensor, " K"]) -> Float[Tensor, ""]:
-    """GR2 stage 1a (arXiv 2602.07774): C sum_j p_j^2, which is 1 where all C codes are used alike, C where one is."""
+    """GR2 stage 1a (arXiv 2602.07774): C sum_j p_j^2, 1 if all C codes are used equally, C if only one is used."""
     return len(usage) * usage.square().sum()

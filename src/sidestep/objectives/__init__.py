@@ -1,1 +1,1 @@
-"""One function a method: what is minimised, and what is worth logging."""
+"""One function per method: its losses and the figures for the log."""

@@ -1,4 +1,4 @@
-"""What is minimised where a generator and a scorer are trained at once."""
+"""The objective of a generator and a scorer that are trained together."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def fused(
     model: nn.Module, batch: SequenceBatch, codes: Callable[..., dict[str, Tensor]], baseline: BaselineConfig
 ) -> dict[str, Tensor]:
     """The generator's own total, and the scorer's loss. codes: the generator's objective."""
-    made: FusedPrediction = model(batch)
-    generated = codes(lambda _: made.codes, batch)
-    items = torch.stack([item_loss(tower, baseline) for tower in made.items]).sum()
+    prediction: FusedPrediction = model(batch)
+    generated = codes(lambda _: prediction.codes, batch)
+    items = torch.stack([item_loss(tower, baseline) for tower in prediction.items]).sum()
     return {**generated, "items": items.detach(), "total": generated["total"] + items}

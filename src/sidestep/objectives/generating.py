@@ -1,4 +1,4 @@
-"""What is minimised for each generator; the last line is the paper's total loss."""
+"""The objective of each generator; the last line is the paper's total loss."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ from sidestep.losses import contrastive, generating
 from sidestep.objectives.levels import by_level
 
 Clusters = list[Tensor]
-Says = Callable[[SequenceBatch], Prediction]
+Predicts = Callable[[SequenceBatch], Prediction]
 
 
-def tiger(model: Says, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str, Tensor]:
+def tiger(model: Predicts, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str, Tensor]:
     """TIGER: next-code cross-entropy; also S2GR without L_Think. smoothing: of the labels (`losses.recommend`)."""
     prediction: Prediction = model(batch)
     per_level = generating.recommend(prediction.logits, prediction.choices, smoothing)
@@ -23,9 +23,9 @@ def tiger(model: Says, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str
 
 
 def s2gr(
-    model: Says, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters, smoothing: float = 0.0
+    model: Predicts, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters, smoothing: float = 0.0
 ) -> dict[str, Tensor]:
-    """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two where there is an interest.
+    """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two with an interest vector.
 
     clusters: the cluster of every code of each level, L tensors `[K_l]`. smoothing: of the labels of L_Rec.
     """
@@ -39,18 +39,18 @@ def s2gr(
         logits = generating.cluster_logits(thoughts[:, level], drawn_to, thinking.tau)
         align.append(generating.align(logits, target))
         accuracy.append((logits.detach().argmax(-1) == target).float().mean())
-    found = {
+    parts = {
         **by_level("recommend", recommend),
         **by_level("align", torch.stack(align)),
         **by_level("thought_accuracy", torch.stack(accuracy)),
     }
     total = recommend.sum() + thinking.align_weight * torch.stack(align).sum()
     if prediction.interest is None:
-        return {**found, "total": total}
+        return {**parts, "total": total}
     info_nce = contrastive.info_nce(prediction.interest, _item_means(prediction), _barred(prediction), thinking.tau)
     holistic = generating.holistic(thoughts[:, 0], prediction.interest)
     total = total + info_nce + thinking.reg_weight * holistic
-    return {**found, "info_nce": info_nce, "interest_cosine": 1 - holistic, "total": total}
+    return {**parts, "info_nce": info_nce, "interest_cosine": 1 - holistic, "total": total}
 
 
 def _item_means(prediction: Prediction) -> Tensor:
@@ -60,7 +60,7 @@ def _item_means(prediction: Prediction) -> Tensor:
 
 
 def _barred(prediction: Prediction) -> Tensor:
-    """Where a target is no negative: it has the same semantic ID, or belongs to the same user; `[n, n]`."""
+    """True where a target is not a negative: it has the same semantic ID or belongs to the same user; `[n, n]`."""
     first, *others = prediction.codes.unbind(1)
     same_id = first[:, None] == first
     for codes in others:  # level by level, since `[n, n, L]` at once would cost several times as much

@@ -1,4 +1,4 @@
-"""One figure of a training log for every level."""
+"""One value of the training log for every level."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""What is minimised for each trained tokenizer; the last line is the paper's total loss."""
+"""The objective of each trained tokenizer; the last line is the paper's total loss."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -18,21 +18,23 @@ CONTRAST_TAU = 0.1
 
 
 def rq_vae(model: nn.Module, batch: VectorBatch, tokenizer: TokenizerConfig) -> dict[str, Tensor]:
-    """TIGER sec. 3.1; S2GR eqs 8 and 9: L_recon + L_quant. GR2's diversity and contrastive losses are added where the
+    """TIGER sec. 3.1; S2GR eqs 8 and 9: L_recon + L_quant. GR2's diversity and contrastive losses are added if the
     recipe gives them a weight.
     """
-    made: Reconstruction = model(batch.vectors)
-    reconstruct = tokenizing.reconstruct(made.outputs, made.inputs)
-    quantise = tokenizing.quantise(made.quantised.residuals, made.quantised.codewords, tokenizer.commitment)
-    found = {"reconstruct": reconstruct, "quantise": quantise}
+    reconstruction: Reconstruction = model(batch.vectors)
+    reconstruct = tokenizing.reconstruct(reconstruction.outputs, reconstruction.inputs)
+    quantise = tokenizing.quantise(
+        reconstruction.quantised.residuals, reconstruction.quantised.codewords, tokenizer.commitment
+    )
+    parts = {"reconstruct": reconstruct, "quantise": quantise}
     total = reconstruct + quantise
     if tokenizer.diversity:
-        found["diversity"] = _diversity(model, made)
-        total = total + tokenizer.diversity * found["diversity"]
+        parts["diversity"] = _diversity(model, reconstruction)
+        total = total + tokenizer.diversity * parts["diversity"]
     if tokenizer.contrastive:
-        found["contrast"] = _contrast(made, batch)
-        total = total + tokenizer.contrastive * found["contrast"]
-    return {**found, "total": total}
+        parts["contrast"] = _contrast(reconstruction, batch)
+        total = total + tokenizer.contrastive * parts["contrast"]
+    return {**parts, "total": total}
 
 
 def coba_rq_vae(model: nn.Module, batch: VectorBatch, tokenizer: TokenizerConfig) -> dict[str, Tensor]:
@@ -43,21 +45,23 @@ def coba_rq_vae(model: nn.Module, batch: VectorBatch, tokenizer: TokenizerConfig
 
 
 def _codebooks(model: nn.Module) -> Sequence[Codebook]:
-    return cast(RQVAE, getattr(model, "module", model)).quantiser.codebooks  # `module`: several processes wrap it
+    return cast(
+        RQVAE, getattr(model, "module", model)
+    ).quantiser.codebooks  # `module`: the wrapper of several processes
 
 
-def _diversity(model: nn.Module, made: Reconstruction) -> Tensor:
-    """The mean over levels."""
+def _diversity(model: nn.Module, reconstruction: Reconstruction) -> Tensor:
+    """The diversity loss, the mean over levels."""
     tables = [
         squared_distances(residual, book.codewords)
-        for residual, book in zip(made.quantised.residuals, _codebooks(model), strict=True)
+        for residual, book in zip(reconstruction.quantised.residuals, _codebooks(model), strict=True)
     ]
     return torch.stack([tokenizing.diversity(tokenizing.soft_usage(table)) for table in tables]).mean()
 
 
-def _contrast(made: Reconstruction, batch: VectorBatch) -> Tensor:
+def _contrast(reconstruction: Reconstruction, batch: VectorBatch) -> Tensor:
     """GR2's contrastive loss: an item's quantised latent is nearer to its partner's than to other items' partners."""
-    quantised, partners = made.quantised.total.chunk(2)
+    quantised, partners = reconstruction.quantised.total.chunk(2)
     same = (batch.partners[:, None] == batch.partners) | (batch.items[:, None] == batch.partners)
     return contrastive.info_nce(quantised, partners, same.fill_diagonal_(False), CONTRAST_TAU)
 

@@ -1,4 +1,4 @@
-"""The built-in recipes: TOML files beside this one. The first comment of each says what it is for."""
+"""The built-in recipes: the TOML files of this folder. The first comment of each is its summary."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +18,10 @@ def built_in() -> dict[str, str]:
 
 
 def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe by built-in name or file, with `key=value` overrides laid over it.
+    """A recipe by built-in name or file, with `key=value` overrides.
 
     Raises:
-        ConfigError: no such recipe, or a key or value that is wrong.
+        ConfigError: no such recipe, or a wrong key or value.
     """
     path = _FOLDER / f"{name}.toml"
     if not path.is_file():

@@ -1,6 +1,6 @@
-"""The transformer blocks of SASRec, BERT4Rec and ReaRec: scaled attention, norms before or behind each part.
+"""The transformer blocks of SASRec, BERT4Rec and ReaRec: scaled attention, norms before or after each part.
 
-Written out for the reason that `layers.attention` gives: PyTorch's own have no fast kernel with dropout on a CPU.
+Written as explicit products, as in `layers.attention`: PyTorch's own blocks have no fast CPU kernel with dropout.
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ from sidestep.layers.state import KeysValues
 from sidestep.scorers.sequential import BaselineConfig
 
 BERT_INIT = 0.02
-"""Where the post-norm models begin: BERT4Rec and ReaRec follow BERT in it. SASRec's authors leave it to Xavier."""
+"""Standard deviation of the initial weights of BERT4Rec and ReaRec, as in BERT. SASRec's authors use Xavier."""
 Order = Literal["pre-norm", "post-norm"]
 
 
@@ -39,12 +39,12 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "B Q D"], mask: Float[Tensor, "#B #Q S"], past: KeysValues | None = None
     ) -> tuple[Float[Tensor, "B Q D"], KeysValues]:
-        """The block's output, and the keys and values `[B, H, S, d]` of what came before and x.
+        """The block's output, and the keys and values `[B, H, S, d]` of the past and x.
 
         The mask is added to the products.
         """
-        heard, kept = self._attend(self.attention_norm(x) if self.pre else x, mask, past)
-        x = x + self.dropout(heard)
+        attended, kept = self._attend(self.attention_norm(x) if self.pre else x, mask, past)
+        x = x + self.dropout(attended)
         x = x if self.pre else self.attention_norm(x)
         wide = self.activation(self.widen(self.feed_forward_norm(x) if self.pre else x))
         x = x + self.dropout(self.narrow(self.dropout(wide)))
@@ -72,7 +72,7 @@ class Stack(nn.Module):
     def forward(
         self, x: Float[Tensor, "B Q D"], mask: Float[Tensor, "#B #Q S"], past: list[KeysValues] | None = None
     ) -> tuple[Float[Tensor, "B Q D"], list[KeysValues]]:
-        """The last block's output, and every block's keys and values of what came before and x."""
+        """The last block's output, and every block's keys and values of the past and x."""
         kept = []
         for layer, block in enumerate(self.blocks):
             x, own = block(x, mask, past[layer] if past else None)

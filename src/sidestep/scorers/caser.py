@@ -1,4 +1,4 @@
-"""Caser (Tang & Wang, WSDM 2018, arXiv 1809.07426): convolutions over the last few items as over an image."""
+"""Caser (Tang & Wang, WSDM 2018, arXiv 1809.07426): convolutions over the embeddings of the last items."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +11,11 @@ from sidestep.scorers.sequential import BaselineConfig, ItemPrediction, Sequenti
 
 
 class Caser(SequentialBaseline):
-    """`horizontal` filters of each height 1 to `window` slide over the last `window` items and keep their maximum
-    (eqs 3-6); `vertical` filters weigh those items, each width alone (eqs 7-8); one layer mixes them (eq. 9).
+    """`horizontal` filters of each height 1 to `window` slide over the last `window` items, with max pooling (eqs 3-6);
+    `vertical` filters are weighted sums of those items, per dimension (eqs 7-8); one layer combines them (eq. 9).
 
-    The paper joins a vector of the user here. Ours has none: a user who was not in training is answered too.
-    Outputs have embeddings and a bias of their own (eq. 10), and each state is taught the next `ahead` items.
+    The paper appends a user embedding here. Ours has none, so that it can recommend for users who were not in training.
+    The outputs have their own embeddings and bias (eq. 10), and each state is trained on the next `ahead` items.
     """
 
     def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
@@ -40,14 +40,14 @@ class Caser(SequentialBaseline):
         return torch.cat([state, torch.ones_like(state[..., :1])], -1)
 
     def embeddings(self) -> Float[Tensor, "N E"]:
-        """The bias stands behind the output embeddings, where every state has a 1."""
+        """The output embeddings with the bias as a last column, for which every state has a 1."""
         return torch.cat([self.outputs, self.bias[:, None]], 1)
 
     def forward(self, batch: SequenceBatch) -> ItemPrediction:
         states, targets = self.states(batch), batch.targets
-        taught, told = [], []
+        selected, of_selected = [], []
         for ahead in range(min(self.config.ahead, targets.shape[1])):
             real = targets[:, ahead:] >= 0
-            taught.append(states[:, : targets.shape[1] - ahead][real])
-            told.append(targets[:, ahead:][real])
-        return ItemPrediction(torch.cat(taught), torch.cat(told), self.embeddings())
+            selected.append(states[:, : targets.shape[1] - ahead][real])
+            of_selected.append(targets[:, ahead:][real])
+        return ItemPrediction(torch.cat(selected), torch.cat(of_selected), self.embeddings())

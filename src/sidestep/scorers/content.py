@@ -1,4 +1,4 @@
-"""SASRec whose items have a free part and one that their vectors tell: what nobody bought yet is no stranger."""
+"""SASRec whose item embeddings have a free part and a part computed from the item's vector, for items with few data."""
 
 import math
 
@@ -12,7 +12,7 @@ from sidestep.scorers.sequential import BaselineConfig
 
 
 class ContentSASRec(SASRec):
-    """An item is `e_i + W x_i`, with x_i its vector, centred and brought to one scale; as input and as output alike.
+    """An item is `e_i + W x_i`, with x_i its vector, centred and scaled; the same for inputs and outputs.
 
     vectors: `[N, V]`.
     """

@@ -10,7 +10,7 @@ from sidestep.scorers.sequential import BaselineConfig, CausalBaseline
 
 
 class GRU4Rec(CausalBaseline):
-    """`num_layers` gated recurrent layers of `inner` units over the item embeddings, brought back to their width."""
+    """`num_layers` gated recurrent layers of `inner` units over the item embeddings, projected back to their width."""
 
     def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
         super().__init__(popularity, config)

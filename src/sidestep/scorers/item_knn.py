@@ -1,4 +1,4 @@
-"""Item-kNN: what was consumed by those who consumed what you did."""
+"""Item-kNN: scores from the similarity of items to those of the history."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ NEIGHBOURS_AT_ONCE = 2**22
 
 
 class ItemKNNConfig(Section):
-    """neighbours: similarities kept per item. half_life: positions after which a history item counts half; None
-    lets all of them count alike.
+    """neighbours: similarities kept per item. half_life: positions after which the weight of a history item halves;
+    None gives all of them the same weight.
     """
 
     neighbours: int = Field(default=100, ge=1)
@@ -34,11 +34,11 @@ class ItemKNN(nn.Module):
         sim(i, j) = |users of both| / sqrt(|users of i| |users of j|),  i != j, the nearest kept per j
         score(i)  = sum over the history's items j of decay(age of j) sim(i, j)
 
-    Every occurrence in the history counts. Items that no history item is similar to follow after all others, in
-    order of popularity, so an empty history is answered by popularity. It knows nobody until `learn` is called.
+    Every occurrence in the history counts. Items that are similar to no history item follow all others, in order of
+    popularity, so that the list for an empty history is that of popularity. There are no neighbours before `learn`.
 
-    counts: training popularity, `[N]`. near, similarity: row j holds the items nearest to j, and how near they are; 0
-        and 0 where there are fewer.
+    counts: training popularity, `[N]`. near, similarity: row j holds the items nearest to j and their similarities,
+        padded with 0.
     """
 
     near: Int[Tensor, "N M"]
@@ -52,7 +52,7 @@ class ItemKNN(nn.Module):
         self.register_buffer("near", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("similarity", torch.zeros(shape))
         distinct, rank = np.unique(counts, return_inverse=True)
-        # In [-1, 0), below every similarity, and apart in float32 however large the counts are.
+        # In [-1, 0), below every similarity, and distinct in float32 for counts of any size.
         below = ((rank - len(distinct)) / max(len(distinct), 1)).astype(np.float32)
         self.register_buffer("fallback", torch.from_numpy(below), persistent=False)
 
@@ -61,7 +61,7 @@ class ItemKNN(nn.Module):
         return cls(train.popularity(num_items), config).learn(train)
 
     def learn(self, train: TrainingInteractions) -> "ItemKNN":
-        """Find every item's neighbours in the training part."""
+        """Compute every item's neighbours from the training part."""
         similar = similarities(train, len(self.near), self.config.neighbours)
         row = np.repeat(np.arange(len(self.near)), np.diff(similar.indptr))
         place = np.arange(similar.nnz) - similar.indptr[row]
@@ -76,7 +76,7 @@ class ItemKNN(nn.Module):
         return torch.where(scores > 0, scores, self.fallback)
 
     def evidence(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """The scores alone, 0 for an item that nothing in the history is similar to."""
+        """The similarity scores without popularity; 0 for an item without a similar history item."""
         scores = self.similarity.new_zeros(len(batch), len(self.near))
         rows = max(NEIGHBOURS_AT_ONCE // max(batch.history.shape[1] * self.config.neighbours, 1), 1)
         for begin in range(0, len(batch), rows):
@@ -112,7 +112,7 @@ def similarities(train: TrainingInteractions, num_items: int, neighbours: int) -
 
 
 def _nearest(block: Graph, first: int, neighbours: int) -> Graph:
-    """The largest entries of every row of a block whose row 0 is item `first`; an item is no neighbour of itself."""
+    """The largest entries of every row of a block whose row 0 is item `first`, without the item itself."""
     row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     other = row + first != block.indices
     row, column, value = row[other], block.indices[other], block.data[other]

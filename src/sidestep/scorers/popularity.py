@@ -1,4 +1,4 @@
-"""The first baseline: what most people took, whoever asks."""
+"""The first baseline: the most popular items for every user."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from sidestep.data.splits import TrainingInteractions
 
 
 class Popularity:
-    """Scores an item by how often it occurs in the training part, the same for every history.
+    """The score of an item is its number of occurrences in the training part, for every history.
 
     counts: `[N]`, non-negative.
     """

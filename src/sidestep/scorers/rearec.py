@@ -1,4 +1,4 @@
-"""ReaRec (Tang et al. 2025, arXiv 2503.22675): the state behind a history is fed back a few times before it answers."""
+"""ReaRec (Tang et al. 2025, arXiv 2503.22675): the state after a history is fed back a few times before scoring."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ INIT = 0.02
 @dataclass(frozen=True)
 class ReasonedPrediction(ItemPrediction):
     """steps: the encoder's state and the one after each reasoning step, `[steps + 1, n, D]`, not divided by tau.
-    noisy: the reasoned ones again with noise on what was fed back, `[steps, n, D]`. rows: each target's history.
+    noisy: the reasoned states computed with noise on the fed-back inputs, `[steps, n, D]`. rows: each target's history.
     """
 
     steps: Float[Tensor, "s n D"]
@@ -28,11 +28,11 @@ class ReasonedPrediction(ItemPrediction):
 
 
 class ReaRec(SequentialBaseline):
-    """Post-norm blocks as SASRec's re-implementations have them. Step i reads the state before it plus a reasoning
-    position of its own, normed like an item, and looks at the history and at its own earlier steps.
+    """Post-norm blocks as in SASRec's re-implementations. The input of step i is the previous state plus a reasoning
+    position embedding, normed like an item; it attends to the history and to its own earlier steps.
 
-    ensemble: answer with the mean of all states (ERL), else with the last one (PRL). A score is the inner product
-    over `tau`. All positions of a history reason at once, each on its own.
+    ensemble: score with the mean of all states (ERL), else with the last one (PRL). A score is the inner product over
+    `tau`. All positions of a history reason in parallel and independently.
     """
 
     def __init__(self, popularity: Ints, config: BaselineConfig, ensemble: bool) -> None:
@@ -45,7 +45,7 @@ class ReaRec(SequentialBaseline):
 
     def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P D"]:
         first, kept = self._encode(batch, visible)
-        return self._answer(self._reason(first, kept, visible, 0.0))
+        return self._final(self._reason(first, kept, visible, 0.0))
 
     def forward(self, batch: SequenceBatch) -> ReasonedPrediction:
         first, kept = self._encode(batch, batch.visible)
@@ -54,10 +54,10 @@ class ReaRec(SequentialBaseline):
         noisy = None
         if self.config.noise and not self.ensemble:
             noisy = self._reason(first, kept, batch.visible, self.config.noise)[1:, real]
-        states, rows = self._answer(steps)[real], real.nonzero()[:, 0]
+        states, rows = self._final(steps)[real], real.nonzero()[:, 0]
         return ReasonedPrediction(states, batch.targets[real], self.embeddings(), steps[:, real], noisy, rows)
 
-    def _answer(self, steps: Float[Tensor, "s B P D"]) -> Float[Tensor, "B P D"]:
+    def _final(self, steps: Float[Tensor, "s B P D"]) -> Float[Tensor, "B P D"]:
         return (steps.mean(0) if self.ensemble else steps[-1]) / self.config.tau
 
     def _encode(
@@ -73,7 +73,7 @@ class ReaRec(SequentialBaseline):
     def _reason(
         self, state: Float[Tensor, "B P D"], kept: list[KeysValues], visible: Int[Tensor, "B P"], noise: float
     ) -> Float[Tensor, "s B P D"]:
-        """The first state and those that follow from it."""
+        """The first state and the states of all reasoning steps."""
         length, targets = kept[0][0].shape[2], visible.shape[1]
         history = torch.arange(length, device=visible.device) < visible[..., None]
         own = torch.eye(targets, dtype=torch.bool, device=visible.device).expand(len(visible), -1, -1)

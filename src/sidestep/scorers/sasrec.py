@@ -1,4 +1,4 @@
-"""SASRec (Kang & McAuley, ICDM 2018, arXiv 1808.09781): self-attention that looks back, one state per position."""
+"""SASRec (Kang & McAuley, ICDM 2018, arXiv 1808.09781): causal self-attention, one state per position."""
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ class SASRec(CausalBaseline):
         self.norm = nn.LayerNorm(config.width)
 
     def hidden(self, batch: SequenceBatch) -> Float[Tensor, "B T D"]:
-        """Padding stands on the right, so nobody who looks back sees it."""
+        """Padding is on the right, so a causal mask excludes it."""
         length = batch.history.shape[1]
         x = self.read(batch.history.clamp(min=0)) * self.config.width**0.5 + self.position[:length]
         back = torch.ones(1, length, length, dtype=torch.bool, device=x.device).tril()

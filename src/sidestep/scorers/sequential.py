@@ -1,4 +1,4 @@
-"""What the sequential baselines share: item embeddings, one state for every target, and their settings."""
+"""The base of the sequential baselines: item embeddings, one state for every target, settings."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,15 +15,15 @@ from sidestep.data.sequences import SequenceBatch
 
 
 class BaselineConfig(Section):
-    """The shape of a sequential baseline and its loss; each model reads the keys it has.
+    """The shape of a sequential baseline and its loss; each model uses its own keys.
 
     inner: width of a block's feed-forward, and of GRU4Rec's recurrent state.
     loss: "ce" is the cross-entropy over the whole catalogue, "sampled" over `negatives` items drawn uniformly for each
         batch, for catalogues of millions, "bce" SASRec's own, `negatives` drawn for each target.
-    mask_share: of a history's items that BERT4Rec masks.
-    window, ahead, horizontal, vertical: Caser's L and T (items it looks at, and next items it is taught at once), and
-        its filters.
-    reasoning_steps, tau: ReaRec's K, and what its scores are divided by. diversity: weight of ERL's divergence.
+    mask_share: share of a history's items that BERT4Rec masks.
+    window, ahead, horizontal, vertical: Caser's L and T (number of input items, and of next items as targets), and its
+        filters.
+    reasoning_steps, tau: ReaRec's K, and the divisor of its scores. diversity: weight of ERL's divergence.
     growth: PRL's alpha, by which tau grows with each step from the end; noise: deviation of its noisy states.
     """
 
@@ -55,7 +55,7 @@ class BaselineConfig(Section):
 
 @dataclass(frozen=True)
 class ItemPrediction:
-    """What a baseline says of the n real targets of a batch.
+    """A baseline's states for the n real targets of a batch.
 
     states: `[n, D]`; a target's score for item i is `states . embeddings[i]`. targets: item numbers `[n]`.
     embeddings: of all items `[N, D]`.
@@ -69,12 +69,12 @@ class ItemPrediction:
 class SequentialBaseline(nn.Module):
     """Scores items by the inner product of a history's state with their embeddings.
 
-    popularity: `[N]`, which answers an empty history.
+    popularity: `[N]`, the scores for an empty history.
     """
 
     popularity: Int[Tensor, " N"]
     every_position = True
-    """Whether every position of a stretch of history can be a target; else each target is an example of its own."""
+    """Whether every position of a history can be a target; otherwise each target is its own example."""
 
     def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
         super().__init__()
@@ -89,24 +89,24 @@ class SequentialBaseline(nn.Module):
         return Reads(self.config.max_history)
 
     def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P E"]:
-        """The state after the first `visible` items of each history, at least 1; whatever lies behind is not seen."""
+        """The state after the first `visible` items of each history (at least 1), independent of later items."""
         raise NotImplementedError
 
     def states(self, batch: SequenceBatch) -> Float[Tensor, "B P E"]:
-        """The state that answers each target; anything where a target is padding."""
+        """The state for each target; undefined where a target is padding."""
         return self.after(batch, batch.visible)
 
     def last_states(self, batch: SequenceBatch) -> Float[Tensor, "B E"]:
-        """The state after each whole history; anything where it is empty."""
+        """The state after each whole history; undefined for an empty one."""
         return self.after(batch, batch.lengths.clamp(min=1)[:, None])[:, 0]
 
     def read(self, items: Int[Tensor, "*B"]) -> Float[Tensor, "*B D"]:
-        """Items as the model reads them."""
+        """The input embeddings of items."""
         out: Tensor = self.item_embedding(items)
         return out
 
     def embeddings(self) -> Float[Tensor, "N E"]:
-        """All items as they are scored."""
+        """The output embeddings of all items."""
         return self.item_embedding.weight
 
     def forward(self, batch: SequenceBatch) -> ItemPrediction:
@@ -114,17 +114,17 @@ class SequentialBaseline(nn.Module):
         return ItemPrediction(self.states(batch)[real], batch.targets[real], self.embeddings())
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """One score for every item, as `search.scoring.ItemScorer` wants them, on the model's device."""
+        """One score for every item, for `search.scoring.ItemScorer`, on the model's device."""
         batch = batch.to(self.popularity.device)
         scores = self.last_states(batch) @ self.embeddings().T
         return torch.where((batch.lengths > 0)[:, None], scores, self.popularity.to(scores))
 
 
 class CausalBaseline(SequentialBaseline):
-    """Encodes a history once, with a state after every item that knows nothing of later ones."""
+    """Encodes a history once, with a state after every item that does not depend on later items."""
 
     def hidden(self, batch: SequenceBatch) -> Float[Tensor, "B T D"]:
-        """The state after every item; anything behind the last one."""
+        """The state after every item; undefined after the last one."""
         raise NotImplementedError
 
     def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P D"]:

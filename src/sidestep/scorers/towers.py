@@ -1,4 +1,4 @@
-"""Two scorers that err differently: one knows items by who bought them, the other also by what they are."""
+"""Two scorers with different errors: one uses item numbers only, the other also the items' vectors."""
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,8 @@ from sidestep.scorers.sequential import BaselineConfig, ItemPrediction
 
 
 class TwoTowers(nn.Module):
-    """A SASRec on item numbers beside one that also reads the items' vectors, with no parameter in common. Each learns
-    from its own loss; a score is the mean of their log-probabilities, which is where their errors cancel.
+    """A SASRec on item numbers and one that also reads the items' vectors, without common parameters. Each is trained
+    with its own loss; a score is the mean of their log-probabilities, so that their errors partly cancel.
 
     vectors: `[N, V]`.
     """
@@ -39,7 +39,7 @@ class TwoTowers(nn.Module):
         return self.numbers(batch), self.content(batch)
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
-        """One score for every item, as `search.scoring.ItemScorer` wants them, on the model's device."""
+        """One score for every item, for `search.scoring.ItemScorer`, on the model's device."""
         batch = batch.to(self.numbers.popularity.device)
         both = [tower.score(batch) for tower in (self.numbers, self.content)]
         mean = torch.stack([scores.log_softmax(-1) for scores in both]).mean(0)
