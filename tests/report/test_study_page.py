@@ -11,7 +11,7 @@ from sidestep.evaluation.significance import Comparison
 from sidestep.report.study_figures import bars, curve, gains, pareto
 from sidestep.report.study_markdown import markdown
 from sidestep.report.study_page import render
-from sidestep.studies.outcome import Block, Cost, Curves, Entry, Outcome, Spot, Wanted, shown
+from sidestep.studies.outcome import Block, CellStatus, Cost, Curves, Entry, Outcome, Spot, shown
 from sidestep.studies.papers import STUDIES
 from sidestep.studies.rows import METRICS, Published, Row
 from sidestep.studies.shapes import Gain, Verdict
@@ -35,9 +35,9 @@ def outcome(name: str = "table2", seeds: Sequence[int] = (0, 1)) -> Outcome:
     )
     blocks = tuple(Block("file", "masked", users, 500, rows) for users in ("all", ">=10"))
     wanted = (
-        *(Wanted("one <b>", "file", seed, True) for seed in seeds),
-        Wanted("absent", "file", 0, False, 61.0),
-        Wanted("absent", "shuffled", 0, False),
+        *(CellStatus("one <b>", "file", seed, True) for seed in seeds),
+        CellStatus("absent", "file", 0, False, 61.0),
+        CellStatus("absent", "shuffled", 0, False),
     )
     return Outcome(
         STUDIES[name],
@@ -97,18 +97,18 @@ def test_every_figure_stands_there_with_the_published_one_and_the_difference(doc
 @pytest.mark.parametrize("document", [lambda found: Reader(render(found)).text, markdown])
 def test_missing_cells_are_told_with_their_minutes(document) -> None:
     text = document(outcome())
-    assert "2 of 4 cells are there; 2 are missing, about 61 minutes and 1 of unknown length." in text
+    assert "2 of 4 cells are finished; 2 are missing, about 61 minutes and 1 of unknown length." in text
     assert "unknown length" in text
     assert "No cell yet: absent." in text
-    whole = replace(outcome(), wanted=outcome().wanted[:2])
-    assert "All 2 cells are there." in document(whole)
-    assert "Cells that are missing" not in document(whole)
+    whole = replace(outcome(), cells=outcome().cells[:2])
+    assert "All 2 cells are finished." in document(whole)
+    assert "Missing cells" not in document(whole)
 
 
 @pytest.mark.parametrize("document", [lambda found: Reader(render(found)).text, markdown])
 def test_one_seed_has_no_deviation_and_says_so(document) -> None:
     text = document(outcome(seeds=(7,)))
-    assert "nothing is known of the spread between seeds" in text
+    assert "no standard deviation over seeds" in text
     assert "\N{PLUS-MINUS SIGN}" not in text
     assert shown(Spread(0.5, None, 1)) == "0.5000"
 
@@ -117,9 +117,9 @@ def test_one_seed_has_no_deviation_and_says_so(document) -> None:
 def test_a_stated_shape_stands_beside_what_is_found(document) -> None:
     text = document(full())
     assert "first improves as the number of clusters increases, then declines" in text
-    assert "not to be told from these figures" in text
+    assert "not decided by these figures" in text
     assert "Highest at K = 8." in text
-    assert "Too few cells are there to tell." in document(replace(full(), verdict=None))
+    assert "There are too few cells for a verdict." in document(replace(full(), verdict=None))
 
 
 def test_ratios_stand_beside_those_of_the_paper() -> None:
@@ -129,9 +129,9 @@ def test_ratios_stand_beside_those_of_the_paper() -> None:
 
 
 def test_nothing_at_all_has_a_page_too() -> None:
-    empty = Outcome(STUDIES["table2"], "r", (), "no data yet", (0,), (Wanted("tiger", "file", 0, False),))
-    assert "0 of 1 cells are there" in Reader(render(empty)).text
-    assert "0 of 1 cells are there" in markdown(empty)
+    empty = Outcome(STUDIES["table2"], "r", (), "no data yet", (0,), (CellStatus("tiger", "file", 0, False),))
+    assert "0 of 1 cells are finished" in Reader(render(empty)).text
+    assert "0 of 1 cells are finished" in markdown(empty)
 
 
 def test_plots_without_figures_are_absent() -> None:

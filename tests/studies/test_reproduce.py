@@ -52,7 +52,7 @@ def cell(method: str, seed: int = 0, ties: str = "file", shift: int = 0, beauty:
 
 
 def joined(name: str, seeds: Sequence[int] = (0, 1), *, skip: Sequence[str] = (), **options) -> Outcome:
-    """A study all of whose cells are there, but those of some rows."""
+    """A study all of whose cells are finished, but those of some rows."""
     beauty = options.pop("beauty", False)
     wanted: list[tuple[Slot, CellResult | None, float | None]] = []
     for slot in slots(STUDIES[name], "s2gr-planted", (), "file", seeds, options.pop("only", ())):
@@ -134,7 +134,7 @@ def test_seeds_of_other_logs_are_no_seeds_of_one_row() -> None:
 
     assert both("file", "planted").blocks  # every seed plants a world
     assert both("shuffled", "table").blocks  # and shuffles a log anew
-    with pytest.raises(DataError, match="of different data"):
+    with pytest.raises(DataError, match="different data"):
         both("file", "table")
 
 
@@ -149,7 +149,7 @@ def test_methods_may_read_other_files_but_not_others_of_one_name() -> None:
 
     assert both({"log": "a"}, {"log": "a", "vectors": "b"}).blocks
     assert both({}, {"log": "a"}).blocks  # a cell from before files were kept
-    with pytest.raises(DataError, match="of different data"):
+    with pytest.raises(DataError, match="different data"):
         both({"log": "a", "vectors": "b"}, {"log": "a", "vectors": "c"})
 
 
@@ -157,8 +157,8 @@ def test_missing_cells_leave_rows_empty_and_are_counted() -> None:
     found = joined("table2", (0, 1), skip=("tiger",))
     entry = next(e for e in found.blocks[0].entries if e.row.name == "tiger")
     assert (entry.figures, entry.seeds) == ({}, ())
-    assert entry not in found.blocks[0].there
-    assert found.blocks[0].untold == ("tiger",)
+    assert entry not in found.blocks[0].finished
+    assert found.blocks[0].without_cells == ("tiger",)
     assert found.absent == [Absent("tiger", ties, (0, 1), 14.0) for ties in ("file", "shuffled")]
     assert next(e for e in found.blocks[0].entries if e.row.name == "s2gr").test is None
     assert [(cell.row, cell.ties, cell.seed, cell.minutes) for cell in found.missing] == [
@@ -166,7 +166,7 @@ def test_missing_cells_leave_rows_empty_and_are_counted() -> None:
     ]
     nothing = joined("fig5", skip=("tiger", "s2gr"))
     assert nothing.blocks == ()
-    assert "no cell is there" in nothing.data
+    assert "without any cell yet" in nothing.data
 
 
 def test_cells_of_other_data_or_users_are_refused() -> None:
@@ -237,18 +237,18 @@ def test_the_command_makes_cells_writes_tables_and_reads_both_again(tmp_path: Pa
     again = ask(tmp_path, "table2", *WITHOUT_TRAINING, "--seeds", "0,1")
     assert contents(tmp_path / "cells") == before
     assert (tmp_path / "out" / "table2.html").read_text() == page
-    assert "All 8 cells are there." in again.out
+    assert "All 8 cells are finished." in again.out
     assert "popularity" in (tmp_path / "out" / "table2.md").read_text()
     assert "paper" not in Reader(page).text  # this is not Beauty
 
 
 def test_a_dry_run_trains_nothing_and_tells_what_is_left(tmp_path: Path) -> None:
     done = ask(tmp_path, "fig5", "--dry-run", "--seeds", "0")  # two rows, two ways to break ties
-    assert "0 of 4 cells are there; 4 are missing, of unknown length." in done.out
+    assert "0 of 4 cells are finished; 4 are missing, of unknown length." in done.out
     assert not (tmp_path / "cells").exists()
     assert not (tmp_path / "runs").exists()
     table = ask(tmp_path, "table3", "--dry-run", "--seeds", "0", "--only", "pq")
-    assert "0 of 1 cells are there" in table.out
+    assert "0 of 1 cells are finished" in table.out
 
 
 @pytest.mark.slow
@@ -269,7 +269,7 @@ def test_table_3_is_the_study_of_tokenizers(tmp_path: Path) -> None:
     assert 0 < told["analysis"]["pq"]["ICR, %"]["mean"] <= 100
     assert [cell["there"] for cell in told["cells"]] == [True]
     other = ask(tmp_path, "table3", "tokenizer.num_levels=2", "--only", "pq", "--seeds", "0", "--dry-run")
-    assert "0 of 1 cells are there" in other.out  # IDs of other settings are others
+    assert "0 of 1 cells are finished" in other.out  # IDs of other settings are others
 
 
 @pytest.mark.parametrize(

@@ -12,27 +12,27 @@ from sidestep.studies.outcome import Block, Cost, Curves, Outcome
 from sidestep.studies.rows import MAIN
 
 STEP, BAR = 19, 11
-"""Pixels from one bar to the next, and how thick it is."""
+"""Distance of bars and thickness of a bar, in pixels."""
 FIXED = {"s2gr": 0, "tiger": 1}
-"""Colours that are the same in every plot."""
+"""Colours that are fixed in all plots."""
 Interval = tuple[float, float, float]
-"""A mean, the least and the most of its interval; those may be no numbers."""
+"""A mean, and the lower and upper end of its interval, which may be NaN."""
 
 
-def study_plots(found: Outcome) -> list[Plot]:
-    """All plots that the study's cells give."""
+def study_plots(outcome: Outcome) -> list[Plot]:
+    """All plots of the study."""
     drawn: list[Plot | None] = []
-    if found.main is not None and found.study.kind == "table":
-        way = (found.main.ties, found.main.seen)
-        drawn += [bars(block) for block in found.blocks if (block.ties, block.seen) == way]
-    drawn += [curve(curves) for curves in found.curves]
-    drawn.append(gains(found))
-    drawn.append(pareto(found.costs) if found.study.kind == "curve" else None)
+    if outcome.main is not None and outcome.study.kind == "table":
+        protocol = (outcome.main.ties, outcome.main.seen)
+        drawn += [bars(block) for block in outcome.blocks if (block.ties, block.seen) == protocol]
+    drawn += [curve(curves) for curves in outcome.curves]
+    drawn.append(gains(outcome))
+    drawn.append(pareto(outcome.costs) if outcome.study.kind == "curve" else None)
     return [plot for plot in drawn if plot is not None]
 
 
 def bars(block: Block) -> Plot | None:
-    """The main metric of every row that has cells, with its interval; a dash where others published theirs."""
+    """The main metric of every row with cells, with its interval; a stroke marks a published figure."""
     entries = [entry for entry in block.entries if MAIN in entry.figures]
     if not entries:
         return None
@@ -45,8 +45,8 @@ def bars(block: Block) -> Plot | None:
     for place, (entry, other) in enumerate(zip(entries, published, strict=True)):
         top, value = frame.top + STEP * place + 4, entry.figures[MAIN].mean
         middle = top + BAR / 2
-        thinks, says = entry.row.method.startswith("s2gr") and entry.codes_count, "tiger" in entry.row.method
-        colour = COLOURS[0] if thinks else COLOURS[1] if says else PALE
+        with_thoughts, is_tiger = entry.row.method.startswith("s2gr") and entry.codes_count, "tiger" in entry.row.method
+        colour = COLOURS[0] if with_thoughts else COLOURS[1] if is_tiger else PALE
         drawn.append(element("text", entry.row.name, x=frame.left - 6, y=middle + 4, text_anchor="end"))
         drawn.append(
             element("rect", x=frame.left, y=top, width=frame.x(value) - frame.left, height=BAR, fill=colour,
@@ -70,29 +70,29 @@ def bars(block: Block) -> Plot | None:
     return Plot(f"{MAIN}, {block.title}", picture(f"{MAIN} of every row, {block.title}", *drawn, height=height), note)
 
 
-def curve(found: Curves) -> Plot | None:
-    """Means with intervals at evenly spaced values of the axis, which begins where the figures do."""
-    values = sorted({spot.at for line in found.lines.values() for spot in line})
+def curve(curves: Curves) -> Plot | None:
+    """Means with intervals at evenly spaced values of the axis."""
+    values = sorted({spot.at for line in curves.lines.values() for spot in line})
     if not values:
         return None
-    lines = {name: [(values.index(s.at), (s.mean, s.low, s.high)) for s in line] for name, line in found.lines.items()}
-    title = f"{MAIN} over {found.axis}"
-    drawn = _dotted(title, [(f"{value:g}", "") for value in values], lines, found.across, found.axis)
-    note = "With 95 % intervals over users, which all points share: the tests in the table are paired, and narrower."
+    lines = {name: [(values.index(s.at), (s.mean, s.low, s.high)) for s in line] for name, line in curves.lines.items()}
+    title = f"{MAIN} over {curves.axis}"
+    drawn = _dotted(title, [(f"{value:g}", "") for value in values], lines, curves.across, curves.axis)
+    note = "With 95 % intervals over users. All points have the same users: the paired tests in the table are narrower."
     return Plot(title, drawn, note)
 
 
-def gains(found: Outcome) -> Plot | None:
+def gains(outcome: Outcome) -> Plot | None:
     """The relative gain of every group of history lengths, in percent."""
-    known = [(place, gain) for place, (_, _, gain) in enumerate(found.groups) if math.isfinite(gain.value)]
+    known = [(place, gain) for place, (_, _, gain) in enumerate(outcome.groups) if math.isfinite(gain.value)]
     if not known:
         return None
     line = [(place, (100 * gain.value, 100 * gain.low, 100 * gain.high)) for place, gain in known]
-    names = [(name, f"{size:,}") for name, size, _ in found.groups]
+    names = [(name, f"{size:,}") for name, size, _ in outcome.groups]
     drawn = _dotted("Relative gain by history length", names, {"": line}, [("TIGER", 0.0)], "")
     note = (
-        "In percent of TIGER's figure, by interactions of the user, the held-out one included; below, the number of "
-        "such users. Thin lines: 95 % intervals, bootstrap over users."
+        "In percent of TIGER's figure, by number of the user's interactions, the held-out one included; below, the "
+        "number of users. Thin lines: 95 % intervals, bootstrap over users."
     )
     return Plot(f"S2GR's gain in {MAIN} by history length", drawn, note)
 
@@ -134,7 +134,7 @@ def _dotted(
 
 
 def pareto(costs: Sequence[Cost]) -> Plot | None:
-    """Accuracy against the time of decoding; a ring marks what no other beats in both."""
+    """Accuracy against the time of decoding; a ring marks rows that no other row beats in both."""
     known = [(cost.row, 1000 * cost.user_seconds, cost.ndcg) for cost in costs if cost.user_seconds is not None]
     if len(known) < 2:
         return None
@@ -149,16 +149,16 @@ def pareto(costs: Sequence[Cost]) -> Plot | None:
     places = ticks(frame.x_low, frame.x_high, 4)
     axis = frame.x_axis(list(zip(places, labels(places), strict=True)), "milliseconds a user")
     heights = spread([frame.y(up) for up in y], 12.0, frame.top, frame.height - frame.bottom)
-    named = [
+    names = [
         element("text", name, x=frame.x(across) + 8, y=height + 4, class_="note")
         for (name, across, _), height in zip(known, heights, strict=True)
     ]
-    note = "A ring marks what nothing else beats in both."
-    return Plot(f"{MAIN} against the time of decoding", picture(f"{MAIN} against time", *drawn, axis, *named), note)
+    note = "A ring marks rows that no other row beats in both."
+    return Plot(f"{MAIN} against the time of decoding", picture(f"{MAIN} against time", *drawn, axis, *names), note)
 
 
 def _upright(frame: Frame) -> Markup:
-    """Faint lines up, with their values below."""
+    """Vertical grid lines, with their values below."""
     values = ticks(frame.x_low, frame.x_high, 4)
     base = frame.height - frame.bottom
     drawn = [

@@ -1,4 +1,4 @@
-"""A study as Markdown: the same tables as its page, for a document."""
+"""A study as Markdown, with the tables of its page."""
 
 import math
 from collections.abc import Sequence
@@ -13,46 +13,46 @@ from sidestep.report.study_tables import (
     inside,
     lines,
     ratio_lines,
-    untold,
+    rows_without_cells,
 )
 from sidestep.studies.outcome import Block, Outcome
 from sidestep.studies.rows import MAIN, METRICS
 
 
-def markdown(found: Outcome) -> str:
+def markdown(outcome: Outcome) -> str:
     """The document. The same outcome gives the same bytes."""
-    overrides = f" with `{' '.join(found.overrides)}`" if found.overrides else ""
+    overrides = f" with `{' '.join(outcome.overrides)}`" if outcome.overrides else ""
     parts = [
-        f"# {found.study.title}",
-        f"{found.study.asks} On {found.data}; recipe {found.recipe}{overrides}, seeds "
-        f"{', '.join(map(str, found.seeds))}. {found.coming()}",
-        *_shape(found),
-        *_gains(found),
-        *_costs(found),
-        *_analysis(found),
-        *(part for block in found.blocks for part in _block(block)),
-        *_missing(found),
-        *found.reading(),
-        *(f"Made on {machine}." for machine in found.machines),
+        f"# {outcome.study.title}",
+        f"{outcome.study.asks} On {outcome.data}; recipe {outcome.recipe}{overrides}, seeds "
+        f"{', '.join(map(str, outcome.seeds))}. {outcome.progress()}",
+        *_shape(outcome),
+        *_gains(outcome),
+        *_costs(outcome),
+        *_analysis(outcome),
+        *(part for block in outcome.blocks for part in _block(block)),
+        *_missing(outcome),
+        *outcome.notes(),
+        *(f"Recorded on {machine}." for machine in outcome.machines),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _shape(found: Outcome) -> list[str]:
-    if not found.study.stated:
+def _shape(outcome: Outcome) -> list[str]:
+    if not outcome.study.stated:
         return []
-    here = "Too few cells are there to tell."
-    if found.verdict is not None:
-        here = f"Here: **{VERDICTS[found.verdict.holds]}**. {found.verdict.words}"
-    return [f"Stated: {found.study.stated}. {here}"]
+    here = "There are too few cells for a verdict."
+    if outcome.verdict is not None:
+        here = f"Here: **{VERDICTS[outcome.verdict.holds]}**. {outcome.verdict.words}"
+    return [f"Stated: {outcome.study.stated}. {here}"]
 
 
-def _gains(found: Outcome) -> list[str]:
-    if not found.groups:
+def _gains(outcome: Outcome) -> list[str]:
+    if not outcome.groups:
         return []
     rows = [
         [name, f"{size:,}", _share(gain.value), f"{_share(gain.low)} to {_share(gain.high)}"]
-        for name, size, gain in found.groups
+        for name, size, gain in outcome.groups
     ]
     return [_table(["interactions", "users", f"gain in {MAIN}", "95 % interval"], rows)]
 
@@ -61,8 +61,8 @@ def _share(value: float) -> str:
     return f"{value:+.1%}" if math.isfinite(value) else DASH
 
 
-def _costs(found: Outcome) -> list[str]:
-    if not found.costs:
+def _costs(outcome: Outcome) -> list[str]:
+    if not outcome.costs:
         return []
     rows = [
         [
@@ -72,15 +72,15 @@ def _costs(found: Outcome) -> list[str]:
             DASH if cost.user_seconds is None else f"{1000 * cost.user_seconds:,.1f}",
             f"{cost.ndcg:.4f}",
         ]
-        for cost in found.costs
+        for cost in outcome.costs
     ]
     header = ["row", "parameters", "seconds an epoch", "milliseconds a user", MAIN]
-    return [_table(header, rows), *ratio_lines(found)]
+    return [_table(header, rows), *ratio_lines(outcome)]
 
 
-def _analysis(found: Outcome) -> list[str]:
-    names = analysis_names(found)
-    rows = [[row, *(inside(values.get(name)) for name in names)] for row, values in found.analysis.items()]
+def _analysis(outcome: Outcome) -> list[str]:
+    names = analysis_names(outcome)
+    rows = [[row, *(inside(values.get(name)) for name in names)] for row, values in outcome.analysis.items()]
     return [_table(["row", *names], rows)] if names else []
 
 
@@ -92,7 +92,7 @@ def _block(block: Block) -> list[str]:
     parts = [
         f"## {block.title[0].upper()}{block.title[1:]} ({block.num_users:,})",
         _table(header, rows),
-        *untold(block),
+        *rows_without_cells(block),
     ]
     if block.compared:
         compared = [line for line in text if any(cell.beside for cell in line.cells)]
@@ -105,14 +105,14 @@ def _ours(line: TextLine) -> list[str]:
     return [f"**{cell.ours}**" if cell.best else cell.ours for cell in line.cells]
 
 
-def _missing(found: Outcome) -> list[str]:
-    if not found.missing:
+def _missing(outcome: Outcome) -> list[str]:
+    if not outcome.missing:
         return []
     rows = [
         [part.row, part.ties, ", ".join(map(str, part.seeds)), DASH if part.minutes is None else f"{part.minutes:,.0f}"]
-        for part in found.absent
+        for part in outcome.absent
     ]
-    return ["## Cells that are missing", MINUTES, _table(["row", "ties", "seeds", "minutes"], rows)]
+    return ["## Missing cells", MINUTES, _table(["row", "ties", "seeds", "minutes"], rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

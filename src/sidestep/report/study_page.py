@@ -1,4 +1,4 @@
-"""A study as one self-contained page: its question, plots, every table with the published figures, what is missing."""
+"""A study as one self-contained page: its question, plots, all tables with published figures, missing cells."""
 
 from typing import Any
 
@@ -13,48 +13,48 @@ from sidestep.report.study_tables import (
     inside,
     lines,
     ratio_lines,
-    untold,
+    rows_without_cells,
 )
 from sidestep.studies.outcome import Outcome
 from sidestep.studies.rows import MAIN, METRICS
 
 
-def render(found: Outcome) -> str:
+def render(outcome: Outcome) -> str:
     """The page. The same outcome gives the same bytes."""
     return fill(
         "study.html",
-        found=found,
+        outcome=outcome,
         main=MAIN,
         metrics=METRICS,
         dash=DASH,
         verdicts=VERDICTS,
-        plots=study_plots(found),
-        tables=_tables(found),
-        ratios=ratio_lines(found),
-        analysis=_analysis(found),
-        missing=found.absent,
+        plots=study_plots(outcome),
+        tables=_tables(outcome),
+        ratios=ratio_lines(outcome),
+        analysis=_analysis(outcome),
+        missing=outcome.absent,
         minutes=MINUTES,
     )
 
 
-def _tables(found: Outcome) -> list[dict[str, Any]]:
-    """The first way to count stands open, and so does the one that the paper's figures are for."""
-    opened = next((block for block in found.blocks if block.users != "all" and block.compared), None)
+def _tables(outcome: Outcome) -> list[dict[str, Any]]:
+    """The tables of all blocks. The first one is open, and so is that of the paper's protocol."""
+    of_paper = next((block for block in outcome.blocks if block.users != "all" and block.compared), None)
     return [
         {
             "block": block,
             "lines": lines(block),
             "beyond": beyond(block),
-            "untold": untold(block),
-            "open": block in (found.main, opened),
+            "without_cells": rows_without_cells(block),
+            "open": block in (outcome.main, of_paper),
         }
-        for block in found.blocks
+        for block in outcome.blocks
     ]
 
 
-def _analysis(found: Outcome) -> dict[str, Any] | None:
-    names = analysis_names(found)
+def _analysis(outcome: Outcome) -> dict[str, Any] | None:
+    names = analysis_names(outcome)
     if not names:
         return None
-    rows = [(row, [inside(values.get(name)) for name in names]) for row, values in found.analysis.items()]
+    rows = [(row, [inside(values.get(name)) for name in names]) for row, values in outcome.analysis.items()]
     return {"names": names, "rows": rows}

@@ -1,4 +1,4 @@
-"""The words in the cells of a study's tables, alike on the page, in Markdown and in a terminal."""
+"""The text of a study's tables, for the page, Markdown and the terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ DASH = "\N{EN DASH}"
 VERDICTS: Mapping[Holds, str] = {
     "yes": "as stated",
     "no": "not as stated",
-    "open": "not to be told from these figures",
+    "open": "not decided by these figures",
 }
 MINUTES = (
-    "Minutes of training are at the pace of the slowest epoch known of the method, or else of a method of its kind."
+    "Minutes of training are estimated from the slowest known epoch of the method, or else of a method of its kind."
 )
 FEW = 4
-"""Significant figures of what is found inside models."""
+"""Significant digits of figures of the analysis."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """ours: the figure. beside: the published one and the difference, where one may stand there."""
+    """ours: the figure. beside: the published figure and the difference, if there is one."""
 
     ours: str
     beside: str
@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TextLine:
-    """A row of a block. told: whether p is below .05."""
+    """A row of a block. significant: whether p is below .05."""
 
     name: str
     seeds: str
@@ -40,45 +40,45 @@ class TextLine:
     difference: str
     interval: str
     p: str
-    told: bool
+    significant: bool
     beyond: tuple[str, ...]
     epochs: str
 
 
 def lines(block: Block) -> list[TextLine]:
-    """The rows of a block that have a cell, as text."""
+    """The rows of a block with finished cells, as text."""
     best, names = {name: block.best(name) for name in METRICS}, beyond(block)
-    return [_line(entry, best, names) for entry in block.there]
+    return [_line(entry, best, names) for entry in block.finished]
 
 
-def untold(block: Block) -> list[str]:
-    """One sentence that names the rows without a cell, or nothing."""
-    return [f"No cell yet: {'; '.join(block.untold)}."] if block.untold else []
+def rows_without_cells(block: Block) -> list[str]:
+    """One sentence that lists the rows without a cell, or nothing."""
+    return [f"No cell yet: {'; '.join(block.without_cells)}."] if block.without_cells else []
 
 
 def beyond(block: Block) -> list[str]:
-    """What is told of the rows beyond accuracy."""
+    """The names of the rows' figures beyond accuracy."""
     return list(dict.fromkeys(name for entry in block.entries for name in entry.beyond))
 
 
-def analysis_names(found: Outcome) -> list[str]:
-    """What is told of the insides of some row's models."""
-    return list(dict.fromkeys(name for row in found.analysis.values() for name in row))
+def analysis_names(outcome: Outcome) -> list[str]:
+    """The names of the figures of the analysis."""
+    return list(dict.fromkeys(name for row in outcome.analysis.values() for name in row))
 
 
 def inside(figure: Spread | None) -> str:
-    """A figure of any size, its deviation beside it."""
+    """A figure of any magnitude, with its deviation."""
     if figure is None:
         return DASH
     spread = "" if figure.deviation is None else f" \N{PLUS-MINUS SIGN} {figure.deviation:.2g}"
     return f"{figure.mean:.{FEW}g}{spread}".replace("-", "\N{MINUS SIGN}")
 
 
-def ratio_lines(found: Outcome) -> list[str]:
-    """How much more the second costs than the first, beside what the paper tells of its own."""
-    if found.study.ratios is None:
+def ratio_lines(outcome: Outcome) -> list[str]:
+    """The ratios of the costs of S2GR and TIGER, with those of the paper."""
+    if outcome.study.ratios is None:
         return []
-    costs = {cost.row: cost for cost in found.costs}
+    costs = {cost.row: cost for cost in outcome.costs}
     if not {"tiger", "s2gr"} <= set(costs):
         return ["Both rows are needed for their ratio."]
     first, second = costs["tiger"], costs["s2gr"]
@@ -89,11 +89,11 @@ def ratio_lines(found: Outcome) -> list[str]:
         else second.user_seconds / first.user_seconds,
     }
     return [
-        "Seconds are wall time, with whatever else the machine did; make bench-train compares on equal terms.",
+        "Seconds are wall time on a shared machine; make bench-train compares under equal conditions.",
         *(
             f"S2GR over TIGER, {name}: {DASH if ours[name] is None else format(ours[name], '.2f')}; the paper's "
             f"{after / before:.2f} (about {before:g} h and {after:g} h, on its industrial data with two A100)."
-            for name, (before, after) in found.study.ratios.items()
+            for name, (before, after) in outcome.study.ratios.items()
         ),
     ]
 

@@ -1,24 +1,26 @@
-"""A study in a terminal: its first table, whether a stated shape is there, and what is missing."""
+"""A study as text for a terminal: its first table, the test of a stated shape, and the missing cells."""
 
 from rich import box
 from rich.table import Table
 
-from sidestep.report.study_tables import VERDICTS, analysis_names, inside, lines, ratio_lines, untold
+from sidestep.report.study_tables import VERDICTS, analysis_names, inside, lines, ratio_lines, rows_without_cells
 from sidestep.report.terminal import plain
 from sidestep.studies.outcome import Block, Outcome
 from sidestep.studies.rows import MAIN, METRICS
 
 
-def study_text(found: Outcome) -> str:
-    """One row a line; the other ways to count stand in the written tables."""
-    parts = [f"{found.study.title}, on {found.data}"]
-    if found.main is not None:
-        parts.append(_block(found.main))
-    if found.analysis:
-        parts.append(_inside(found))
-    if found.verdict is not None:
-        parts.append(f"Stated: {found.study.stated}. Here: {VERDICTS[found.verdict.holds]}. {found.verdict.words}")
-    parts += [*ratio_lines(found), *found.reading(), found.coming()]
+def study_text(outcome: Outcome) -> str:
+    """The first block, with one line per row; the other blocks are in the written files."""
+    parts = [f"{outcome.study.title}, on {outcome.data}"]
+    if outcome.main is not None:
+        parts.append(_block(outcome.main))
+    if outcome.analysis:
+        parts.append(_inside(outcome))
+    if outcome.verdict is not None:
+        parts.append(
+            f"Stated: {outcome.study.stated}. Here: {VERDICTS[outcome.verdict.holds]}. {outcome.verdict.words}"
+        )
+    parts += [*ratio_lines(outcome), *outcome.notes(), outcome.progress()]
     return "\n".join(parts)
 
 
@@ -32,14 +34,14 @@ def _block(block: Block) -> str:
             line.name, line.seeds, *(cell.ours for cell in line.cells), line.difference, line.interval, line.p
         )
     title = f"{block.title[0].upper()}{block.title[1:]}, {block.num_users:,}:"
-    return "\n".join([title, plain(table), *untold(block)])
+    return "\n".join([title, plain(table), *rows_without_cells(block)])
 
 
-def _inside(found: Outcome) -> str:
-    table, names = Table(box=box.SIMPLE), analysis_names(found)
+def _inside(outcome: Outcome) -> str:
+    table, names = Table(box=box.SIMPLE), analysis_names(outcome)
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
-    for row, values in found.analysis.items():
+    for row, values in outcome.analysis.items():
         table.add_row(row, *(inside(values.get(name)) for name in names))
     return plain(table)

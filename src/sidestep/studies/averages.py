@@ -1,4 +1,4 @@
-"""Cells of one row as one: means over seeds, paired tests, intervals, groups of users by length."""
+"""Averages over the cells of a row: means over seeds, paired tests, intervals, groups of users by history length."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from sidestep.studies.cells import CellResult, Users
 from sidestep.studies.rows import MAIN
 
 GROUPS = 5
-"""Groups of users by history length, as equal as ties allow."""
+"""Number of groups of users by history length, of about equal size."""
 
 
 def samples(group: Sequence[CellResult], seen: Seen, users: Users, metric: str = MAIN) -> list[Sample]:
-    """One sample for every cell that has such users."""
+    """One sample for every cell with such users."""
     return [
         Sample(cell.values(seen, users, metric), cell.cases, cell.targets, cell.users[cell.chosen(users)])
         for cell in group
@@ -29,14 +29,14 @@ def averaged(group: Sequence[CellResult], seen: Seen, users: Users) -> Values:
     """The main metric of every case, a mean over the seeds; see `seed_averaged`.
 
     Raises:
-        DataError: the cells have no such users.
+        DataError: there are no such users.
     """
     return seed_averaged(samples(group, seen, users))
 
 
 def compared(first: Sequence[CellResult], second: Sequence[CellResult], seen: Seen, users: Users) -> Comparison | None:
-    """The second row minus the first in the main metric, each a mean over its seeds, paired over users; None where they
-    have no targets in common, as where targets depend on the seed.
+    """The second row minus the first in the main metric, each a mean over its seeds, paired over users; None if they
+    have no targets in common, which can happen where targets depend on the seed.
     """
     pair = [samples(group, seen, users) for group in (first, second)]
     if not {sample.targets for sample in pair[0]} & {sample.targets for sample in pair[1]}:
@@ -45,9 +45,9 @@ def compared(first: Sequence[CellResult], second: Sequence[CellResult], seen: Se
 
 
 def interval(values: Values, users: Ints | None = None) -> tuple[float, float]:
-    """Of a mean over cases, 95 %, by the normal approximation; users vary, with all of their cases.
+    """The 95 % interval of a mean over cases, by the normal approximation; the cases of a user are one observation.
 
-    users: the user of every value; None where every value is of another user.
+    users: the user of every value; None if every user has one value.
     """
     sums, sizes = sums_of_users(values, users)
     if len(sums) < len(values):
@@ -58,8 +58,8 @@ def interval(values: Values, users: Ints | None = None) -> tuple[float, float]:
 
 def lengths_of(group: Sequence[CellResult]) -> Ints:
     """The length of every case, in the order of `averaged` over all users."""
-    worlds = {cell.cases: cell.lengths for cell in group}
-    return np.concatenate([worlds[cases] for cases in sorted(worlds)])
+    by_cases = {cell.cases: cell.lengths for cell in group}
+    return np.concatenate([by_cases[cases] for cases in sorted(by_cases)])
 
 
 def users_of(group: Sequence[CellResult], users: Users) -> Ints | None:
@@ -68,6 +68,6 @@ def users_of(group: Sequence[CellResult], users: Users) -> Ints | None:
 
 
 def group_of(lengths: Ints) -> Ints:
-    """The group of every case, from 0: about equally many in each, those of one length together."""
+    """The group of every case, from 0: groups of about equal size; cases of equal length are in the same group."""
     edges = np.unique(np.quantile(lengths, np.arange(1, GROUPS) / GROUPS, method="lower"))
     return np.unique(np.searchsorted(edges, lengths, side="left"), return_inverse=True)[1].astype(np.int64)

@@ -1,7 +1,7 @@
-"""A cell of a study: one training on one dataset, and the small file that keeps its results.
+"""A cell of a study: one training on one dataset, and the small file with its result.
 
 DATA/METHOD-SEED-DIGEST.json     a cell: settings, training, figures, every user's rank
-DATA/cases-DIGEST.json           the users of the ranks and their numbers of interactions; shared by the cells of a log
+DATA/cases-DIGEST.json           the users of the ranks and their history lengths; shared by the cells of a log
 """
 
 import base64
@@ -35,16 +35,15 @@ GRID: tuple[Place, ...] = tuple((seen, users) for seen in get_args(Seen) for use
 
 @dataclass(frozen=True)
 class Cell:
-    """A training that a study wants.
+    """The definition of one training.
 
-    method: a row of `methods.METHODS`, or one that needs no training; empty for semantic IDs, which leave the recipe's
-        method as it is. sets: `key=value` overrides, the user's first and then the study's, since later ones win.
-        recipe: a built-in name or a file.
+    method: a row of `methods.METHODS`, or one that needs no training; empty for semantic IDs, which keep the recipe's
+        method. sets: `key=value` overrides, the user's first and then the study's, since later ones win. recipe: a
+        built-in name or a file.
+    parts: cells whose trained models are fused in this one; they are trained first.
 
-    parts: cells whose trained models it consists of; they are trained before it.
-
-    A generator is trained as the recipe says. A baseline is trained as its method's own row says, since it learns
-    quickly and wants other steps than a generator; `sets` win over both.
+    A generator is trained with the recipe's settings. A baseline is trained with those of its own row, since it needs
+    other steps and rates than a generator; `sets` override both.
     """
 
     method: str
@@ -55,10 +54,10 @@ class Cell:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The overrides of `sidestep run RECIPE`.
+        """The overrides for `sidestep run RECIPE`.
 
         Raises:
-            ConfigError: no such method.
+            ConfigError: an unknown method.
         """
         if not self.method:
             return (*self.sets, f"seed={self.seed}")
@@ -69,21 +68,21 @@ class Cell:
         """The whole recipe.
 
         Raises:
-            ConfigError: no such recipe or method, or a setting that is wrong.
+            ConfigError: an unknown recipe or method, or a wrong setting.
         """
         return recipes.read(self.recipe, self.overrides)
 
     def path(self, folder: Path) -> Path:
-        """The file of the cell, whether it exists or not."""
+        """The path of the cell's file, which may not exist yet."""
         recipe = self.read()
         return folder / data_name(recipe) / file_name(identity(recipe, self.method))
 
 
 @dataclass(frozen=True)
 class DataPrint:
-    """Which data: name, sizes and content. digest: of the log as it is numbered and ordered.
+    """The identity of a data set: name and sizes. digest: of the numbered and ordered log.
 
-    inputs: the SHA-256 of the user's files behind it, by file name; empty for older cells and for planted data.
+    inputs: SHA-256 of the user's files by name; empty for older cells and for planted data.
     """
 
     name: str
@@ -94,18 +93,18 @@ class DataPrint:
     inputs: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def fits(self, other: "DataPrint") -> bool:
-        """Whether both are of one log, and of the same files where both methods read them."""
+        """Whether both are the same log, and the same files as far as both methods read them."""
         shared = self.inputs.keys() & other.inputs.keys()
         return self == other and all(self.inputs[name] == other.inputs[name] for name in shared)
 
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained.
+    """The course of a training.
 
-    asked, done: epochs at most, and epochs trained. best: the epoch whose weights are kept, from 1. scores: validation
-        NDCG@10 after every epoch, None for an epoch without validation. seconds: of all epochs without validation.
-        targets: in an epoch.
+    asked, done: configured and completed epochs. best: the epoch whose weights were kept, from 1. scores: validation
+        NDCG@10 after every epoch, None without validation. seconds: of all epochs, without validation. targets: per
+        epoch.
     """
 
     asked: int
@@ -119,7 +118,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that recorded the cell. cores: those of the recording process; its training may have had fewer."""
+    """The machine that recorded the cell. cores: of the recording process; the training may have had fewer."""
 
     cpu: str
     cores: int
@@ -129,19 +128,19 @@ class Machine:
 
 @dataclass(frozen=True)
 class CellResult:
-    """The results of a cell.
+    """The result of a cell.
 
-    recipe: its name, where that is known. settings: dotted keys that differ from `Recipe`'s defaults, of the sections
-        that the results depend on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
-    training: None without one: popularity, item-kNN, and a fused model of two finished runs.
+    recipe: its name, if known. settings: dotted keys that differ from `Recipe`'s defaults, of the sections that the
+        method depends on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
+    training: None for popularity, item-kNN, and a fused model from two finished runs.
     grid: by seen items and users: `num_users` and the means `HR@k`, `NDCG@k`, `MRR@k` for k in `DEPTHS`; for all users
         also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`).
-    ranks: by seen items, the rank of every case's target, `[C]`, 0 where it is not among the k.
-    users, lengths: user number of every case, rising, and interactions up to and including the target, `[C]`; a user
-        has several cases where the split holds out several items.
-    targets: digest of users, lengths and target items: cells that share it can be paired case by case.
-    analysis: the figures of `sidestep analyse`, of a generator.
-    balance: how much items count beside codes in a fused model, from 0 to 1.
+    ranks: by seen items, the rank of every case's target, `[C]`, 0 if it is not among the k.
+    users, lengths: user number of every case, ascending, and interactions up to and including the target, `[C]`; a user
+        has several cases if the split holds out several items.
+    targets: digest of users, lengths and target items: cells with the same digest can be paired case by case.
+    analysis: results of `sidestep analyse` for a generator.
+    balance: weight of the item scores in a fused model, from 0 to 1.
     """
 
     method: str
@@ -171,20 +170,20 @@ class CellResult:
         """
         name, depth = named(metric)
         if depth > self.k:
-            raise ConfigError(f"Cannot tell {metric} from a cell whose lists hold {self.k} items")
+            raise ConfigError(f"{metric} needs longer lists than the {self.k} items of this cell")
         return METRICS[name](self.ranks[seen][self.chosen(users)], depth)
 
     def chosen(self, users: Users) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which of the cases are of these users, `[C]`."""
+        """The cases of these users, as a mask `[C]`."""
         return self.lengths >= (LONG_USERS if users == ">=10" else 0)
 
     def mean(self, seen: Seen, users: Users, metric: str) -> float | int | None:
-        """A figure of the grid; None where there are no such users, or it is not measured."""
+        """A figure of the grid; None without such users, or if it was not measured."""
         return self.grid[seen, users].get(metric)
 
     @property
     def cases(self) -> str:
-        """Digest of users and lengths: cells that share it can be averaged user by user."""
+        """Digest of users and lengths: cells with the same digest can be averaged user by user."""
         return _digest(self.users, self.lengths)
 
     @property
@@ -193,11 +192,11 @@ class CellResult:
         return f"{self.data.name}/{file_name(self.settings)}"
 
     def save(self, folder: Path) -> Path:
-        """Write the cell, and the file of its users unless it exists; each whole or not at all."""
+        """Write the cell, and the file of its cases if it does not exist yet; both atomically."""
         path = folder / self.place
         cases = _cases_file(path.parent, self.cases)
         if not cases.is_file():
-            steps = np.diff(self.users, prepend=0)  # users never fall: steps of 0 and 1 pack into next to nothing
+            steps = np.diff(self.users, prepend=0)  # users ascend: steps of 0 and 1 compress well
             artifact.write_json(cases, {"user_steps": _pack(steps), "lengths": _pack(self.lengths)})
         artifact.write_json(path, self._as_json())
         return path
@@ -222,38 +221,40 @@ class CellResult:
         """Read a cell.
 
         Raises:
-            ArtifactError: nothing there, no cell, one of a newer release, or its cases are missing or others.
+            ArtifactError: no file, not a cell, a cell of a newer release, or its cases are missing or do not match.
         """
-        held = _read(path)
-        if held.get("format") != FORMAT:
-            raise ArtifactError(f"{str(path)!r} is no cell of format {FORMAT} (its format: {held.get('format')!r})")
+        content = _read(path)
+        if content.get("format") != FORMAT:
+            raise ArtifactError(
+                f"{str(path)!r} is not a cell of format {FORMAT} (its format: {content.get('format')!r})"
+            )
         try:
-            return cls._of_json(path, held)
+            return cls._of_json(path, content)
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             if isinstance(error, ArtifactError):
                 raise
             raise ArtifactError(f"{str(path)!r} is damaged ({error!r}); restore it, or remove it") from None
 
     @classmethod
-    def _of_json(cls, path: Path, held: Mapping[str, Any]) -> "CellResult":
-        cases_path = _cases_file(path.parent, held["cases"])
+    def _of_json(cls, path: Path, content: Mapping[str, Any]) -> "CellResult":
+        cases_path = _cases_file(path.parent, content["cases"])
         cases = _read(cases_path)
         users, lengths = np.cumsum(_unpack(cases["user_steps"])), _unpack(cases["lengths"])
-        if _digest(users, lengths) != held["cases"]:
+        if _digest(users, lengths) != content["cases"]:
             raise ArtifactError(f"{str(cases_path)!r} was changed after it was written; restore it, or remove it")
-        training = held["training"]
+        training = content["training"]
         return cls(
-            **{name: held[name] for name in ("method", "recipe", "settings", "seed", "ties", "split", "k", "beams")},
-            data=DataPrint(**held["data"]),
+            **{name: content[name] for name in ("method", "recipe", "settings", "seed", "ties", "split", "k", "beams")},
+            data=DataPrint(**content["data"]),
             training=Training(**{**training, "scores": tuple(training["scores"])}) if training else None,
-            machine=Machine(**held["machine"]),
-            grid={place: held["grid"][f"{place[0]}, {place[1]}"] for place in GRID},
-            ranks={seen: _unpack(ranks) for seen, ranks in held["ranks"].items()},
+            machine=Machine(**content["machine"]),
+            grid={place: content["grid"][f"{place[0]}, {place[1]}"] for place in GRID},
+            ranks={seen: _unpack(ranks) for seen, ranks in content["ranks"].items()},
             users=users,
             lengths=lengths,
-            targets=held["targets"],
-            analysis=held["analysis"],
-            balance=held.get("balance"),
+            targets=content["targets"],
+            analysis=content["analysis"],
+            balance=content.get("balance"),
         )
 
 
@@ -261,7 +262,7 @@ RUNS = Path("runs/cells")
 
 
 def run_folder(path: Path, runs: Path = RUNS) -> Path:
-    """The run folder of the cell whose file is `path`."""
+    """The run folder of the cell with the file `path`."""
     return runs / path.parent.name / path.stem
 
 
@@ -269,24 +270,24 @@ def load_existing(folder: Path, cells: Iterable[Cell]) -> dict[Cell, CellResult]
     """The results of those cells whose files exist.
 
     Raises:
-        ArtifactError: as `CellResult.load`. DataError: one is of other files than the recipe names now.
+        ArtifactError: as `CellResult.load`. DataError: a cell of other input files than those of the recipe.
     """
     paths = {cell: cell.path(folder) for cell in cells}
-    there = {cell: CellResult.load(path) for cell, path in paths.items() if path.is_file()}
+    results = {cell: CellResult.load(path) for cell, path in paths.items() if path.is_file()}
     hashes: dict[Path, str] = {}
-    for cell, result in there.items():
+    for cell, result in results.items():
         data = cell.read().data.path
-        for name, wanted in result.data.inputs.items():
+        for name, expected in result.data.inputs.items():
             path = data / name
             if not path.is_file():
-                continue  # a study can be read where its data are not
+                continue  # a study can be read without its data
             hashes[path] = hashes.get(path) or artifact.file_hash(path)
-            if hashes[path] != wanted:
+            if hashes[path] != expected:
                 raise DataError(
-                    f"{str(paths[cell])!r} holds results of another {str(path)!r} than exists now; keep the cells of "
-                    "other data in a folder of their own, with --cells"
+                    f"{str(paths[cell])!r} was computed from another version of {str(path)!r}; keep the cells of other "
+                    "data in their own folder, with --cells"
                 )
-    return there
+    return results
 
 
 def targets_digest(users: Ints, lengths: Ints, targets: Ints) -> str:
@@ -317,11 +318,11 @@ def _unpack(packed: Mapping[str, str]) -> Ints:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"No cell in {str(path)!r}; run the study that it belongs to") from None
+        raise ArtifactError(f"No cell in {str(path)!r}; run its study") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"Cannot read {str(path)!r}: {error}; restore it, or remove it") from None
-    if not isinstance(held, dict):
-        raise ArtifactError(f"{str(path)!r} is no cell: expected a JSON object")
-    return held
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{str(path)!r} is not a cell: expected a JSON object")
+    return content

@@ -1,4 +1,4 @@
-"""What a result depends on: the settings that decide a cell's figures, and the names that follow from them."""
+"""The identity of a cell: the settings that its figures depend on, and the names derived from them."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ _DEFAULTS = flat(DEFAULTS)
 
 
 def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
-    """What a method's results on this recipe depend on: the dotted keys that differ from `Recipe`'s defaults, without
-    those that belong to other methods or decide nothing. Two recipes with one identity are one cell.
+    """The settings that a method's figures depend on: the dotted keys that differ from `Recipe`'s defaults, without
+    those of other methods and those that cannot change a metric. Recipes with the same identity are the same cell.
 
     method: one that needs no training, or None for the recipe's own.
     """
@@ -32,7 +32,7 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
         ranking = method_of(recipe).ranking | method_of(recipe).validation
     keys["evaluate"] = ranking
     values = {**decisive(recipe, keys), "method": method}
-    values["data"].pop("path")  # its data are named by their bytes, not by a folder of this machine
+    values["data"].pop("path")  # data is identified by content, not by folder
     if trained and (beams := method_of(recipe).beams(recipe)) is not None:
         values["evaluate"]["num_beams"] = beams
     if (path := values.get("embed", {}).get("path")) is not None:
@@ -43,14 +43,14 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
 
 
 def _part(folder: Path) -> str:
-    """The cell that a run folder would be, whatever the folder is called."""
+    """The name of a run folder's cell, independent of the folder's name."""
     if not Run.is_one(folder):
         return folder.name
     return Path(file_name(identity(Run.open(folder).recipe))).stem
 
 
 def data_name(recipe: Recipe) -> str:
-    """What a recipe's data are called: the folder they lie in, or `planted`."""
+    """The name of a recipe's data: its folder's name, or `planted`."""
     if recipe.data.source == "planted":
         return "planted"
     path = recipe.data.path.resolve()
@@ -65,7 +65,7 @@ def file_name(settings: Mapping[str, Any]) -> str:
 
 
 def own_training(name: str) -> list[str]:
-    """Overrides that put a method's own way of training in the place of the recipe's."""
+    """Overrides that replace the recipe's training settings by the method's own."""
     if name in NON_NEURAL:
         return []
     if name not in METHODS:

@@ -1,4 +1,4 @@
-"""Cells joined into what a study says: blocks of rows, curves, groups, costs, and whether a stated shape is there."""
+"""The outcome of a study from its cells: blocks of rows, curves, groups, costs, and the test of a stated shape."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,13 +13,13 @@ from sidestep.evaluation.seeds import Spread, spread, spread_of
 from sidestep.evaluation.significance import Comparison
 from sidestep.studies.averages import averaged, compared, group_of, interval, lengths_of, samples, users_of
 from sidestep.studies.cells import GRID, CellResult, Users
-from sidestep.studies.outcome import Block, Cost, Curves, Entry, Outcome, Spot, Wanted
+from sidestep.studies.outcome import Block, CellStatus, Cost, Curves, Entry, Outcome, Spot
 from sidestep.studies.papers import is_beauty
 from sidestep.studies.rows import METRICS, Published, Row, Slot, Study
 from sidestep.studies.shapes import Gain, Verdict, ends_over_middle, rise_then_fall, steady_gap
 
-Found = Mapping[tuple[str, str], Sequence[CellResult]]
-"""The cells that are there, in the order of their seeds, by the name of the row and the ties."""
+CellsByRow = Mapping[tuple[str, str], Sequence[CellResult]]
+"""The finished cells, in the order of their seeds, by name of the row and ties."""
 
 
 def join(
@@ -27,44 +27,44 @@ def join(
     recipe: str,
     overrides: Sequence[str],
     seeds: Sequence[int],
-    wanted: Sequence[tuple[Slot, CellResult | None, float | None]],
+    planned: Sequence[tuple[Slot, CellResult | None, float | None]],
     against: str | None = None,
 ) -> Outcome:
-    """What the cells that are there say together.
+    """The outcome of the finished cells.
 
-    wanted: every slot with its cell, or None and the minutes that it should take. against: the row that all others are
-    tested against, instead of each row's own.
+    planned: every slot with its cell, or None and the expected minutes. against: the row that all others are tested
+    against, instead of each row's own.
 
     Raises:
-        ConfigError: no such row to test against. DataError: cells of different data.
+        ConfigError: an unknown row in `against`. DataError: cells of different data.
     """
     if against is not None:
         study.row(against)
-    rows = tuple({slot.row.name: slot.row for slot, _, _ in wanted}.values())
-    cells = {key: [cell for slot, cell, _ in wanted if cell and (slot.row.name, slot.ties) == key]
-             for key in dict.fromkeys((slot.row.name, slot.ties) for slot, _, _ in wanted)}  # fmt: skip
-    there = [cell for group in cells.values() for cell in group]
-    states = tuple(Wanted(s.row.name, s.ties, s.seed, cell is not None, minutes) for s, cell, minutes in wanted)
-    outcome = Outcome(study, recipe, tuple(overrides), _data(there), tuple(seeds), states)
-    if not there:
+    rows = tuple({slot.row.name: slot.row for slot, _, _ in planned}.values())
+    cells = {key: [cell for slot, cell, _ in planned if cell and (slot.row.name, slot.ties) == key]
+             for key in dict.fromkeys((slot.row.name, slot.ties) for slot, _, _ in planned)}  # fmt: skip
+    finished = [cell for group in cells.values() for cell in group]
+    states = tuple(CellStatus(s.row.name, s.ties, s.seed, cell is not None, minutes) for s, cell, minutes in planned)
+    outcome = Outcome(study, recipe, tuple(overrides), _data(finished), tuple(seeds), states)
+    if not finished:
         return outcome
     blocks = tuple(
-        _block(rows, cells, ties, seen, users, against, _beauty(there))
-        for ties in dict.fromkeys(slot.ties for slot, _, _ in wanted)
+        _block(rows, cells, ties, seen, users, against, _beauty(finished))
+        for ties in dict.fromkeys(slot.ties for slot, _, _ in planned)
         for seen, users in GRID
         if any(cells.get((row.name, ties)) for row in rows)
     )
-    found = replace(
+    outcome = replace(
         outcome,
         blocks=tuple(block for block in blocks if block.num_users),
-        protocol=_protocol(there),
-        machines=tuple(dict.fromkeys(_machine(cell) for cell in there)),
+        protocol=_protocol(finished),
+        machines=tuple(dict.fromkeys(_machine(cell) for cell in finished)),
     )
-    return _with_extras(found, rows, {row: group for (row, ties), group in cells.items() if ties == blocks[0].ties})
+    return _with_extras(outcome, rows, {row: group for (row, ties), group in cells.items() if ties == blocks[0].ties})
 
 
 def _block(
-    rows: Sequence[Row], cells: Found, ties: str, seen: Seen, users: Users, against: str | None, beauty: bool
+    rows: Sequence[Row], cells: CellsByRow, ties: str, seen: Seen, users: Users, against: str | None, beauty: bool
 ) -> Block:
     size, entries = 0, []
     for row in rows:
@@ -106,21 +106,22 @@ def _entry(
     )
 
 
-def _with_extras(found: Outcome, rows: Sequence[Row], cells: Mapping[str, Sequence[CellResult]]) -> Outcome:
-    """Curves, groups, costs and insides, of the first way to count."""
-    study, main = found.study, found.blocks[0]
-    seen, users = _way(main)
+def _with_extras(outcome: Outcome, rows: Sequence[Row], cells: Mapping[str, Sequence[CellResult]]) -> Outcome:
+    """The outcome with curves, groups, costs and analysis, for the protocol of the first block."""
+    study, main = outcome.study, outcome.blocks[0]
+    seen, users = _place(main)
     if study.kind == "curve":
         curves = _curves(study, rows, cells, seen, users)
-        found = replace(found, curves=curves, verdict=_shape(study, rows, cells, seen, users))
+        outcome = replace(outcome, curves=curves, verdict=_shape(study, rows, cells, seen, users))
     if study.costs:
-        found = replace(found, costs=_costs(rows, cells, seen, users))
+        outcome = replace(outcome, costs=_costs(rows, cells, seen, users))
     if study.kind == "lengths" and cells.get("tiger") and cells.get("s2gr"):
         groups, verdict = by_length(cells["tiger"], cells["s2gr"], seen)
-        found = replace(found, groups=groups, verdict=verdict)
+        outcome = replace(outcome, groups=groups, verdict=verdict)
     if study.analysis:
-        found = replace(found, analysis={row.name: _inside(cells[row.name]) for row in rows if cells.get(row.name)})
-    return found
+        analysis = {row.name: _analysis(cells[row.name]) for row in rows if cells.get(row.name)}
+        outcome = replace(outcome, analysis=analysis)
+    return outcome
 
 
 def _curves(
@@ -168,21 +169,21 @@ def _shape(
 
 
 def _pair(first: Sequence[CellResult], second: Sequence[CellResult], seen: Seen, users: Users) -> Comparison:
-    found = compared(first, second, seen, users)
-    assert found is not None
-    return found
+    comparison = compared(first, second, seen, users)
+    assert comparison is not None
+    return comparison
 
 
 def by_length(
     first: Sequence[CellResult], second: Sequence[CellResult], seen: Seen
 ) -> tuple[tuple[tuple[str, int, Gain], ...], Verdict]:
-    """Name, number of users and relative gain of every group of history lengths, and whether the ends gain more than
-    the middle.
+    """Name, number of users and relative gain of every group of history lengths, and the test of whether the ends gain
+    more than the middle.
     """
     shared = {cell.targets for cell in first} & {cell.targets for cell in second}
     first, second = ([cell for cell in group if cell.targets in shared] for group in (first, second))
     if not shared:
-        return (), Verdict("open", "The two were asked nothing in common.")
+        return (), Verdict("open", "The two have no targets in common.")
     lengths = lengths_of(first)
     member = group_of(lengths)
     one, other = averaged(first, seen, "all"), averaged(second, seen, "all")
@@ -207,26 +208,26 @@ def _costs(
     return tuple(cost for cost in costs if cost is not None)
 
 
-def _way(block: Block) -> tuple[Seen, Users]:
-    return next(way for way in GRID if way == (block.seen, block.users))
+def _place(block: Block) -> tuple[Seen, Users]:
+    return next(place for place in GRID if place == (block.seen, block.users))
 
 
 def _beyond(group: Sequence[CellResult], seen: Seen) -> dict[str, float]:
-    """What the grid holds of all users' lists together, as means over the seeds."""
+    """The figures of the grid beyond accuracy, as means over the seeds."""
     names = ("coverage", "gini", "popularity", "novelty")
-    held = {name: [cell.mean(seen, "all", name) for cell in group] for name in names}
-    return {name: float(np.mean([v for v in values if v is not None])) for name, values in held.items()
+    figures = {name: [cell.mean(seen, "all", name) for cell in group] for name in names}
+    return {name: float(np.mean([v for v in values if v is not None])) for name, values in figures.items()
             if all(value is not None for value in values)}  # fmt: skip
 
 
 def _epochs(group: Sequence[CellResult]) -> str:
-    """Epochs done and asked for, as in 12-14 of 16; nothing for a method without training."""
+    """Completed and configured epochs, such as 12-14 of 16; empty for a method without training."""
     done = sorted(cell.training.done for cell in group if cell.training)
-    asked = sorted({cell.training.asked for cell in group if cell.training})
+    configured = sorted({cell.training.asked for cell in group if cell.training})
     if not done:
         return ""
     most = f"\N{EN DASH}{done[-1]}" if done[-1] != done[0] else ""
-    return f"{done[0]}{most} of {' or '.join(map(str, asked))}"
+    return f"{done[0]}{most} of {' or '.join(map(str, configured))}"
 
 
 def _cost(row: str, group: Sequence[CellResult], seen: Seen, users: Users) -> Cost | None:
@@ -244,17 +245,17 @@ def _cost(row: str, group: Sequence[CellResult], seen: Seen, users: Users) -> Co
     )
 
 
-def _inside(group: Sequence[CellResult]) -> dict[str, Spread]:
-    """Every number of the cells' analysis, under its dotted name."""
-    found: dict[str, list[float]] = {}
+def _analysis(group: Sequence[CellResult]) -> dict[str, Spread]:
+    """Every number of the cells' analysis, by dotted name."""
+    numbers: dict[str, list[float]] = {}
     for cell in group:
         for name, value in _leaves(cell.analysis or {}):
-            found.setdefault(name, []).append(value)
-    return {name: spread_of(values) for name, values in found.items()}
+            numbers.setdefault(name, []).append(value)
+    return {name: spread_of(values) for name, values in numbers.items()}
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of nested JSON; places of a list count from 1, as levels do."""
+    """The numbers of nested JSON; list positions count from 1, like levels."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _leaves(inner, f"{name} {key}".strip())
@@ -266,20 +267,20 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _data(cells: Sequence[CellResult]) -> str:
-    """The data of the cells in words; a planted world is another one for every seed.
+    """The data of the cells in words; planted data is different for every seed.
 
     Raises:
         DataError: cells are of different data.
     """
     if not cells:
-        return "data of which no cell is there yet"
+        return "data without any cell yet"
     logs: dict[tuple[int | None, str], CellResult] = {}
     strange = [cell for cell in cells if not logs.setdefault((_drawn(cell), cell.ties), cell).data.fits(cell.data)]
     strange += [cell for cell in cells if cell.data.name != cells[0].data.name]
     if strange:
         raise DataError(
-            f"The cells {cells[0].place} and {strange[0].place} of one study are of different data; remove those that "
-            "are not meant, or name another --cells folder"
+            f"The cells {cells[0].place} and {strange[0].place} of this study have different data; remove the wrong "
+            "ones, or name another --cells folder"
         )
     counts = [
         f"{_range([getattr(cell.data, name) for cell in cells])} {name}" for name in ("users", "items", "interactions")
@@ -288,7 +289,7 @@ def _data(cells: Sequence[CellResult]) -> str:
 
 
 def _drawn(cell: CellResult) -> int | None:
-    """The seed that the log itself was drawn by, if any."""
+    """The seed that the log itself depends on, if any."""
     return cell.seed if cell.ties == "shuffled" or cell.settings.get("data.source") == "planted" else None
 
 

@@ -1,4 +1,4 @@
-"""Cells of tokenizers: semantic IDs made in run folders, judged, and averaged over seeds."""
+"""Cells of tokenizers: semantic IDs in run folders, their quality, and averages over seeds."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,20 +27,20 @@ def judge(
     only: Sequence[str] = (),
     downstream: bool = False,
 ) -> list[dict[str, Any]]:
-    """A row of figures for every row of a study of tokenizers: means over the seeds, and the deviations between them.
+    """The figures of every row of a study of tokenizers: means and standard deviations over the seeds.
 
-    Every cell is a run folder, `folder_of` its slot; a stage that is done is left alone, so a study that was stopped
-    goes on. Written to `out/study.json` as well.
+    Every cell is a run folder, `folder_of` its slot; finished stages are skipped, so a stopped study resumes. The
+    figures are also written to `out/study.json`.
 
-    only: these rows alone. downstream: train the recipe's generator on every cell's IDs, too, and rank its test users.
+    only: only these rows. downstream: also train the recipe's generator on every cell's IDs, and evaluate it.
 
     Raises:
-        ConfigError: no such study or row, or a recipe that does not run.
+        ConfigError: an unknown study or row, or a recipe that does not run.
     """
-    wanted = id_slots(name, recipe, overrides, seeds, only)
+    planned = id_slots(name, recipe, overrides, seeds, only)
     cells: dict[str, list[dict[str, float]]] = {}
-    for number, slot in enumerate(wanted, start=1):
-        say(f"cell {number} of {len(wanted)}: {slot.row.name}, seed {slot.seed}")
+    for number, slot in enumerate(planned, start=1):
+        say(f"cell {number} of {len(planned)}: {slot.row.name}, seed {slot.seed}")
         run = Run.open(folder_of(out, slot), slot.cell.read())
         cells.setdefault(slot.row.name, []).append(_figures(run, downstream, say))
     table = [_summary(study_of(STUDIES, name).row(row), seeds, group) for row, group in cells.items()]
@@ -51,7 +51,7 @@ def judge(
 def id_slots(
     name: str, recipe: str, overrides: Sequence[str], seeds: Sequence[int], only: Sequence[str] = ()
 ) -> list[Slot]:
-    """Every cell that a study of tokenizers wants. Raises as `judge`."""
+    """All cells of a study of tokenizers. Raises as `judge`."""
     return slots(study_of(STUDIES, name), recipe, overrides, "", seeds, only)  # IDs do not depend on ties
 
 
@@ -67,14 +67,14 @@ def _figures(run: Run, downstream: bool, say: Say) -> dict[str, float]:
     figures |= {label: share.value for label, share in quality.purity.items()}
     figures |= {f"perpl. {number}": level.perplexity for number, level in enumerate(quality.levels, start=1)}
     if downstream:
-        wanted = {"method": run.recipe.method, "users": "all", "seen": "kept"}
-        row = next(row for row in evaluate(run, (10,)).table.to_dicts() if wanted.items() <= row.items())
+        place = {"method": run.recipe.method, "users": "all", "seen": "kept"}
+        row = next(row for row in evaluate(run, (10,)).table.to_dicts() if place.items() <= row.items())
         figures |= {"HR@10": row["HR@10"], "NDCG@10": row["NDCG@10"]}
     return {name: float(value) for name, value in figures.items()}
 
 
 def _summary(row: Row, seeds: Sequence[int], cells: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The mean over the seeds and the standard deviation between them (0 for a single seed)."""
+    """The mean and the standard deviation over the seeds (0 for a single seed)."""
     spreads = {name: spread_of([cell[name] for cell in cells]) for name in cells[0]}
     return {
         "row": row.name,
@@ -86,6 +86,6 @@ def _summary(row: Row, seeds: Sequence[int], cells: Sequence[dict[str, float]]) 
 
 
 def _slug(row: str) -> str:
-    """A row's name as a folder's: letters, digits and dashes."""
+    """A row's name as a folder name: letters, digits and dashes."""
     kept = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in row)
     return "-".join(part for part in kept.split("-") if part)

@@ -1,4 +1,4 @@
-"""The outcome of a study, ready for a page: rows with our figures, those of others, tests, curves, missing cells."""
+"""The outcome of a study: rows with our figures and published ones, tests, curves, and the missing cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,10 +14,9 @@ from sidestep.studies.shapes import Gain, Verdict
 class Entry:
     """One row of one block.
 
-    seeds: of the cells that are there. figures: by metric; empty where no cell is there. interval: of the main metric,
-    95 % over users. published: figures of others that may stand beside, at most one. against, test: the row compared
-    with, and the second minus the first (this row minus that one). epochs: trained, and asked for. balances: of fused
-    models, how much items count beside codes.
+    seeds: of the finished cells. figures: by metric; empty without cells. interval: of the main metric, 95 %.
+    published: comparable published figures, at most one set. against, test: the row compared with, and this row minus
+    that one. epochs: completed and configured. balances: weight of the item scores in fused models.
     """
 
     row: Row
@@ -33,7 +32,7 @@ class Entry:
 
     @property
     def codes_count(self) -> bool:
-        """Whether the row is more than the scorer of items that it is fused with."""
+        """Whether codes have any weight, so that the row differs from the scorer that it is fused with."""
         return not self.balances or any(balance < 1 for balance in self.balances)
 
     def as_json(self) -> dict[str, Any]:
@@ -54,7 +53,7 @@ class Entry:
         }
 
     def beside(self, metric: str) -> tuple[float, float] | None:
-        """The published figure and ours minus it."""
+        """The published figure, and ours minus the published one."""
         if self.published is None or metric not in self.published.figures or metric not in self.figures:
             return None
         other = self.published.figures[metric]
@@ -63,7 +62,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Block:
-    """One protocol: how ties are broken, whether seen items are masked, and over which users the means are."""
+    """All rows under one protocol: order of ties, treatment of seen items, and group of users."""
 
     ties: str
     seen: str
@@ -77,13 +76,13 @@ class Block:
         return f"ties {self.ties}, seen items {self.seen}, {whose}"
 
     @property
-    def there(self) -> tuple[Entry, ...]:
-        """The rows of which some cell is there."""
+    def finished(self) -> tuple[Entry, ...]:
+        """The rows with at least one finished cell."""
         return tuple(entry for entry in self.entries if entry.seeds)
 
     @property
-    def untold(self) -> tuple[str, ...]:
-        """The rows of which none is."""
+    def without_cells(self) -> tuple[str, ...]:
+        """The names of the rows without a finished cell."""
         return tuple(entry.row.name for entry in self.entries if not entry.seeds)
 
     @property
@@ -100,7 +99,7 @@ class Block:
         return {**ways, "rows": [entry.as_json() for entry in self.entries]}
 
     def best(self, metric: str) -> float | None:
-        """The highest figure of a row that is a model of its own."""
+        """The highest figure, without fused rows that equal their scorer."""
         entries = [entry for entry in self.entries if entry.codes_count]
         known = [entry.figures[metric].mean for entry in entries if metric in entry.figures]
         return max(known, default=None)
@@ -108,7 +107,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Spot:
-    """A point of a curve: its name and place on the axis, the mean and its 95 % interval over users."""
+    """A point of a curve: its name, its position on the axis, the mean and its 95 % interval over users."""
 
     name: str
     at: float
@@ -119,7 +118,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines over one axis. across: rows that have no place on it."""
+    """Lines over one axis. across: rows without a position on it."""
 
     axis: str
     lines: Mapping[str, Sequence[Spot]]
@@ -128,8 +127,8 @@ class Curves:
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over the cells of a row. epoch_seconds: of training. user_seconds: of decoding a user's list; None where
-    it was not measured. ndcg: beside what it costs.
+    """Means over the cells of a row. epoch_seconds: of training. user_seconds: of decoding a user's list; None if not
+    measured. ndcg: the main metric.
     """
 
     row: str
@@ -140,8 +139,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A cell of the study, and the estimated minutes of a missing one; None without an estimate."""
+class CellStatus:
+    """The status of one cell. there: whether it is finished. minutes: expected, if it is missing; None if unknown."""
 
     row: str
     ties: str
@@ -152,7 +151,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Absent:
-    """Missing cells of one row and way to break ties. minutes: to train them all; None without an estimate."""
+    """The missing cells of one row and order of ties. minutes: expected time for all of them; None if unknown."""
 
     row: str
     ties: str
@@ -162,8 +161,8 @@ class Absent:
 
 @dataclass(frozen=True)
 class Outcome:
-    """data: its name and size in words. protocol: what else must be said beside a figure. machines: what the cells were
-    made on. groups: names and user counts of the groups by length, with the gains. analysis: row -> name -> figure.
+    """data: name and sizes in words. protocol: the rest of the protocol. machines: that recorded the cells.
+    groups: names and user counts of the groups by length, with the gains. analysis: row -> name -> figure.
     """
 
     study: Study
@@ -171,7 +170,7 @@ class Outcome:
     overrides: tuple[str, ...]
     data: str
     seeds: tuple[int, ...]
-    wanted: tuple[Wanted, ...]
+    cells: tuple[CellStatus, ...]
     blocks: tuple[Block, ...] = ()
     curves: tuple[Curves, ...] = ()
     groups: tuple[tuple[str, int, Gain], ...] = ()
@@ -182,13 +181,13 @@ class Outcome:
     machines: tuple[str, ...] = ()
 
     @property
-    def missing(self) -> list[Wanted]:
-        return [cell for cell in self.wanted if not cell.there]
+    def missing(self) -> list[CellStatus]:
+        return [cell for cell in self.cells if not cell.there]
 
     @property
     def absent(self) -> list[Absent]:
         """The missing cells by row and ties."""
-        groups: dict[tuple[str, str], list[Wanted]] = {}
+        groups: dict[tuple[str, str], list[CellStatus]] = {}
         for cell in self.missing:
             groups.setdefault((cell.row, cell.ties), []).append(cell)
         return [
@@ -198,7 +197,7 @@ class Outcome:
 
     @property
     def main(self) -> Block | None:
-        """The block that is shown first and drawn."""
+        """The first block, which is also plotted."""
         return self.blocks[0] if self.blocks else None
 
     def as_json(self) -> dict[str, Any]:
@@ -210,7 +209,7 @@ class Outcome:
             "data": self.data,
             "protocol": self.protocol,
             "machines": list(self.machines),
-            "cells": [asdict(cell) for cell in self.wanted],
+            "cells": [asdict(cell) for cell in self.cells],
             "blocks": [block.as_json() for block in self.blocks],
             "curves": [asdict(curves) for curves in self.curves],
             "groups": [{"interactions": name, "users": size, **gain.as_json()} for name, size, gain in self.groups],
@@ -220,16 +219,16 @@ class Outcome:
             "verdict": asdict(self.verdict) if self.verdict else None,
         }
 
-    def reading(self) -> list[str]:
-        """How to read the figures, a sentence each."""
+    def notes(self) -> list[str]:
+        """Notes on seeds, tests and protocol, one sentence each."""
         seeds = {len(entry.seeds) for block in self.blocks for entry in block.entries if entry.seeds}
         seeds |= {figure.seeds for values in self.analysis.values() for figure in values.values()}
         if not seeds:
             return []
         spread = (
-            "One seed a row: nothing is known of the spread between seeds."
+            "One seed per row: no standard deviation over seeds."
             if seeds == {1}
-            else "Mean over seeds \N{PLUS-MINUS SIGN} their standard deviation; ours without one have one seed."
+            else "Mean over seeds \N{PLUS-MINUS SIGN} standard deviation; our figures without one have one seed."
         )
         test = (
             "Tests: paired bootstrap over users of the mean over seeds, two-sided, 10,000 draws; p is not corrected "
@@ -237,17 +236,16 @@ class Outcome:
         )
         return [spread, *([test] if self.blocks else []), *([f"{self.protocol}."] if self.protocol else [])]
 
-    def coming(self) -> str:
-        """How many cells are there, and how long the others should take."""
-        missing = self.missing
+    def progress(self) -> str:
+        """The numbers of finished and missing cells, and the expected time of the missing ones."""
+        missing, total = self.missing, len(self.cells)
         if not missing:
-            return f"All {len(self.wanted)} cells are there."
+            return f"All {total} cells are finished."
         known = [cell.minutes for cell in missing if cell.minutes is not None]
         unknown = len(missing) - len(known)
-        told = f", about {sum(known):,.0f} minutes" if known else ""
+        minutes = f", about {sum(known):,.0f} minutes" if known else ""
         rest = f" and {unknown} of unknown length" if known and unknown else ", of unknown length" if unknown else ""
-        there, whole = len(self.wanted) - len(missing), len(self.wanted)
-        return f"{there} of {whole} cells are there; {len(missing)} are missing{told}{rest}."
+        return f"{total - len(missing)} of {total} cells are finished; {len(missing)} are missing{minutes}{rest}."
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
@@ -256,7 +254,7 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 
 def shown(figure: Spread | None) -> str:
-    """`0.0424 ± 0.0004`; a dash for nothing."""
+    """`0.0424 ± 0.0004`; a dash for None."""
     if figure is None:
         return "\N{EN DASH}"
     spread = "" if figure.deviation is None else f" \N{PLUS-MINUS SIGN} {figure.deviation:.4f}"

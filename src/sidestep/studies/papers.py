@@ -1,4 +1,4 @@
-"""The studies of S2GR's tables and figures, row by row, with the published figures."""
+"""The studies of accuracy, row by row, with published figures."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, st
 from sidestep.studies.tokenizers import TABLE3
 
 BEAUTY = {"users": 22_363, "items": 12_101, "interactions": 198_502}
-"""Amazon Beauty 2014, 5-core: the only data on which published figures stand beside ours."""
+"""Amazon Beauty 2014, 5-core: the only data with published figures."""
 RECBOARD = "RecBoard, mean of 5 seeds"
 
 
 def _paper(*figures: float) -> Published:
-    """A line of S2GR's table 2. At test it leaves out users with fewer than 10 interactions (section 5.1), and it does
-    not state whether items of the history are masked.
+    """A row of S2GR's table 2. It is for users with at least 10 interactions (section 5.1); it does not state the
+    treatment of items of the history.
     """
     return Published(S2GR, dict(zip(METRICS, figures, strict=True)), ">=10", None)
 
@@ -22,7 +22,7 @@ def _again(*figures: float) -> Published:
     return Published(RECBOARD, dict(zip(METRICS, figures, strict=True)), "all", "masked")
 
 
-_REAREC = _paper(0.0460, 0.0723, 0.0284, 0.0368)  # it does not say which of the two
+_REAREC = _paper(0.0460, 0.0723, 0.0284, 0.0368)  # the paper does not state which of the two
 _CE = Published("CE-SCE-LLMRec, mean of 5 seeds", {"HR@5": 0.0713, "HR@10": 0.0986, "NDCG@5": 0.0509, MAIN: 0.0597},
                 "all", "masked")  # fmt: skip
 
@@ -36,7 +36,7 @@ _LIGHT = ("thinking.carry=true", "thinking.align_weight=0.1", "thinking.interest
 
 
 def _variant(name: str, *figures: float) -> Row:
-    """A row of S2GR with a part changed, tested against the whole."""
+    """A row of S2GR with one part changed, tested against S2GR."""
     return Row(name, name, against="s2gr", published=(_paper(*figures),) if figures else ())
 
 
@@ -108,7 +108,7 @@ def _levels(count: int) -> Row:
 
 
 def _thinking(key: str, name: str, values: Sequence[float], default: float) -> tuple[Row, ...]:
-    """One setting of the thoughts over its values; the others stay as the recipe has them."""
+    """One setting of the thoughts over its values; the others are the recipe's."""
     return tuple(
         Row(f"{name} = {value:g}", "s2gr", (f"thinking.{key}={value:g}",),
             f"{name} = {default:g}" if value != default else None, at=float(value), line=name)
@@ -177,7 +177,7 @@ STUDIES: dict[str, Study] = {
         Study(
             "lambda-tau",
             "Weights and temperature of the thoughts' losses",
-            "How much depends on the settings that the paper does not give?",
+            "How much do results depend on the settings that the paper does not give?",
             (
                 *_thinking("reg_weight", "lambda", (0.0, 0.01, 0.1, 0.3, 1.0), 0.1),
                 *_thinking("tau", "tau", (0.05, 0.07, 0.1, 0.2), 0.1),
@@ -202,10 +202,10 @@ ONLINE = (
 
 
 def study_named(name: str) -> Study:
-    """The study of that name.
+    """The study with this name.
 
     Raises:
-        ConfigError: there is none, or it cannot be reproduced.
+        ConfigError: an unknown study, or one that cannot be reproduced.
     """
     if name == "table4":
         raise ConfigError(ONLINE)
@@ -213,5 +213,5 @@ def study_named(name: str) -> Study:
 
 
 def is_beauty(users: int, items: int, interactions: int) -> bool:
-    """Whether published figures may stand beside ours."""
+    """Whether published figures are comparable with ours."""
     return {"users": users, "items": items, "interactions": interactions} == BEAUTY

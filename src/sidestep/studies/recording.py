@@ -1,4 +1,4 @@
-"""A finished run folder as a cell: its settings, how it was trained, its figures and every user's rank."""
+"""A finished run folder as a cell: settings, training, figures and every user's rank."""
 
 import os
 import platform
@@ -27,10 +27,10 @@ Analyse = Callable[[Run], Mapping[str, Any]]
 
 
 def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse: Analyse | None = None) -> CellResult:
-    """The cell of a finished run folder, by a study or not. Test cases without ranks are ranked first.
+    """The cell of a finished run folder. Missing rankings are computed.
 
-    recipe: its name, where that is known. method: one of those that need no training, instead of the run's own.
-    analyse: further figures of a generator.
+    recipe: its name, if known. method: one that needs no training, instead of the run's own. analyse: the analysis of a
+    generator.
 
     Raises:
         ArtifactError: the run is not finished, or its lists are shorter than a cell's.
@@ -40,12 +40,12 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     if settings.evaluate.k < DEPTH:
         raise ArtifactError(
             f"{str(folder)!r} ranks {settings.evaluate.k} items, a cell {DEPTH}; run its recipe again with "
-            f"evaluate.k={DEPTH} --out {folder}, which trains nothing anew"
+            f"evaluate.k={DEPTH} --out {folder}, which does not train again"
         )
     name = method or settings.method
     trained = name not in NON_NEURAL
     if trained and not artifact.exists(run.path("model")):
-        raise ArtifactError(f"{str(folder)!r} is not trained; go on with sidestep run {folder}")
+        raise ArtifactError(f"{str(folder)!r} is not trained; continue with sidestep run {folder}")
     contents = RunContents(run)
     own = METHODS[name] if trained else None
     tables = {table.seen: table for table in ranked(contents, name)}
@@ -74,18 +74,18 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
 
 def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str, float | int | None]:
     part = ranks.at_least(LONG_USERS if users == ">=10" else 0)
-    found: dict[str, float | int | None] = {"num_users": part.num_users}
+    figures: dict[str, float | int | None] = {"num_users": part.num_users}
     for name in METRICS:
         for depth in DEPTHS:
-            found[f"{name}@{depth}"] = float(part.values(f"{name}@{depth}").mean()) if len(part) else None
+            figures[f"{name}@{depth}"] = float(part.values(f"{name}@{depth}").mean()) if len(part) else None
     if part.recommended is not None:
         beyond = beyond_accuracy(part.recommended, contents.popularity)
-        found |= asdict(beyond) if beyond else {}
-    return found
+        figures |= asdict(beyond) if beyond else {}
+    return figures
 
 
 def _data(contents: RunContents) -> DataPrint:
-    """The digest is of the numbered log alone: where the files lay does not change it."""
+    """The digest covers the numbered log only, so it does not depend on the location of the files."""
     run, log = contents.run, contents.interactions
     digest = artifact.read_manifest(run.path("interactions")).files[artifact.TENSORS][:16]
     stages = ["interactions", *["vectors"] * artifact.exists(run.path("vectors"))]
@@ -100,10 +100,10 @@ def _data(contents: RunContents) -> DataPrint:
 def _training(contents: RunContents) -> Training | None:
     recipe = contents.run.recipe
     if contents.method.parts_of(recipe):
-        return None  # its parts were trained in runs of their own
+        return None  # its parts were trained in their own runs
     rows = read_log(contents.run.path("train"))
     if not rows:
-        raise ArtifactError(f"{str(contents.run.folder)!r} has no train/log.jsonl, which tells how it was trained")
+        raise ArtifactError(f"{str(contents.run.folder)!r} has no train/log.jsonl, the log of its training")
     scores = [row.get("score") for row in rows]
     known = [score for score in scores if score is not None]
     model = contents.method.build(contents.materials, recipe)

@@ -1,4 +1,4 @@
-"""`sidestep reproduce`: train the missing cells of a study, and join those that exist."""
+"""`sidestep reproduce`: train a study's cells, and compute the outcome from the finished ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ Show = Callable[[Sequence[State]], None]
 class Request:
     """A study on a recipe with the user's overrides.
 
-    only: these rows alone. against: the row that all others are tested against, instead of each row's own. cells: the
-    folder of the cells' files. runs: that of their trainings.
+    only: only these rows. against: the row that all others are tested against, instead of each row's own. cells: the
+    folder of the cells' files. runs: the folder of their trainings.
     """
 
     study: str
@@ -36,10 +36,10 @@ class Request:
     against: str | None = None
 
     def slots(self) -> list[Slot]:
-        """Every cell that is wanted.
+        """All cells of the study.
 
         Raises:
-            ConfigError: no such study, row or recipe, or an override that is wrong.
+            ConfigError: an unknown study, row or recipe, or a wrong override.
         """
         study, ties = study_named(self.study), recipes.read(self.recipe, self.overrides).data.ties
         if self.against is not None:
@@ -47,29 +47,29 @@ class Request:
         return slots(study, self.recipe, self.overrides, ties, self.seeds, self.only, self.runs)
 
     def distinct(self) -> list[Cell]:
-        """Each cell once: two rows may name one cell by different settings."""
+        """The cells without duplicates: different overrides may describe the same cell."""
         return list({slot.cell.path(self.cells): slot.cell for slot in reversed(self.slots())}.values())[::-1]
 
 
 def status(request: Request) -> Outcome:
-    """The outcome of the cells that exist. Nothing is trained.
+    """The outcome of the finished cells. Nothing is trained.
 
     Raises:
         ConfigError: as `Request.slots`; or neither data nor cells. ArtifactError: a cell's file that cannot be read.
         DataError: cells of different data.
     """
-    _seen(request)
-    wanted = request.slots()
-    paths = {slot.cell: slot.cell.path(request.cells) for slot in wanted}
-    there = load_existing(request.cells, paths)
+    _check_paths(request)
+    planned = request.slots()
+    paths = {slot.cell: slot.cell.path(request.cells) for slot in planned}
+    results = load_existing(request.cells, paths)
     minutes = {paths[state.cell]: state.minutes for state in progress(request)}
-    joined = [(slot, there.get(slot.cell), minutes[paths[slot.cell]]) for slot in wanted]
+    joined = [(slot, results.get(slot.cell), minutes[paths[slot.cell]]) for slot in planned]
     recipe = Path(request.recipe).stem
     return join(study_named(request.study), recipe, request.overrides, request.seeds, joined, request.against)
 
 
-def _seen(request: Request) -> None:
-    """Refuse a wrong folder, where every cell would seem to be missing."""
+def _check_paths(request: Request) -> None:
+    """Refuse paths with neither data nor cells, instead of reporting that all cells are missing."""
     data = recipes.read(request.recipe, request.overrides)
     place = request.cells / data_name(data)
     if (
@@ -78,20 +78,20 @@ def _seen(request: Request) -> None:
         and not (data.data.path / (data.data.interactions or "")).is_file()
     ):
         raise ConfigError(
-            f"Neither data in {str(data.data.path)!r} nor cells of them in {str(place)!r}; name the data's "
-            "folder, as in data.path=DIR/beauty, which need not be there where its cells are"
+            f"Neither data in {str(data.data.path)!r} nor its cells in {str(place)!r}; name the folder of the data, "
+            "such as data.path=DIR/beauty; it need not exist if its cells do"
         )
 
 
 def progress(request: Request) -> list[State]:
-    """Where every cell of a study stands. Nothing is trained."""
+    """The state of every cell of a study. Nothing is trained."""
     return states(request.distinct(), request.cells, request.runs)
 
 
 def reproduce(
     request: Request, cores: int, show: Show, say: Say, analyse: Analyse | None = None
 ) -> tuple[Outcome, TrainingError | None]:
-    """Train the missing cells; then `status`, and the error of the cells that failed, if any did."""
+    """Train the missing cells; returns `status`, and the error of failed cells, if any."""
     failure = None
     load_existing(request.cells, request.distinct())  # refuses cells of other data before anything is trained
     try:

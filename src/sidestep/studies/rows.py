@@ -1,4 +1,4 @@
-"""One framework for every study: rows, times seeds, times settings, are cells."""
+"""The framework of all studies: rows x seeds x settings = cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,17 @@ Kind = Literal["table", "curve", "lengths"]
 
 METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
 MAIN = "NDCG@10"
-"""What rows are compared by, and what curves show."""
+"""The metric of comparisons and curves."""
 
 S2GR = "S2GR (arXiv 2601.18664)"
-"""The paper whose tables and figures these are, as a source of figures."""
+"""The paper of these tables and figures, as the source of published figures."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of others on Beauty, with ties in the order of the file or in an order that is not stated.
+    """Published figures on Beauty, with ties in file order or unspecified.
 
-    figures: metric -> value. users: whose they are. seen: how items of the history are treated; None where that
-        is not stated.
+    figures: metric -> value. users: of the evaluation. seen: treatment of items of the history; None if unspecified.
     """
 
     source: str
@@ -40,14 +39,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Row:
-    """A method with settings over the recipe; a cell for each seed.
+    """A method with settings that override the recipe; one cell per seed.
 
-    method: a row of the table of methods, or one without training; empty where the row is a tokenizer, whose cells are
-        semantic IDs, and the method trained on them, if one is, the recipe's own.
+    method: a row of the table of methods, or one without training; empty for a tokenizer, whose cells are semantic IDs
+        (a method that is trained on them is the recipe's own).
     against: the row that it is tested against by default.
-    at, line: where it stands on the axis of a curve, and on which curve; a row of a curve without a place is drawn
-        across. shuffled: whether it also has cells with the ties of each user shuffled.
-    parts: the rows of a generator and a scorer that are trained by themselves and then fused.
+    at, line: position on the axis of a curve, and the name of the curve; a row without position is a horizontal line.
+    shuffled: whether it also has cells with shuffled ties.
+    parts: the rows of a generator and a scorer that are trained separately and then fused.
     """
 
     name: str
@@ -63,13 +62,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """asks: the question. stated: the answer of the paper in words, where it gives no figures. shape: the same, as a
-    shape that figures can be tested for.
+    """asks: the question. stated: the paper's statement in words, if it gives no figures. shape: its testable form.
 
-    axis: what a curve is over; where it is empty, every line has an axis of its own, and its name.
-    industrial: whether the paper shows it on its own industrial data. costs: whether the time that rows take is shown.
-    ratios: the hours it gives as (TIGER, S2GR), of training and of inference. analysis: whether figures of the
-    models' inside are shown.
+    axis: quantity on the axis of a curve; if empty, every line has its own axis, named like the line.
+    industrial: whether the paper uses its own industrial data. costs: whether to report times.
+    ratios: the paper's hours as (TIGER, S2GR), of training and of inference. analysis: whether to report that of the
+    models.
     """
 
     name: str
@@ -86,10 +84,10 @@ class Study:
     analysis: bool = False
 
     def row(self, name: str) -> Row:
-        """The row of that name.
+        """The row with this name.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: an unknown row.
         """
         for row in self.rows:
             if row.name == name:
@@ -100,15 +98,15 @@ class Study:
         )
 
     def chosen(self, only: Sequence[str]) -> tuple[Row, ...]:
-        """These rows alone, each once, in this order; all rows where none is named. Raises as `row`."""
+        """The rows with these names, each once, in this order; all rows if `only` is empty. Raises as `row`."""
         return tuple(self.row(name) for name in dict.fromkeys(only)) or self.rows
 
 
 def study_of(studies: Mapping[str, Study], name: str, others: Sequence[str] = ()) -> Study:
-    """The study of that name. others: names that belong to another table, for the message.
+    """The study with this name. others: names of another table, for the message.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: an unknown study.
     """
     if name not in studies:
         known = [*studies, *others]
@@ -135,25 +133,25 @@ def slots(
     only: Sequence[str] = (),
     runs: Path = RUNS,
 ) -> list[Slot]:
-    """Every cell of a study: its rows, some of them again with shuffled ties, for every seed.
+    """All cells of a study: its rows, some of them also with shuffled ties, for every seed.
 
-    ties: the recipe's own. only: these rows alone. runs: where cells are trained.
+    ties: the recipe's own. only: only these rows. runs: the folder of the trainings.
 
     Raises:
-        ConfigError: the study has no such row.
+        ConfigError: an unknown row.
     """
     rows = study.chosen(only)
-    found = []
+    planned = []
     for row in rows:
-        again = row.shuffled and ties == "file"
-        for setting, seed in product((ties, "shuffled") if again else (ties,), seeds):
+        both = row.shuffled and ties == "file"
+        for setting, seed in product((ties, "shuffled") if both else (ties,), seeds):
             other = () if setting == ties else (f"data.ties={setting}",)
-            made_of = [study.row(name) for name in row.parts]
-            parts = tuple(Cell(part.method, seed, (*overrides, *part.sets, *other), recipe) for part in made_of)
+            part_rows = [study.row(name) for name in row.parts]
+            parts = tuple(Cell(part.method, seed, (*overrides, *part.sets, *other), recipe) for part in part_rows)
             fused = _fused(parts, runs) if parts else ()
             sets = (*overrides, *row.sets, *other, *fused)
-            found.append(Slot(row, setting, seed, Cell(row.method, seed, sets, recipe, parts)))
-    return found
+            planned.append(Slot(row, setting, seed, Cell(row.method, seed, sets, recipe, parts)))
+    return planned
 
 
 def _fused(parts: Sequence[Cell], runs: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Missing cells are trained with `sidestep run`, several at once, and recorded."""
+"""The training of cells: missing ones are trained with `sidestep run`, several at a time, and recorded."""
 
 import json
 import os
@@ -28,14 +28,14 @@ Condition = Literal["done", "running", "left", "failed"]
 
 @dataclass(frozen=True)
 class State:
-    """Where a cell stands. epoch, asked: epochs behind it and at most to do. score: the last validation's. minutes: of
-    training left, at the pace of the slowest epoch known of the method, or else of its kind; None where none is known.
+    """The state of a cell. epoch, max_epochs: completed and configured epochs. score: of the last validation. minutes:
+    remaining training time, from the slowest known epoch of the method, or else of its kind; None if none is known.
     """
 
     cell: Cell
     condition: Condition
     epoch: int = 0
-    asked: int = 0
+    max_epochs: int = 0
     score: float | None = None
     minutes: float | None = None
 
@@ -50,27 +50,27 @@ def run_cells(
     say: Say = lambda line: None,
     analyse: Analyse | None = None,
 ) -> dict[Cell, CellResult]:
-    """Every cell: read where its file is there, else trained in `runs/DATA/METHOD-SEED-DIGEST` and then written.
+    """The results of all cells: read from their files, or else trained in `runs/DATA/METHOD-SEED-DIGEST` and written.
 
-    As many are trained at once as there are cores, which they share. A run that was stopped goes on from its last
-    checkpoint. The output of a run is kept beside its folder, in a file that ends with `.log`.
+    As many cells as cores are trained at a time. A stopped run resumes from its last checkpoint. The output of a run is
+    stored next to its folder, in a file that ends with `.log`.
 
-    show: called with the states of all cells whenever one changes.
+    show: called with all states whenever one of them changes.
 
     Raises:
-        ConfigError: a recipe that cannot be read. TrainingError: some runs failed; the others are done and written.
-        As `record`: a run that ended well cannot be recorded; cells that are written stay, and the others are stopped.
+        ConfigError: a recipe that cannot be read. TrainingError: some runs failed; the others are finished and written.
+        As `record`: a finished run cannot be recorded; written cells remain, and running ones are stopped.
     """
     paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
     work = _Work(paths, runs, files, max(cores, 1), say, analyse)
-    shown: list[State] = []
+    last: list[State] = []
     try:
         while work.waiting or work.children:
             work.turn()
             now = work.states()
-            if now != shown:
+            if now != last:
                 show(now)
-                shown = now
+                last = now
             if work.children:
                 time.sleep(POLL_SECONDS)
     finally:
@@ -78,7 +78,7 @@ def run_cells(
     if work.failed:
         raise TrainingError(
             f"{len(work.failed)} of {len(paths)} cells failed, the first: {next(iter(work.failed.values()))}; the "
-            "others are written, and the same command tries again"
+            "others are written, and the same command retries the failed ones"
         )
     return {cell: CellResult.load(path) for cell, path in paths.items()}
 
@@ -86,9 +86,9 @@ def run_cells(
 def states(
     cells: Sequence[Cell], files: Path, runs: Path = RUNS, conditions: Mapping[Cell, Condition] | None = None
 ) -> list[State]:
-    """Where every cell stands, from its file and from the log of its training. Nothing is trained.
+    """The state of every cell, from its file and the log of its training. Nothing is trained.
 
-    conditions: of those cells that are known to be running, or to have failed.
+    conditions: of running and failed cells.
     """
     paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
     logs = {cell: read_log(run_folder(path, runs) / "train") for cell, path in paths.items() if not path.is_file()}
@@ -101,13 +101,13 @@ def states(
     ]
 
 
-def table(found: Sequence[State]) -> str:
-    """Where cells stand, a line each, and the sum of what is left."""
-    lines = [_line(state) for state in found]
-    left = [state for state in found if state.condition != "done"]
+def table(current: Sequence[State]) -> str:
+    """One line per cell, and a last line with the total."""
+    lines = [_line(state) for state in current]
+    left = [state for state in current if state.condition != "done"]
     known = [state.minutes for state in left if state.minutes is not None]
     unknown = len(left) - len(known)
-    total = f"{len(found) - len(left)} of {len(found)} cells done"
+    total = f"{len(current) - len(left)} of {len(current)} cells done"
     if left:
         total += f"; about {sum(known):,.0f} minutes of training left" if known else "; time left unknown"
         total += f", and {unknown} of unknown length" if known and unknown else ""
@@ -119,8 +119,8 @@ def _line(state: State) -> str:
     sets = f"  {' '.join(cell.sets)}" if cell.sets else ""
     words: list[str] = [state.condition]
     if state.condition != "done":
-        if state.asked:
-            words.append(f"epoch {state.epoch} of {state.asked}")
+        if state.max_epochs:
+            words.append(f"epoch {state.epoch} of {state.max_epochs}")
         if state.score is not None:
             words.append(f"score {state.score:.4f}")
         words.append("unknown" if state.minutes is None else f"{state.minutes:,.0f} min left")
@@ -129,7 +129,7 @@ def _line(state: State) -> str:
 
 @dataclass
 class _Work:
-    """The runs under way. paths: of the file of every cell."""
+    """The current runs. paths: of the file of every cell."""
 
     paths: Mapping[Cell, Path]
     runs: Path
@@ -145,7 +145,7 @@ class _Work:
         self.threads = max(1, self.cores // max(min(len(self.waiting), self.cores), 1))
 
     def turn(self) -> None:
-        """Take in what has ended, and begin what there is room for."""
+        """Record ended runs, and start new ones on free cores."""
         for cell, child in list(self.children.items()):
             if child.poll() is not None:
                 del self.children[cell]
@@ -164,13 +164,13 @@ class _Work:
                 self.children[cell] = self._begin(cell)
 
     def _train_first(self, cell: Cell, parts: Sequence[Cell]) -> None:
-        """A cell waits for its parts. Those whose files are here, but not their models, are trained again."""
+        """Put a cell back and start one of its parts. A part with a cell file but without a model is trained again."""
         self.waiting.append(cell)
-        begun = next((part for part in parts if part not in self.children), None)
-        if begun is not None:
-            if begun in self.waiting:
-                self.waiting.remove(begun)
-            self.children[begun] = self._begin(begun)
+        part = next((part for part in parts if part not in self.children), None)
+        if part is not None:
+            if part in self.waiting:
+                self.waiting.remove(part)
+            self.children[part] = self._begin(part)
 
     def _folder(self, cell: Cell) -> Path:
         return run_folder(self.paths.get(cell) or cell.path(self.files), self.runs)
@@ -181,7 +181,7 @@ class _Work:
         return states(list(self.paths), self.files, self.runs, conditions)
 
     def stop(self) -> None:
-        """No run goes on without us."""
+        """End all runs."""
         for child in self.children.values():
             child.terminate()
         for child in self.children.values():
@@ -201,25 +201,25 @@ class _Work:
 
     def _ended(self, cell: Cell, code: int) -> None:
         folder = self._folder(cell)
-        if code == 0 and cell not in self.paths:  # a part that nobody asked for by itself
+        if code == 0 and cell not in self.paths:  # a part that is not itself a cell of the study
             return
         if code == 0:
             self._write(cell, record(folder, recipe=cell.recipe, analyse=self.analyse))
             return
         lines = _log_file(folder).read_text(encoding="utf-8", errors="replace").splitlines()
         last = lines[-1] if lines else f"it ended with code {code}"
-        self.failed[cell] = f"{cell.method}, seed {cell.seed}: {last} (all it said: {_log_file(folder)})"
+        self.failed[cell] = f"{cell.method}, seed {cell.seed}: {last} (its output: {_log_file(folder)})"
         self.say(self.failed[cell])
 
     def _rank(self, cell: Cell) -> None:
-        """A method without training needs the prepared log alone."""
+        """Rank with a method without training, which needs only the prepared log."""
         run = Run.open(self._folder(cell), cell.read())
         run_until(run, "prepare", self.say)
         self._write(cell, record(run.folder, recipe=cell.recipe, method=cell.method))
 
     def _write(self, cell: Cell, result: CellResult) -> None:
         written = result.save(self.files)
-        assert written == self.paths[cell], f"{written} is not where {cell} is looked for"
+        assert written == self.paths[cell], f"{written} is not the path of {cell}"
 
 
 def _log_file(folder: Path) -> Path:
@@ -229,14 +229,14 @@ def _log_file(folder: Path) -> Path:
 def _state(cell: Cell, condition: Condition, log: Sequence[Mapping[str, Any]], seconds: float | None) -> State:
     if cell.method in NON_NEURAL:
         return State(cell, condition, minutes=0.0)
-    asked = cell.read().train.epochs
+    max_epochs = cell.read().train.epochs
     score = next((row["score"] for row in reversed(log) if row.get("score") is not None), None)
-    minutes = None if seconds is None else max(asked - len(log), 0) * seconds / 60
-    return State(cell, condition, len(log), asked, score, minutes)
+    minutes = None if seconds is None else max(max_epochs - len(log), 0) * seconds / 60
+    return State(cell, condition, len(log), max_epochs, score, minutes)
 
 
 def _seconds(pace: Mapping[tuple[Path, str], float], folder: Path, cell: Cell) -> float | None:
-    """An epoch of the cell's method, or else the slowest of a method that reads the same sections."""
+    """Seconds of an epoch of the cell's method, or else of the slowest method with the same sections."""
     if cell.method in NON_NEURAL:
         return None
     sections = METHODS[cell.method].sections
@@ -248,18 +248,18 @@ def _seconds(pace: Mapping[tuple[Path, str], float], folder: Path, cell: Cell) -
 def _pace(
     files: Path, folders: Mapping[Cell, Path], logs: Mapping[Cell, Sequence[Mapping[str, Any]]]
 ) -> dict[tuple[Path, str], float]:
-    """The slowest epoch known, in seconds, by the folder of the data and the method."""
+    """The slowest known epoch in seconds, by folder of the data and method."""
     slowest: dict[tuple[Path, str], float] = {}
 
-    def met(folder: Path, method: str, seconds: float) -> None:
+    def add(folder: Path, method: str, seconds: float) -> None:
         slowest[folder, method] = max(slowest.get((folder, method), 0.0), seconds)
 
     for folder in set(folders.values()):
         for path in folder.glob("*-*-*.json"):
             with suppress(json.JSONDecodeError, KeyError, TypeError):
-                held = json.loads(path.read_text(encoding="utf-8"))
-                met(folder, held["method"], held["training"]["seconds"] / held["training"]["done"])
+                content = json.loads(path.read_text(encoding="utf-8"))
+                add(folder, content["method"], content["training"]["seconds"] / content["training"]["done"])
     for cell, rows in logs.items():
         for row in rows:
-            met(folders[cell], cell.method, row["seconds"])
+            add(folders[cell], cell.method, row["seconds"])
     return slowest

@@ -1,4 +1,4 @@
-"""What a paper says of a figure in words, held against numbers."""
+"""Tests of statements that a paper makes about a figure in words."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,12 @@ LEVEL = 0.05
 COUNTS_AT_ONCE = 2**22
 Holds = Literal["yes", "no", "open"]
 Between = Callable[[int, int], Comparison]
-"""The paired comparison of two points of a curve by their places: the second minus the first."""
+"""The paired comparison of two points of a curve by index: the second minus the first."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """holds: whether the stated shape is there; open where these figures cannot tell it from chance. words: the
-    figures that say so.
-    """
+    """holds: whether the statement holds; "open" if the figures do not decide it. words: the figures behind it."""
 
     holds: Holds
     words: str
@@ -29,47 +27,47 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gain:
-    """The second mean over the first, less one, with its 95 % interval. Not numbers where the first mean is 0."""
+    """The second mean divided by the first, minus 1, with its 95 % interval. NaN if the first mean is 0."""
 
     value: float
     low: float
     high: float
 
     def as_json(self) -> dict[str, float | None]:
-        """The figures as plain values; None for what is no number."""
+        """The figures as plain values; None for NaN."""
         return {name: value if np.isfinite(value) else None for name, value in vars(self).items()}
 
 
 def rise_then_fall(names: Sequence[str], values: Sequence[float], between: Between) -> Verdict:
-    """Whether a curve has its highest point inside and both its ends below that, told apart at p < .05.
+    """Whether a curve has its highest point inside, above both of its ends at p < .05.
 
-    The highest point is chosen on the very figures that it is tested on, so that p is on the low side.
+    The highest point is selected with the same figures that it is tested with, so p is too small.
     """
     if len(values) < 3:
-        return Verdict("open", "Fewer than three points are there.")
+        return Verdict("open", "There are fewer than three points.")
     best = int(np.argmax(values))
     last = len(values) - 1
-    said = f"Highest at {names[best]}: {values[best]:.4f}."
+    highest = f"Highest at {names[best]}: {values[best]:.4f}."
     if best in (0, last):
         other = last - best
         run = "falls from its first point on" if best == 0 else "is highest at its last point"
         nearest = between(best, 1 if best == 0 else last - 1)
         holds: Holds = "no" if nearest.p < LEVEL else "open"  # another point may be as high
-        return Verdict(holds, f"{said} The curve {run}; to {names[other]} {_words(between(best, other))}.")
+        return Verdict(holds, f"{highest} The curve {run}; to {names[other]} {_words(between(best, other))}.")
     rise, fall = between(0, best), between(best, last)
-    told = rise.p < LEVEL and fall.p < LEVEL
+    significant = rise.p < LEVEL and fall.p < LEVEL
     return Verdict(
-        "yes" if told else "open",
-        f"{said} From {names[0]} {_words(rise)}; from there to {names[last]} {_words(fall)}.",
+        "yes" if significant else "open",
+        f"{highest} From {names[0]} {_words(rise)}; from there to {names[last]} {_words(fall)}.",
     )
 
 
 def steady_gap(
     names: Sequence[str], first: Sequence[float], second: Sequence[float], gaps: Sequence[Comparison]
 ) -> Verdict:
-    """Whether both curves end above where they begin and the second lies above the first at every point, at p < .05."""
+    """Whether both curves end higher than they begin, and the second is above the first at every point, at p < .05."""
     if len(gaps) < 2:
-        return Verdict("open", "Fewer than two sizes are there for both.")
+        return Verdict("open", "There are fewer than two sizes with both methods.")
     listed = "; ".join(f"{name} {_words(gap)}" for name, gap in zip(names, gaps, strict=True))
     growth = ", ".join(f"{line[-1] - line[0]:+.4f}" for line in (first, second))
     words = f"From the smallest to the largest the two change by {growth}. The gap: {listed}."
@@ -82,11 +80,11 @@ def steady_gap(
 def ends_over_middle(
     names: Sequence[str], groups: Sequence[tuple[Values, Values, Ints | None]]
 ) -> tuple[list[Gain], Verdict]:
-    """The relative gain of every group, and whether the mean gain of the first and the last group exceeds the middle
-    one's by more than a bootstrap over users (10,000 draws within each group) leaves open.
+    """The relative gain of every group, and whether the mean gain of the first and the last group exceeds that of the
+    middle one, by a bootstrap over users (10,000 draws within each group).
 
-    groups: of each, the value of every case by the first and by the second recommender, and the users of the cases;
-        None where every case is of another user.
+    groups: for each, the value of every case for the first and for the second recommender, and the users of the cases;
+        None if every user has one case.
     """
     drawn = [_drawn_gains(*group, seed) for seed, group in enumerate(groups)]
     gains = [
@@ -107,19 +105,19 @@ def ends_over_middle(
 
 
 def _drawn_gains(first: Values, second: Values, users: Ints | None, seed: int, draws: int = 10_000) -> Values:
-    """The relative gain in samples of the users with replacement, all values of a user kept together. How often
-    every distinct pair is drawn is multinomial.
+    """The relative gain in samples of the users with replacement, with all values of a user together. The number of
+    draws of every distinct pair is multinomial.
     """
     sums, _ = sums_of_users(np.stack([first, second], axis=1), users)
     pairs, counts = np.unique(sums, axis=0, return_counts=True)
     rng, size = np.random.default_rng(seed), len(sums)
     rows = max(COUNTS_AT_ONCE // len(pairs), 1)
-    found = []
+    gains = []
     for begin in range(0, draws, rows):
         means = rng.multinomial(size, counts / size, size=min(rows, draws - begin)) @ pairs / size
         with np.errstate(divide="ignore", invalid="ignore"):
-            found.append(means[:, 1] / means[:, 0] - 1)
-    return np.concatenate(found)
+            gains.append(means[:, 1] / means[:, 0] - 1)
+    return np.concatenate(gains)
 
 
 def _ratio(first: float, second: float) -> float:
@@ -133,5 +131,5 @@ def _interval(drawn: Values) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _words(found: Comparison) -> str:
-    return f"{found.difference:+.4f} (p = {found.p:.3f})"
+def _words(comparison: Comparison) -> str:
+    return f"{comparison.difference:+.4f} (p = {comparison.p:.3f})"

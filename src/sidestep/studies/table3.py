@@ -1,4 +1,4 @@
-"""S2GR's table 3: the tokenizers' own study with the paper's figures beside it."""
+"""S2GR's table 3: the study of tokenizers, compared with the paper's figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.studies.identity import data_name, file_name, identity
 from sidestep.studies.judging import Say, folder_of, id_slots, judge
-from sidestep.studies.outcome import Outcome, Wanted
+from sidestep.studies.outcome import CellStatus, Outcome
 from sidestep.studies.papers import is_beauty
 from sidestep.studies.rows import S2GR
 from sidestep.studies.tokenizers import TABLE3
@@ -25,21 +25,21 @@ def table3(
     say: Say,
     dry_run: bool = False,
 ) -> Outcome:
-    """ICR and CUR of every kind of tokenizer, in percent. Its runs stand in `runs/DATA/table3-SETTINGS`.
+    """ICR and CUR of every kind of tokenizer, in percent. Its runs are in `runs/DATA/table3-SETTINGS`.
 
-    only: these rows alone. dry_run: say which IDs are there, and make and judge none.
+    only: only these rows. dry_run: only list the finished cells.
 
     Raises:
-        ConfigError: no such row, or a recipe that does not run.
+        ConfigError: an unknown row, or a recipe that does not run.
     """
-    wanted = id_slots(TABLE3.name, recipe, overrides, seeds, only)
+    planned = id_slots(TABLE3.name, recipe, overrides, seeds, only)
     read = recipes.read(recipe, overrides)
     name = data_name(read)
     out = runs / name / f"table3-{Path(file_name(identity(read))).stem}"
     judged = [] if dry_run else judge(TABLE3.name, recipe, overrides, seeds, out, say, only=only)
-    folders = [folder_of(out, slot) for slot in wanted]
-    there = [artifact.exists(folder / "sids") for folder in folders]
-    data, beauty = f"{name}, of which nothing was read", False
+    folders = [folder_of(out, slot) for slot in planned]
+    finished = [artifact.exists(folder / "sids") for folder in folders]
+    data, beauty = f"{name}, not read", False
     if judged:
         contents = RunContents(Run.open(folders[0]))
         sizes = (contents.interactions.num_users, len(contents.catalog), len(contents.interactions))
@@ -51,19 +51,19 @@ def table3(
         tuple(overrides),
         data,
         tuple(seeds),
-        tuple(Wanted(slot.row.name, "", slot.seed, done) for slot, done in zip(wanted, there, strict=True)),
+        tuple(CellStatus(slot.row.name, "", slot.seed, done) for slot, done in zip(planned, finished, strict=True)),
         analysis={row["row"]: _figures(row, beauty) for row in judged},
     )
 
 
 def _figures(row: dict[str, Any], beauty: bool) -> dict[str, Spread]:
-    found, count = {}, len(row["seeds"])
+    figures, count = {}, len(row["seeds"])
     for name in ("CUR", "ICR"):
         mean, deviation = 100 * row["mean"][name], 100 * row["deviation"][name] if count > 1 else None
-        found[f"{name}, %"] = Spread(mean, deviation, count)
+        figures[f"{name}, %"] = Spread(mean, deviation, count)
         published = TABLE3.row(row["row"]).published if beauty else ()
         for others in published:
             paper = 100 * others.figures[name]
-            found[f"{name}, %, {S2GR}"] = Spread(paper, None, 1)
-            found[f"{name}, ours minus that"] = Spread(mean - paper, None, 1)
-    return found
+            figures[f"{name}, %, {S2GR}"] = Spread(paper, None, 1)
+            figures[f"{name}, ours minus that"] = Spread(mean - paper, None, 1)
+    return figures

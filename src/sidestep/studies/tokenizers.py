@@ -1,12 +1,12 @@
-"""The studies of tokenizers: which of them gives good IDs, and what each of its parts is worth. A row is a recipe with
-other settings of its tokenizer or graph.
+"""The studies of tokenizers: quality of their IDs, and the contribution of each part. A row is a recipe with other
+settings of its tokenizer or graph.
 """
 
 from sidestep.studies.rows import S2GR, Published, Row, Study
 
 _TEXT = ("graph.enabled=false",)
 _RQ_VAE = ("tokenizer.kind=rq-vae", *_TEXT)
-_LONGER = (*_RQ_VAE, "tokenizer.epochs=60")  # as in `methods.py`: longer, it gains in both ICR and purity
+_LONGER = (*_RQ_VAE, "tokenizer.epochs=60")  # as in `methods/`: with more epochs, both ICR and purity improve
 _BARE = (*_RQ_VAE, "tokenizer.start=random", "tokenizer.dead_codes=leave")
 _EMA, _RANDOM, _TOGETHER = "tokenizer.codebooks=ema", "tokenizer.random_levels=1", "tokenizer.contrastive=10"
 
@@ -16,14 +16,14 @@ def _row(name: str, *sets: str, published: tuple[Published, ...] = ()) -> Row:
 
 
 def _paper(cur: float, icr: float) -> tuple[Published, ...]:
-    """A line of S2GR's table 3, on Beauty, as shares."""
+    """A row of S2GR's table 3, on Beauty, as shares."""
     return (Published(S2GR, {"CUR": cur, "ICR": icr}, "all", None),)
 
 
 TABLE3 = Study(
     "table3",
     "Table 3: semantic IDs",
-    "How many items have an ID of their own, by kind of tokenizer? Collisions are left as they are.",
+    "How many items have a unique ID, by kind of tokenizer? Collisions are not resolved.",
     (
         _row("rq-kmeans", "tokenizer.kind=rq-kmeans", *_TEXT, published=_paper(0.00062, 0.8665)),
         _row("rq-kmeans, size-balanced", "tokenizer.kind=rq-kmeans", "tokenizer.size_balanced=true", *_TEXT),
@@ -65,7 +65,7 @@ STUDIES: dict[str, Study] = {
         Study(
             "coba",
             "CoBa's parts",
-            "What are CoBa's parts, the stricter rule of leakage and the graph's settings worth, one by one?",
+            "What do CoBa's parts, the stricter rule of leakage and the graph's settings contribute, one by one?",
             (
                 _row("coba-rq-vae"),
                 _row("without graph", *_TEXT),
