@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sidestep import artifact
+from sidestep import artifact, durable
 from sidestep.errors import ArtifactError
 
 
@@ -62,7 +62,7 @@ def test_an_interrupted_write_leaves_the_old_artifact_and_nothing_else(tmp_path:
     write(tmp_path / "a")
 
     def interrupted() -> None:
-        with artifact.replacing(tmp_path / "a") as staging:
+        with durable.replacing(tmp_path / "a") as staging:
             (staging / "half").write_text("half")
             raise KeyboardInterrupt
 

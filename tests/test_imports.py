@@ -13,14 +13,16 @@ import sidestep
 
 SOURCE = Path(sidestep.__file__).parent
 
-GROUND = ("artifact", "config", "errors")
+GROUND = ("artifact", "durable", "lock", "config", "errors")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "losses": (),
     "layers": (),
     "progress": (),
     "config": ("errors",),
-    "artifact": ("errors",),
+    "lock": ("errors",),
+    "durable": ("lock", "errors"),
+    "artifact": ("durable", "errors"),
     "training": ("layers.products", *GROUND, "progress"),
     "data": GROUND,
     "encoders": ("data", *GROUND),

@@ -7,20 +7,19 @@ unpickled. Writing is deterministic: the same content gives the same digest.
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as typed_dataclass
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from sidestep.durable import first_line, read_json, recover, replacing, sync, write_json
 from sidestep.errors import ArtifactError
 
 FORMAT_VERSION = 1
@@ -30,7 +29,7 @@ TENSORS = "tensors.safetensors"
 Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
 
-@dataclass(frozen=True)
+@typed_dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Manifest:
     """Content and origin of a folder. `digest` covers everything else in the manifest."""
 
@@ -56,7 +55,18 @@ class Artifact:
     tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = field(repr=False)
 
     def table(self, name: str) -> pl.DataFrame:
-        return pl.read_parquet(self.folder / f"{name}.parquet")
+        return read_table(self.folder / f"{name}.parquet")
+
+
+class _Parts(dict[str, np.ndarray[Any, np.dtype[Any]]]):
+    """Tensors by name; one that is missing is the file's fault."""
+
+    def __init__(self, path: Path, tensors: Tensors) -> None:
+        super().__init__(tensors)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise ArtifactError(f"{str(self._path)!r} has no tensor {name!r}; {AGAIN}")
 
 
 def save(
@@ -72,10 +82,9 @@ def save(
     """Write an artifact into `folder`. An older one is replaced only when the new one is complete."""
     with replacing(folder) as staging:
         if tensors:
-            contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-            save_file(contiguous, staging / TENSORS)
+            write_tensors(staging / TENSORS, tensors)
         for name, table in (tables or {}).items():
-            table.write_parquet(staging / f"{name}.parquet")
+            write_table(staging / f"{name}.parquet", table)
         return seal(staging, kind, meta, config, parents)
 
 
@@ -93,6 +102,7 @@ def seal(
     write_json(folder / MANIFEST, asdict(manifest))
     for name in files:  # the same permissions for all: safetensors writes files for the owner only
         (folder / name).chmod((folder / MANIFEST).stat().st_mode)
+        sync(folder / name)
     return manifest
 
 
@@ -105,11 +115,26 @@ def load(folder: Path, kind: str) -> Artifact:
     manifest = verify(folder)
     if manifest.kind != kind:
         raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected {kind!r}")
+    tensors = read_tensors(folder / TENSORS) if TENSORS in manifest.files else {}
+    return Artifact(folder, manifest, _Parts(folder / TENSORS, tensors))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Raises:
+    ArtifactError: no such tensors.
+    """
     try:
-        tensors = load_file(folder / TENSORS) if TENSORS in manifest.files else {}
-    except SafetensorError as error:
-        raise ArtifactError(f"Cannot read {str(folder / TENSORS)!r}: {error}") from None
-    return Artifact(folder, manifest, tensors)
+        return load_file(path)
+    except (SafetensorError, KeyError, TypeError) as error:  # the last two: a type that numpy has not
+        raise ArtifactError(f"Cannot read {str(path)!r}: {first_line(error)}") from None
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read Parquet. Raises as `read_tensors`."""
+    try:
+        return pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ArtifactError(f"Cannot read {str(path)!r}: {first_line(error)}") from None
 
 
 AGAIN = "make it again by running its stage with --force"
@@ -137,13 +162,15 @@ def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest, compared with its own digest but not with the files."""
     path = folder / MANIFEST
+    if not exists(folder):
+        raise ArtifactError(f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first")
+    content = read_json(path, AGAIN)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(**content)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise ArtifactError(f"Cannot read {str(path)!r}: {error}; make it again with --force") from None
+    except (TypeError, ValidationError) as error:
+        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(content)[:40]}
+        where = ".".join(map(str, problem["loc"])) or "the whole"
+        raise ArtifactError(f"Cannot read {str(path)!r}: {where}: {problem['msg']}; {AGAIN}") from None
     if manifest.version > FORMAT_VERSION:
         raise ArtifactError(
             f"{str(folder)!r} has format {manifest.version}, this Sidestep reads up to {FORMAT_VERSION}; "
@@ -155,51 +182,29 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def exists(folder: Path) -> bool:
+    """Whether an artifact is there; one that a crash has left beside its place is put back."""
+    recover(folder)
     return (folder / MANIFEST).is_file()
 
 
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary sibling folder that is renamed to `folder` if the block ends without an error, and else removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    staging.chmod(0o755)
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """Raises:
+    ArtifactError: the file cannot be written.
+    """
     try:
-        yield staging
-        if folder.exists():
-            old = staging.with_name(staging.name + ".old")
-            folder.rename(old)
-            try:
-                staging.rename(folder)
-            except BaseException:
-                old.rename(folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
+    except SafetensorError as error:
+        raise ArtifactError(f"Cannot write {str(path)!r}: {first_line(error)}") from None
 
 
-@contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """A temporary sibling file that is renamed to `path` if the block ends without an error, and else removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+def write_table(
+    path: Path, table: pl.DataFrame, write: Callable[[pl.DataFrame, Path], object] = pl.DataFrame.write_parquet
+) -> None:
+    """Raises as `write_tensors`. write: how; as Parquet if it is left out."""
     try:
-        yield staging
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    with replacing_file(path) as staging:
-        staging.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+        write(table, path)
+    except pl.exceptions.PolarsError as error:
+        raise ArtifactError(f"Cannot write {str(path)!r}: {first_line(error)}") from None
 
 
 def file_hash(path: Path) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 from safetensors import SafetensorError, safe_open
 
-from sidestep import artifact
+from sidestep import artifact, durable
 from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
@@ -70,7 +70,7 @@ class Bundle:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return Catalog(pl.read_parquet(self.folder / f"{ITEMS}.parquet"))
+        return Catalog(artifact.read_table(self.folder / f"{ITEMS}.parquet"))
 
     @cached_property
     def popularity(self) -> Ints:
@@ -86,7 +86,7 @@ class Bundle:
     @cached_property
     def cluster_names(self) -> list[list[str]]:
         """Per level, a name per cluster."""
-        table = pl.read_parquet(self.folder / f"{CLUSTERS}.parquet").sort("level", "cluster")
+        table = artifact.read_table(self.folder / f"{CLUSTERS}.parquet").sort("level", "cluster")
         return [part["name"].to_list() for part in table.partition_by("level", maintain_order=True)]
 
     def tensors(self, name: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
@@ -98,7 +98,7 @@ class Bundle:
 
 
 def is_bundle(folder: Path) -> bool:
-    return (folder / artifact.MANIFEST).is_file() and (folder / WEIGHTS).is_file()
+    return artifact.exists(folder) and (folder / WEIGHTS).is_file()
 
 
 def read(folder: Path) -> Bundle:
@@ -107,7 +107,7 @@ def read(folder: Path) -> Bundle:
     Raises:
         ArtifactError: no bundle, another artifact, a newer format, or parts that do not belong together.
     """
-    if not (folder / artifact.MANIFEST).is_file():
+    if not artifact.exists(folder):
         raise ArtifactError(f"No bundle in {str(folder)!r}; `sidestep export RUN --to {folder}` writes one")
     manifest = artifact.verify(folder, "export it again, or download it again")
     if manifest.kind != KIND:
@@ -126,7 +126,7 @@ def writing(
     """
     if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtifactError(f"{str(folder)!r} exists and is not a bundle; name a new folder, or remove it")
-    with artifact.replacing(folder) as staging:
+    with durable.replacing(folder) as staging:
         yield staging
         artifact.seal(staging, KIND, meta, config, parents)
 
@@ -141,13 +141,13 @@ def write_catalog(
         category=pl.Series([None] * len(title) if categories is None else categories, dtype=pl.String),
         popularity=pl.Series(popularity),
     )
-    table.with_columns(pl.col(CATEGORY).replace("", None)).write_parquet(staging / f"{ITEMS}.parquet")
+    artifact.write_table(staging / f"{ITEMS}.parquet", table.with_columns(pl.col(CATEGORY).replace("", None)))
 
 
 def write_cluster_names(staging: Path, names: Sequence[Sequence[str]]) -> None:
     rows = [(level, cluster, name) for level, some in enumerate(names, 1) for cluster, name in enumerate(some)]
     schema = {"level": pl.Int64, "cluster": pl.Int64, "name": pl.String}
-    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(staging / f"{CLUSTERS}.parquet")
+    artifact.write_table(staging / f"{CLUSTERS}.parquet", pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 RESERVED = {ITEM_ID, "title", "name", CATEGORY, POPULARITY, "text", "source_row"}

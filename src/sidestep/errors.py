@@ -7,6 +7,7 @@ inside a server, where no client can mend it, derives from `ServerError` and sta
     |-- DataError                       a file, a table, a vector or an interaction
     |   `-- UnknownItemError            an item id that the catalogue does not hold
     |-- ArtifactError                   a saved noun: missing, altered, of another kind or configuration
+    |   `-- LockedError                 a folder or file that another process is writing
     |-- TrainingError                   a training that cannot go on
     |-- MissingExtraError               an optional library that is not installed
     `-- NotKeptError                    a user's history, asked of a server that keeps none
@@ -50,6 +51,10 @@ class UnknownItemError(DataError):
 
 class ArtifactError(SidestepError):
     """A saved noun is missing, altered, of another kind, or made by another configuration."""
+
+
+class LockedError(ArtifactError):
+    """Another process is writing the same folder or file."""
 
 
 class TrainingError(SidestepError):

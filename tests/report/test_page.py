@@ -58,9 +58,9 @@ def write_logs(run: Run, thinks: bool) -> None:
         columns += [f"{name}_{level}" for name in ("align", "thought_accuracy") for level in (1, 2, 3)]
         columns += ["info_nce", "interest_cosine", "score"]
     rows = [{"step": 5 * n, "epoch": n, **dict.fromkeys(columns, 1 / (n + 2))} for n in range(4)]
-    artifact.write_text(run.path("train") / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 2')
+    durable.write_text(run.path("train") / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 2')
     rows = [{"step": n, "epoch": n, "reconstruct": 3.0 - n, "quantise": 0.5, "total": 4.0} for n in range(3)]
-    artifact.write_text(run.path("tokenizer-train") / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    durable.write_text(run.path("tokenizer-train") / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from sidestep.studies.averages import averaged, compared, interval, users_of
 from sidestep.studies.cells import DEPTHS, GRID, Cell, CellResult, load_existing
 from sidestep.studies.identity import identity
 from sidestep.studies.recording import record
+from sidestep.training.log import read_log
 
 LISTS = (*WORLD, "evaluate.k=100")
 
@@ -87,7 +88,7 @@ def test_a_run_trained_by_hand_is_the_cell_that_a_study_looks_for(result: CellRe
 def test_a_cell_says_how_it_was_trained(judged: Path, result: CellResult) -> None:
     training = result.training
     assert training is not None
-    rows = [json.loads(line) for line in (judged / "train/log.jsonl").read_text().splitlines()]
+    rows = read_log(judged / "train")
     assert (training.asked, training.done) == (2, len(rows))
     assert training.scores == tuple(row["score"] for row in rows)
     assert training.scores[training.best - 1] == max(training.scores)
@@ -127,7 +128,9 @@ def test_a_fused_cell_is_known_by_its_parts_and_not_by_where_they_lie(judged: Pa
     shutil.copytree(judged, tmp_path / "moved")
     other = tmp_path / "other"
     other.mkdir()
-    (other / "recipe.json").write_text((judged / "recipe.json").read_text().replace('"seed": 0', '"seed": 1'))
+    values = json.loads((judged / "recipe.json").read_text())
+    del values["digest"]
+    (other / "recipe.json").write_text(json.dumps({**values, "seed": 1}))
     here, there, third = (
         Cell("s2gr-fused", 0, (f"fusion.generator={part}", f"fusion.scorer={part}"), "s2gr-planted").path(Path())
         for part in (judged, tmp_path / "moved", other)

@@ -99,7 +99,8 @@ def test_epochs_of_a_run_under_way_are_read_from_its_log(tmp_path: Path) -> None
     each = cell("tiger", 0, "train.epochs=10")
     folder = run_folder(each.path(tmp_path), tmp_path / "runs") / "train"
     folder.mkdir(parents=True)
-    rows = [{"epoch": 0, "seconds": 30.0, "score": 0.1}, {"epoch": 1, "seconds": 60.0, "score": None}]
+    rows = [{"step": epoch, "epoch": epoch, "seconds": 30.0 + 30 * epoch} for epoch in (0, 1)]
+    rows[0]["score"] = 0.1
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"epoch": 2, "sec')
     (state,) = states([each], tmp_path, tmp_path / "runs", {each: "running"})
     assert state == State(each, "running", 2, 10, 0.1, 8.0)

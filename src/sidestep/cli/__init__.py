@@ -1,5 +1,6 @@
 """The command line: verbs only. Each verb imports its modules when it runs, so that `--help` is fast."""
 
+import errno
 import os
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import reproduce, serve, sids
+from sidestep.cli import doctor, reproduce, serve, sids
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -35,6 +36,7 @@ from sidestep.cli.options import (
 )
 from sidestep.cli.parsing import read_depths, read_ids_or_file, read_question
 from sidestep.errors import ConfigError, SidestepError, one_line
+from sidestep.studies.child import end_with_input
 
 
 class _Verbs(TyperGroup):
@@ -45,13 +47,14 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except SidestepError as error:
             return _stop(2, f"error: {one_line(error)}")
-        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
-            return _stop(2, f"error: {error.strerror}: {error.filename!r}")
         except KeyboardInterrupt:
             return _stop(130, "stopped; the same command resumes from the last checkpoint")
         except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print_no_more()
             return _stop(0)
+        except OSError as error:
+            _print_no_more()
+            return _stop(2, f"error: {one_line(_in_words(error))}")
 
 
 app = typer.Typer(
@@ -67,11 +70,13 @@ app.add_typer(sids.app, name="sids")
 app.command("reproduce")(reproduce.reproduce)
 app.command("record")(reproduce.record)
 app.command("export")(serve.export)
+app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
 
 
 def main() -> None:
     """The `sidestep` command."""
+    end_with_input()
     app()
 
 
@@ -79,6 +84,23 @@ def _stop(code: int, line: str = "") -> None:
     if line:
         say(line)
     raise typer.Exit(code)
+
+
+def _print_no_more() -> None:
+    """Leave out what standard output still holds, if it cannot take it; else Python complains when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_words(error: OSError) -> Exception:
+    """What the system refused, and of which file where it says so."""
+    what = error.strerror or str(error)
+    where = "" if error.filename is None else f": {error.filename!r}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    rest = "; what was there before is unchanged: make room, and run the same command again" if full else ""
+    return OSError(f"{what}{where}{rest}")
 
 
 def _print_version(requested: bool) -> bool:
@@ -113,8 +135,9 @@ def run(
     from sidestep.report.terminal import metrics_table
 
     opened = open_run(recipe, overrides, out, force)
-    run_until(opened, "train", say)
-    result = judge(opened)
+    with opened.writing():
+        run_until(opened, "train", say)
+        result = judge(opened)
     show(as_json, result.as_json(), metrics_table(result))
     if not as_json:
         print(f"\nNext: sidestep recommend {opened.folder} --user {result.example_user} --explain")
@@ -291,8 +314,8 @@ def init(
     force: ForceOption = False,
 ) -> None:
     """Look at your own files, list what every column is taken for, and write the recipe that runs on them."""
-    from sidestep.artifact import write_text
     from sidestep.data.inspect import Given, inspect, recipe
+    from sidestep.durable import write_text
 
     check_file(out)
     if out.exists() and not force:

@@ -51,15 +51,16 @@ def show(as_json: bool, value: Any, text: str) -> None:
 
 
 def check_file(out: Path | None) -> None:
-    """Raises: ConfigError: the output file is a folder. Called before any work is done."""
+    """Raises: ConfigError: the output file is a folder, a device or a pipe. Called before any work is done."""
     if out is None:
         return
     try:
         str(out).encode("utf-8")
     except UnicodeEncodeError:
         raise ConfigError(f"--out {str(out)!a} is no UTF-8 text; choose another name") from None
-    if out.is_dir():
-        raise ConfigError(f"--out {str(out)!r} is a folder; expected the name of a file to write")
+    if out.exists() and not out.is_file():
+        kind = "a folder" if out.is_dir() else "no regular file"
+        raise ConfigError(f"--out {str(out)!r} is {kind}; expected the name of a file to write")
 
 
 def open_run(recipe: str, overrides: list[str] | None, out: Path | None, force: bool) -> "Run":

@@ -44,7 +44,7 @@ def reproduce(
 
     A cell is one training: a method with a seed and settings. A finished cell is a small file that studies share.
     """
-    from sidestep.artifact import write_text
+    from sidestep.durable import write_text
     from sidestep.report.study_markdown import markdown
     from sidestep.report.study_page import render
     from sidestep.report.study_terminal import study_text

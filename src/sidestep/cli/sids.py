@@ -84,7 +84,7 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """One recipe with other tokenizers, or without some of its parts: a table over seeds. Resumes where it stopped."""
-    from sidestep.artifact import write_text
+    from sidestep.durable import write_text
     from sidestep.report.terminal import study_markdown, study_table
     from sidestep.studies.judging import judge
 

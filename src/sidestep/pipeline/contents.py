@@ -16,7 +16,7 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import method_of
-from sidestep.pipeline import versions
+from sidestep.pipeline import lineage, versions
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.facade import TrainedModel
@@ -52,13 +52,25 @@ class RunContents(FinishedRun):
     run: Run
     version: int = 1
 
+    def path(self, name: str) -> Path:
+        """Where an artifact lies, in this version where versions have it, once it is known to belong to the others.
+
+        Raises:
+            ArtifactError: it does not.
+        """
+        lineage.check(self.run, name)
+        if self.version == 1 or name not in versions.PARTS:
+            return self.run.path(name)
+        versions.manifest(self.run, self.version)
+        return versions.folder(self.run, self.version) / name
+
     @cached_property
     def catalog(self) -> Catalog:
-        return Catalog.load(versions.folder(self.run, self.version) / "catalog")
+        return Catalog.load(self.path("catalog"))
 
     @cached_property
     def interactions(self) -> Interactions:
-        return Interactions.load(self.run.path("interactions"))
+        return Interactions.load(self.path("interactions"))
 
     @cached_property
     def split(self) -> Split:
@@ -66,14 +78,12 @@ class RunContents(FinishedRun):
 
     @cached_property
     def sids(self) -> SemanticIds:
-        if self.version > 1:
-            versions.manifest(self.run, self.version)
-        return SemanticIds.load(versions.folder(self.run, self.version) / "sids")
+        return SemanticIds.load(self.path("sids"))
 
     @cached_property
     def aligned(self) -> ItemVectors:
         """What the tokenizer learnt from, of the first version's items."""
-        return ItemVectors.load(self.run.path("aligned"))
+        return ItemVectors.load(self.path("aligned"))
 
     @cached_property
     def tokenizer(self) -> tokenizer.Tokenizer:
@@ -83,7 +93,7 @@ class RunContents(FinishedRun):
             ArtifactError: missing, altered, or from a release whose tokenizers had other parts.
         """
         recipe = self.run.recipe
-        saved = artifact.load(self.run.path("tokenizer"), "weights")
+        saved = artifact.load(self.path("tokenizer"), "weights")
         model = tokenizer.build(self.aligned, recipe.tokenizer, recipe.seed)
         try:
             model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
@@ -119,7 +129,7 @@ class RunContents(FinishedRun):
     @cached_property
     def vectors(self) -> ItemVectors:
         """The items' vectors before the graph, of the first version's items."""
-        return ItemVectors.load(self.run.path("vectors"))
+        return ItemVectors.load(self.path("vectors"))
 
     def with_behaviour(self, vectors: ItemVectors, further: bool = False) -> ItemVectors:
         """Vectors as the tokenizer reads them, before the graph: those of the first version's items beside the vectors
@@ -160,7 +170,7 @@ class RunContents(FinishedRun):
     def trained(self) -> Servable:
         """The trained model as a recommender; the only place where one is built from a folder."""
         saved = self.tensors()
-        if self.version > 1 and not self.sids.continues(SemanticIds.load(self.run.path("sids"))):
+        if self.version > 1 and not self.sids.continues(RunContents(self.run).sids):
             raise ArtifactError(
                 f"Version {self.version} of the semantic IDs in {str(self.run.folder)!r} moves IDs that the generator "
                 "was trained with; train one on a run of these items"
@@ -186,6 +196,7 @@ class RunContents(FinishedRun):
                 f"{str(self.run.path('model'))!r} was trained on other semantic IDs or with other settings than "
                 "the run folder now holds; train it again with --force"
             )
+        lineage.check(self.run, "model")
         return {name: torch.from_numpy(value) for name, value in saved.tensors.items()}
 
     def model(self) -> TrainedModel:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import polars as pl
 
 from sidestep import artifact
-from sidestep.data.sources.worlds import planted_world
+from sidestep.data.sources.planted import PlantedWorld
 from sidestep.data.splits import Cases
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
@@ -67,7 +67,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     ]
     best = None
     if run.recipe.data.source == "planted":
-        planted = planted_world(run.recipe.data.planted, run.recipe.seed)
+        planted = PlantedWorld(run.recipe.data.planted, run.recipe.seed)
         best = planted.best_possible(contents.split.test, main_depth(ks))
     example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
@@ -84,9 +84,10 @@ def ranked(contents: RunContents, name: str) -> list[RankTable]:
     tables = dict(zip(get_args(Seen), stage.makes, strict=True))
     missing = {seen: table for seen, table in tables.items() if not _ranked(run, table, settings, parents)}
     if missing:
-        recommender = contents.recommender(name)
-        for seen, table in missing.items():
-            _rank(contents, name, recommender, seen).save(run.path(table), config=settings, parents=parents)
+        with run.writing():
+            recommender = contents.recommender(name)
+            for seen, table in missing.items():
+                _rank(contents, name, recommender, seen).save(run.path(table), config=settings, parents=parents)
     return [RankTable.load(run.path(table)) for table in stage.makes]
 
 
@@ -193,7 +194,8 @@ def _ranks(run: Run, seen: Seen) -> RankTable:
     path = run.path(f"evaluation/{run.recipe.method}-{seen}")
     if not artifact.exists(path):
         raise ArtifactError(f"{str(run.folder)!r} has not been evaluated; run sidestep evaluate {run.folder} first")
-    if artifact.read_manifest(path).parents["model"] != run.digest("model"):
+    parents = rank_stage(run, run.recipe.method).parents(run)
+    if not parents.items() <= {**parents, **artifact.read_manifest(path).parents}.items():
         raise ArtifactError(
             f"{str(path)!r} ranks another model than {str(run.folder)!r} now holds; run "
             f"sidestep evaluate {run.folder} --force first"

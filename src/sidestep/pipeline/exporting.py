@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sidestep import artifact, bundle
+from sidestep import artifact, bundle, durable
 from sidestep.bundle import Bundle
 from sidestep.config import decisive
 from sidestep.data.interactions import Interactions, Ints, by_popularity
@@ -58,18 +57,19 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
     meta = _meta(contents, model)
     shown = _shown(contents, fields)
     with bundle.writing(folder, meta, {"recipe": settings}, parents) as staging:
-        save_file(dict(artifact.load(run.path("model"), "weights").tensors), staging / bundle.WEIGHTS)
+        artifact.write_tensors(staging / bundle.WEIGHTS, artifact.load(run.path("model"), "weights").tensors)
         if contents.materials.sids is not None:
-            save_file(contents.materials.sids.as_tensors(), staging / bundle.SIDS)
-            save_file(trie_tensors(trie_of(contents.materials.sids, contents.popularity)), staging / bundle.TRIE)
+            artifact.write_tensors(staging / bundle.SIDS, contents.materials.sids.as_tensors())
+            tree = trie_of(contents.materials.sids, contents.popularity)
+            artifact.write_tensors(staging / bundle.TRIE, trie_tensors(tree))
             bundle.write_cluster_names(staging, contents.cluster_names)
         if contents.materials.vectors is not None:
-            save_file({"values": np.ascontiguousarray(contents.materials.vectors.values)}, staging / bundle.VECTORS)
+            artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
         categories = labels(contents.catalog, "category")
         bundle.write_catalog(staging, contents.catalog, categories, contents.popularity, shown)
-        artifact.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
-        artifact.write_json(staging / CHECK, answers_to_check(model, len(contents.catalog), contents.popularity))
-        artifact.write_text(staging / "README.md", _card(meta))
+        durable.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
+        durable.write_json(staging / CHECK, answers_to_check(model, len(contents.catalog), contents.popularity))
+        durable.write_text(staging / "README.md", _card(meta))
     return artifact.read_manifest(folder)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from sidestep import artifact
+from sidestep import durable
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import stages_of
@@ -19,6 +19,11 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
     `profile-trace.json` for Chrome's tracing page. Stages before training are run where their result is missing;
     nothing else in the folder is touched, so a trained run can be profiled, under other settings too.
     """
+    with run.writing():
+        return _profile(run, say, trace)
+
+
+def _profile(run: Run, say: Say, trace: bool) -> Profile:
     run_until(run, stages_of(run.recipe)[-2].name, say)
     contents, recipe = RunContents(run), run.recipe
     method = contents.method
@@ -37,5 +42,5 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
         count=lambda batch: int((batch.targets >= 0).sum()),
         trace=run.path(TRACE) if trace else None,
     )
-    artifact.write_text(run.path(PROFILE), measured.text() + "\n")
+    durable.write_text(run.path(PROFILE), measured.text() + "\n")
     return measured

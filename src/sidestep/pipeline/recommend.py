@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import polars as pl
 
-from sidestep.artifact import replacing_file
+from sidestep.artifact import write_table
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.content import plain_text
 from sidestep.data.times import Time, Times, read_time
+from sidestep.durable import replacing_file
 from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
 from sidestep.recommenders.facade import Answer, TrainedModel
@@ -247,4 +248,4 @@ def write(answers: list[Answered], path: Path) -> None:
     if table["thoughts"].is_null().all():
         table = table.drop("thoughts")
     with replacing_file(path) as staging:
-        FORMATS[path.suffix.lower()](table, staging)
+        write_table(staging, table, FORMATS[path.suffix.lower()])

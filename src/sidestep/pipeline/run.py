@@ -1,24 +1,33 @@
 """A run folder: the recipe it was opened with, and which of its stages are done.
 
-recipe.json     the whole recipe
+recipe.json     the whole recipe, and the digest of it
 catalog/ interactions/ vectors/ aligned/ sids/ tokenizer/ model/ evaluation/     artifacts, one a stage or two
 train/ tokenizer-train/     checkpoint and log.jsonl while and after training
 """
 
+import errno
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidestep import artifact
+from sidestep import artifact, durable, lock
 from sidestep.config import decisive, flat
 from sidestep.errors import ArtifactError, did_you_mean
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import DEFAULTS, saved_recipe
+from sidestep.training.log import read_log
+from sidestep.training.loop import CHECKPOINT
+from sidestep.training.processes import Processes
 
 RECIPE = "recipe.json"
+DIGEST = "digest"
+"""The key of a written recipe that covers all others; a recipe without it is taken as it is."""
+LOCK = ".run.lock"
 ORIGIN = "origin.json"
 """What a folder of checkpoints was begun with."""
 INPUTS = "inputs"
@@ -55,8 +64,11 @@ class Run:
                     f"{str(folder)!r} holds a run from another configuration ({'; '.join(changed[:3])}); choose "
                     "another --out, or add --force to do again what differs"
                 )
-        elif folder.exists() and not path.is_file() and any(folder.iterdir()):
-            raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
+        elif folder.exists() and not path.is_file():
+            if not folder.is_dir():
+                raise ArtifactError(f"{str(folder)!r} is no folder; choose another --out")
+            if {*folder.iterdir()} - {*durable.left_behind(folder)}:
+                raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
         return cls(folder, recipe, force)
 
     def keep_recipe(self) -> None:
@@ -64,8 +76,31 @@ class Run:
         that a recipe which cannot run leaves no trace.
         """
         path, content = self.path(RECIPE), self.recipe.model_dump(mode="json")
-        if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != content:
-            artifact.write_json(path, content)
+        with suppress(ArtifactError):
+            if path.is_file() and _values(path, RECIPE_AGAIN) == content:
+                return
+        _write(path, content)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Nobody else writes in the folder while the block runs, and what a killed writer left in it is gone. Of the
+        processes of one training, the first stands for all.
+
+        Raises:
+            LockedError: somebody else is writing in it.
+        """
+        created = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        with ExitStack() as stack:
+            if Processes.launched().is_first:
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    stack.callback(_remove_empty, created)
+                    stack.enter_context(lock.held(self.path(LOCK), self.folder))
+                    durable.sweep(self.folder)
+                except OSError as error:
+                    if error.errno not in (errno.EROFS, errno.EACCES):  # there, finished stages can still be read
+                        raise
+            yield
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -83,8 +118,13 @@ class Run:
         """The digest of a stage's artifact, which its children remember."""
         return artifact.read_manifest(self.path(name)).digest
 
-    def done(self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
+    def done(
+        self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str], before: Iterable[str] = ()
+    ) -> bool:
         """Whether a stage's artifact is there and results from these settings and parents.
+
+        before: artifacts that are published before it, by the same stage. Where one of them is another one, the stage
+        was stopped in between and is not done. Releases that did not name them are believed.
 
         Raises:
             ArtifactError: it results from other settings or parents, or was altered, and `force` is off.
@@ -98,13 +138,14 @@ class Run:
                 return False
             raise
         changed = changes(manifest.config, dict(settings))
-        if not changed and manifest.parents != dict(parents):
+        beside = {other: self.digest(other) for other in before}
+        if not changed and {key: made for key, made in manifest.parents.items() if key not in beside} != dict(parents):
             changed = ["an earlier stage was made again"]
         changed += [
             f"{path!r} was changed since" for path, old in manifest.meta.get(INPUTS, {}).items() if _new(path, old)
         ]
         if not changed or self.force:
-            return not changed
+            return not changed and beside.items() <= {**beside, **manifest.parents}.items()
         raise ArtifactError(
             f"{str(self.path(name))!r} was made from another configuration ({'; '.join(changed[:3])}); choose another "
             "run folder, or add --force to make it again"
@@ -113,20 +154,46 @@ class Run:
     def training_folder(self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> Path:
         """Where a stage's checkpoints live; those of other settings are refused, or thrown away with `force`."""
         folder, origin = self.path(name), {"settings": dict(settings), "parents": dict(parents)}
-        path = folder / ORIGIN
-        if path.is_file() and _other(json.loads(path.read_text(encoding="utf-8")), origin):
-            if not self.force:
-                raise ArtifactError(
-                    f"{str(folder)!r} holds checkpoints of another configuration; choose another run folder, or add "
-                    "--force to train anew"
-                )
-            shutil.rmtree(folder)
-        artifact.write_json(path, origin)
+        problem = checkpoint_problem(folder)
+        if not problem and (old := _origin(folder) or origin) != origin:
+            other = bool(changes(old["settings"], origin["settings"])) or old["parents"] != origin["parents"]
+            problem = f"{str(folder)!r} holds checkpoints of another configuration" if other else ""
+        if problem and not self.force:
+            raise ArtifactError(f"{problem}; choose another run folder, or add --force to train anew")
+        if Processes.launched().is_first:
+            if problem:
+                shutil.rmtree(folder)
+            _write(folder / ORIGIN, origin)
         return folder
 
 
-def _other(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return bool(changes(old["settings"], new["settings"])) or old["parents"] != new["parents"]
+def checkpoint_problem(folder: Path) -> str:
+    """Why no training can go on from a folder of checkpoints; empty where one can, or can begin there."""
+    try:
+        _origin(folder)
+        read_log(folder)
+        if artifact.exists(folder / CHECKPOINT):
+            artifact.verify(folder / CHECKPOINT)
+    except ArtifactError as error:
+        return str(error)
+    return ""
+
+
+def _origin(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """The settings and parents that checkpoints were begun with."""
+    path = folder / ORIGIN
+    if not path.is_file():
+        return None
+    origin = _values(path, "remove it with the checkpoints beside it, which it is about")
+    if not all(isinstance(origin.get(key), dict) for key in ("settings", "parents")):
+        raise ArtifactError(f"{str(path)!r} does not say what the checkpoints beside it were begun with")
+    return origin
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _new(path: str, old: str) -> bool:
@@ -136,12 +203,37 @@ def _new(path: str, old: str) -> bool:
 
 def _read(path: Path) -> Recipe:
     try:
-        return saved_recipe(json.loads(path.read_text(encoding="utf-8")))
+        return saved_recipe(_values(path, RECIPE_AGAIN))
     except (FileNotFoundError, NotADirectoryError):
         near = did_you_mean(path.parent.name, _siblings(path.parent))
         raise ArtifactError(f"No run in {str(path.parent)!r}: {RECIPE} is missing{near}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"Cannot read {str(path)!r}: {error}") from None
+
+
+RECIPE_AGAIN = (
+    f"run its recipe again into the folder, with --out and --force, or remove the key {DIGEST!r} to take it as it is"
+)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    durable.write_json(path, {**content, DIGEST: _digest(content)})
+
+
+def _values(path: Path, way_out: str) -> dict[str, Any]:
+    """The content of a file that `_write` has written; releases before did so without the digest.
+
+    Raises:
+        ArtifactError: it cannot be read, or was changed after it was written. OSError: there is no such file.
+    """
+    content = durable.read_json(path, way_out)
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{str(path)!r} is {str(content)[:40]!r}, expected a JSON object; {way_out}")
+    if DIGEST in content and content.pop(DIGEST) != _digest(content):
+        raise ArtifactError(f"{str(path)!r} was changed after it was written; {way_out}")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _siblings(folder: Path) -> list[str]:
@@ -152,8 +244,12 @@ def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
     """Where the recipe is at odds with what the finished stages, and the checkpoints, were made from. Keys that cannot
     change a result may differ.
     """
-    made = [artifact.read_manifest(path.parent).config for path in sorted(folder.glob(f"*/{artifact.MANIFEST}"))]
-    made += [json.loads(path.read_text(encoding="utf-8"))["settings"] for path in sorted(folder.glob(f"*/{ORIGIN}"))]
+    made = [artifact.read_manifest(path.parent).config for path in sorted(folder.glob(f"[!.]*/{artifact.MANIFEST}"))]
+    made += [
+        origin["settings"]
+        for path in sorted(folder.glob(f"[!.]*/{ORIGIN}"))
+        if (origin := _origin(path.parent)) is not None
+    ]
     wanted = flat(decisive(recipe))
     conflicts = [
         f"{key}: {old!r} -> {wanted[key]!r}"

@@ -22,7 +22,8 @@ def _nothing_else(run: Run) -> Parents:
 
 @dataclass(frozen=True)
 class Stage:
-    """name: the verb of the command line. makes: the artifacts it writes, folders of the run.
+    """name: the verb of the command line. makes: the artifacts it writes, folders of the run, in the order of their
+    publication; each also names the digests of those before it, so that halves of two results are told apart.
 
     keys: those of a recipe that decide its result. reads: the artifacts of earlier stages that it depends on. further:
     digests of what it depends on outside the run.
@@ -46,6 +47,14 @@ class Stage:
         """
         return {name: run.digest(name) for name in self.reads(run.recipe)} | self.further(run)
 
+    def before(self, name: str) -> tuple[str, ...]:
+        """Those of its artifacts that are published before one of them."""
+        return self.makes[: self.makes.index(name)]
+
+    def origin(self, run: Run, name: str) -> Parents:
+        """The digests that one of its artifacts names: `parents`, and those of what is published before it."""
+        return self.parents(run) | {other: run.digest(other) for other in self.before(name)}
+
     def done(self, run: Run) -> bool:
         """Whether its artifacts are there, whole, and result from the current settings and parents.
 
@@ -53,7 +62,7 @@ class Stage:
             ArtifactError: they result from others, or were altered, and `run.force` is off.
         """
         settings, parents = self.settings(run.recipe), self.parents(run)
-        return all(run.done(name, settings, parents) for name in self.makes)
+        return all(run.done(name, settings, parents, self.before(name)) for name in self.makes)
 
 
 def _behaves(recipe: Recipe) -> bool:
@@ -113,7 +122,7 @@ PROPAGATE = Stage(
 )
 TOKENIZE = Stage(
     "tokenize",
-    ("sids", "tokenizer"),
+    ("tokenizer", "sids"),
     _tokenizer_keys,
     lambda recipe: ("aligned", *["interactions"] * recipe.tokenizer.uses_interactions),
 )

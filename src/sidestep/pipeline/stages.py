@@ -61,7 +61,7 @@ def prepare(run: Run, say: Say) -> None:
     run.keep_recipe()
     settings, meta = PREPARE.settings(run.recipe), inputs(dataset.files)
     catalog.save(run.path("catalog"), config=settings, meta=meta)
-    interactions.save(run.path("interactions"), config=settings, meta=meta)
+    interactions.save(run.path("interactions"), config=settings, parents=PREPARE.origin(run, "interactions"), meta=meta)
     for note in dataset.notes:
         say(note)
     say(f"{interactions.num_users:,} users, {len(catalog):,} items, {len(interactions):,} interactions")
@@ -124,7 +124,7 @@ def tokenize(run: Run, say: Say) -> None:
     assigned = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
     sids, note = tokenizer.without_collisions(model, assigned, vectors, recipe.tokenizer, recipe.seed, popularity)
     _save_weights(run, "tokenizer", model, settings, parents)
-    sids.save(run.path("sids"), config=settings, parents=parents)
+    sids.save(run.path("sids"), config=settings, parents=TOKENIZE.origin(run, "sids"))
     say(codebooks.summary(sids))
     if note:
         say(note)
@@ -177,8 +177,6 @@ def _fit(contents: RunContents, model: Any, folder: Path, say: Say) -> None:
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
         f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
     )
-    for note in method.notes(model, contents.split.train):
-        say(f"warning: {note}")
 
     def warn(row: dict[str, Any]) -> None:
         for warning in method.warnings(row, materials):
@@ -206,17 +204,18 @@ def run_until(run: Run, last: str, say: Say) -> None:
     does not need runs only when it is `last`, with those before it.
 
     Raises:
-        ConfigError: several processes, and not only training is left to do.
+        ConfigError: several processes, and not only training is left to do. LockedError: the folder is being written.
     """
     wanted = stages_of(run.recipe)
     target = stage_named(last)
     stages = wanted[: wanted.index(target) + 1] if target in wanted else stages_for(run.recipe, target.makes)
     _refuse_several_processes(run, stages)
-    for stage in stages:
-        if not stage.done(run):
-            _RUN[stage](run, say)
-        elif stage is PREPARE:
-            run.keep_recipe()
+    with run.writing():
+        for stage in stages:
+            if not stage.done(run):
+                _RUN[stage](run, say)
+            elif stage is PREPARE:
+                run.keep_recipe()
 
 
 def _refuse_several_processes(run: Run, stages: Sequence[Stage]) -> None:

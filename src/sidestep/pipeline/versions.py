@@ -12,6 +12,8 @@ from sidestep.errors import ArtifactError
 from sidestep.pipeline.run import Run
 
 VERSIONS = "versions"
+PARTS = ("catalog", "sids")
+"""The artifacts of a version."""
 
 
 def newest(run: Run) -> int:
@@ -36,16 +38,33 @@ def manifest(run: Run, version: int) -> artifact.Manifest:
     """
     if version < 1:
         raise ArtifactError(f"{str(run.folder)!r} has no version {version}; versions count from 1")
-    before = ""
+    before: dict[str, str] = {}
     for number in range(1, version + 1):
         place = folder(run, number) / "sids"
         if number > 1 and not artifact.exists(place):
             raise ArtifactError(f"{str(run.folder)!r} has no version {version}; its newest is {newest(run)}")
-        found = artifact.read_manifest(place)
-        if number > 1 and found.parents.get("sids") != before:
-            raise ArtifactError(
-                f"{str(place)!r} continues other semantic IDs than the run folder now holds; remove the folder "
-                f"{str(run.path(VERSIONS))!r} and append the items again"
-            )
-        before = found.digest
+        found, catalog = (artifact.read_manifest(folder(run, number) / part) for part in ("sids", "catalog"))
+        if number > 1:
+            _refuse_others(run, number, found, catalog, before)
+        before = {"sids": found.digest, "catalog": catalog.digest}
     return found
+
+
+def _refuse_others(
+    run: Run, number: int, sids: artifact.Manifest, catalog: artifact.Manifest, before: dict[str, str]
+) -> None:
+    wanted = {"sids": before["sids"], "catalog": catalog.digest}
+    if artifact.exists(run.path("tokenizer")):
+        wanted["tokenizer"] = run.digest("tokenizer")
+    problem = ""
+    if sids.parents.get("sids") != before["sids"]:
+        problem = "continues other semantic IDs than the run folder now holds"
+    elif catalog.parents.get("catalog") != before["catalog"]:
+        problem = "continues another catalogue than the run folder now holds"
+    elif not wanted.items() <= {**wanted, **sids.parents}.items():
+        problem = "has semantic IDs of another catalogue or tokenizer than the run folder now holds"
+    if problem:
+        raise ArtifactError(
+            f"{str(folder(run, number))!r} {problem}; remove the folder {str(run.path(VERSIONS))!r} and append the "
+            "items again"
+        )

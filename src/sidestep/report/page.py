@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sidestep import artifact
+from sidestep import durable
 from sidestep.methods.table import METHODS
 from sidestep.pipeline.report import Findings, gather
 from sidestep.pipeline.run import Run
@@ -25,7 +25,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         ArtifactError: not a run folder, or modified artifacts.
     """
     target = folder / "report.html" if out is None else out
-    artifact.write_text(target, render(gather(Run.open(folder))))
+    durable.write_text(target, render(gather(Run.open(folder))))
     return target
 
 

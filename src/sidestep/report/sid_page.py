@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sidestep import artifact
+from sidestep import durable
 from sidestep.evaluation.sid_quality import SidQuality
 from sidestep.report import sid_figures, sid_items
 from sidestep.report.page import LEGEND_ROWS, fill
@@ -15,7 +15,7 @@ MAX_RUNS = 4
 
 def write_sid_page(findings: SidFindings, out: Path) -> Path:
     """Write the page to `out` atomically, and return its path."""
-    artifact.write_text(out, render(findings))
+    durable.write_text(out, render(findings))
     return out
 
 

@@ -68,7 +68,7 @@ def _costs(outcome: Outcome) -> list[str]:
         [
             cost.row,
             f"{cost.parameters:,}",
-            f"{cost.epoch_seconds:,.1f}",
+            DASH if cost.epoch_seconds is None else f"{cost.epoch_seconds:,.1f}",
             DASH if cost.user_seconds is None else f"{1000 * cost.user_seconds:,.1f}",
             f"{cost.ndcg:.4f}",
         ]

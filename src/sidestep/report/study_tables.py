@@ -83,7 +83,9 @@ def ratio_lines(outcome: Outcome) -> list[str]:
         return ["Both rows are needed for their ratio."]
     first, second = costs["tiger"], costs["s2gr"]
     ours = {
-        "training": second.epoch_seconds / first.epoch_seconds if first.epoch_seconds else None,
+        "training": None
+        if not first.epoch_seconds or second.epoch_seconds is None
+        else second.epoch_seconds / first.epoch_seconds,
         "inference": None
         if not first.user_seconds or second.user_seconds is None
         else second.user_seconds / first.user_seconds,

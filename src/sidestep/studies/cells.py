@@ -1,12 +1,12 @@
 """A cell of a study: one training on one dataset, and the small file with its result.
 
 DATA/METHOD-SEED-DIGEST.json     a cell: settings, training, figures, every user's rank
+DATA/METHOD-SEED-DIGEST.times.json     its measured times
 DATA/cases-DIGEST.json           the users of the ranks and their history lengths; shared by the cells of a log
 """
 
 import base64
 import hashlib
-import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,13 +15,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from sidestep import artifact, recipes
+from sidestep import artifact, durable, recipes
 from sidestep.data.interactions import Ints
 from sidestep.errors import ArtifactError, ConfigError, DataError
 from sidestep.evaluation.metrics import METRICS, Values, named
 from sidestep.evaluation.ranking import LONG_USERS, Seen
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import NON_NEURAL
+from sidestep.studies import times
 from sidestep.studies.identity import data_name, file_name, identity, own_training
 
 FORMAT = 1
@@ -103,15 +104,15 @@ class Training:
     """The course of a training.
 
     asked, done: configured and completed epochs. best: the epoch whose weights were kept, from 1. scores: validation
-        NDCG@10 after every epoch, None without validation. seconds: of all epochs, without validation. targets: per
-        epoch.
+        NDCG@10 after every epoch, None without validation. seconds: of all epochs, without validation; None if
+        unknown. targets: per epoch.
     """
 
     asked: int
     done: int
     best: int
     scores: tuple[float | None, ...]
-    seconds: float
+    seconds: float | None
     parameters: int
     targets: int
 
@@ -197,8 +198,10 @@ class CellResult:
         cases = _cases_file(path.parent, self.cases)
         if not cases.is_file():
             steps = np.diff(self.users, prepend=0)  # users ascend: steps of 0 and 1 compress well
-            artifact.write_json(cases, {"user_steps": _pack(steps), "lengths": _pack(self.lengths)})
-        artifact.write_json(path, self._as_json())
+            durable.write_json(cases, {"user_steps": _pack(steps), "lengths": _pack(self.lengths)})
+        cell, seconds = times.apart(self._as_json())
+        times.keep(path, seconds)
+        durable.write_json(path, cell)
         return path
 
     def _as_json(self) -> dict[str, Any]:
@@ -229,7 +232,7 @@ class CellResult:
                 f"{str(path)!r} is not a cell of format {FORMAT} (its format: {content.get('format')!r})"
             )
         try:
-            return cls._of_json(path, content)
+            return cls._of_json(path, times.joined(path, content))
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             if isinstance(error, ArtifactError):
                 raise
@@ -243,10 +246,11 @@ class CellResult:
         if _digest(users, lengths) != content["cases"]:
             raise ArtifactError(f"{str(cases_path)!r} was changed after it was written; restore it, or remove it")
         training = content["training"]
+        scores = {"scores": tuple(training["scores"])} if training else {}
         return cls(
             **{name: content[name] for name in ("method", "recipe", "settings", "seed", "ties", "split", "k", "beams")},
             data=DataPrint(**content["data"]),
-            training=Training(**{**training, "scores": tuple(training["scores"])}) if training else None,
+            training=Training(**({"seconds": None} | training | scores)) if training else None,
             machine=Machine(**content["machine"]),
             grid={place: content["grid"][f"{place[0]}, {place[1]}"] for place in GRID},
             ranks={seen: _unpack(ranks) for seen, ranks in content["ranks"].items()},
@@ -318,11 +322,9 @@ def _unpack(packed: Mapping[str, str]) -> Ints:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = durable.read_json(path)
     except FileNotFoundError:
         raise ArtifactError(f"No cell in {str(path)!r}; run its study") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"Cannot read {str(path)!r}: {error}; restore it, or remove it") from None
     if not isinstance(content, dict):
         raise ArtifactError(f"{str(path)!r} is not a cell: expected a JSON object")
     return content

@@ -234,12 +234,12 @@ def _cost(row: str, group: Sequence[CellResult], seen: Seen, users: Users) -> Co
     trained = [cell.training for cell in group if cell.training]
     if not trained:
         return None
-    seconds = [training.seconds / max(training.done, 1) for training in trained]
+    seconds = [training.seconds / max(training.done, 1) for training in trained if training.seconds is not None]
     decoding = [value for cell in group for name, value in _leaves(cell.analysis or {}) if "seconds" in name]
     return Cost(
         row,
         trained[0].parameters,
-        float(np.mean(seconds)),
+        float(np.mean(seconds)) if seconds else None,
         float(np.mean(decoding)) if decoding else None,
         float(averaged(group, seen, users).mean()),
     )

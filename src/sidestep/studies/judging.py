@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidestep import artifact
+from sidestep import durable
 from sidestep.evaluation.seeds import spread_of
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.run import Run
@@ -44,7 +44,7 @@ def judge(
         run = Run.open(folder_of(out, slot), slot.cell.read())
         cells.setdefault(slot.row.name, []).append(_figures(run, downstream, say))
     table = [_summary(study_of(STUDIES, name).row(row), seeds, group) for row, group in cells.items()]
-    artifact.write_json(out / "study.json", {"study": name, "recipe": recipe, "overrides": [*overrides], "rows": table})
+    durable.write_json(out / "study.json", {"study": name, "recipe": recipe, "overrides": [*overrides], "rows": table})
     return table
 
 

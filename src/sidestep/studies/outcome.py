@@ -127,13 +127,13 @@ class Curves:
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over the cells of a row. epoch_seconds: of training. user_seconds: of decoding a user's list; None if not
-    measured. ndcg: the main metric.
+    """Means over the cells of a row. epoch_seconds: of training. user_seconds: of decoding a user's list; None if
+    unknown. ndcg: the main metric.
     """
 
     row: str
     parameters: int
-    epoch_seconds: float
+    epoch_seconds: float | None
     user_seconds: float | None
     ndcg: float
 

@@ -87,7 +87,7 @@ def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str,
 def _data(contents: RunContents) -> DataPrint:
     """The digest covers the numbered log only, so it does not depend on the location of the files."""
     run, log = contents.run, contents.interactions
-    digest = artifact.read_manifest(run.path("interactions")).files[artifact.TENSORS][:16]
+    digest = artifact.read_manifest(contents.path("interactions")).files[artifact.TENSORS][:16]
     stages = ["interactions", *["vectors"] * artifact.exists(run.path("vectors"))]
     inputs = {
         Path(path).name: digest

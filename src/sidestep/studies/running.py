@@ -1,6 +1,5 @@
 """The training of cells: missing ones are trained with `sidestep run`, several at a time, and recorded."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sidestep import artifact
-from sidestep.errors import TrainingError
+from sidestep import artifact, durable
+from sidestep.errors import ArtifactError, TrainingError
 from sidestep.methods.table import METHODS, NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
+from sidestep.studies import times
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
+from sidestep.studies.child import ENDS_WITH_INPUT
 from sidestep.studies.recording import Analyse, record
 from sidestep.training.log import read_log
 
@@ -148,6 +149,7 @@ class _Work:
         """Record ended runs, and start new ones on free cores."""
         for cell, child in list(self.children.items()):
             if child.poll() is not None:
+                _close(child)
                 del self.children[cell]
                 self._ended(cell, child.returncode)
         while self.waiting and len(self.children) < self.cores:
@@ -190,14 +192,15 @@ class _Work:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            _close(child)
 
     def _begin(self, cell: Cell) -> "subprocess.Popen[bytes]":
         folder = self._folder(cell)
         folder.parent.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "sidestep", "run", cell.recipe, *cell.overrides, "--out", str(folder)]
-        threads = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        threads = {**os.environ, "OMP_NUM_THREADS": str(self.threads), ENDS_WITH_INPUT: "1"}
         with _log_file(folder).open("ab") as log:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=threads)
+            return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, env=threads)
 
     def _ended(self, cell: Cell, code: int) -> None:
         folder = self._folder(cell)
@@ -214,12 +217,19 @@ class _Work:
     def _rank(self, cell: Cell) -> None:
         """Rank with a method without training, which needs only the prepared log."""
         run = Run.open(self._folder(cell), cell.read())
-        run_until(run, "prepare", self.say)
-        self._write(cell, record(run.folder, recipe=cell.recipe, method=cell.method))
+        with run.writing():
+            run_until(run, "prepare", self.say)
+            self._write(cell, record(run.folder, recipe=cell.recipe, method=cell.method))
 
     def _write(self, cell: Cell, result: CellResult) -> None:
         written = result.save(self.files)
         assert written == self.paths[cell], f"{written} is not the path of {cell}"
+
+
+def _close(child: "subprocess.Popen[bytes]") -> None:
+    """Its input, which it has lived by."""
+    if child.stdin is not None:
+        child.stdin.close()
 
 
 def _log_file(folder: Path) -> Path:
@@ -256,8 +266,10 @@ def _pace(
 
     for folder in set(folders.values()):
         for path in folder.glob("*-*-*.json"):
-            with suppress(json.JSONDecodeError, KeyError, TypeError):
-                content = json.loads(path.read_text(encoding="utf-8"))
+            if path.name.endswith(times.SUFFIX):
+                continue
+            with suppress(ArtifactError, AttributeError, KeyError, TypeError):
+                content = times.joined(path, durable.read_json(path))
                 add(folder, content["method"], content["training"]["seconds"] / content["training"]["done"])
     for cell, rows in logs.items():
         for row in rows:

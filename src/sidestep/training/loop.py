@@ -20,6 +20,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from sidestep import artifact
 from sidestep.errors import MissingExtraError, TrainingError
 from sidestep.layers.products import fast_products
 from sidestep.progress import Meter, meter
@@ -29,6 +30,7 @@ from sidestep.training.log import JsonLog
 from sidestep.training.optim import TrainConfig, learning_rate, optimizer
 from sidestep.training.processes import Processes
 
+CHECKPOINT = "checkpoint"
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 
 
@@ -115,13 +117,13 @@ class Training:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer(model, config))
         self.bare = self.accelerator.unwrap_model(self.model)
         self.average = Average(self.bare, config.ema) if config.ema else None
-        self.folder = folder / "checkpoint" if folder is not None else None
+        self.folder = folder / CHECKPOINT if folder is not None else None
         writes = folder is not None and self.processes.is_first
         self.log = JsonLog(folder if writes else None)
         self.progress, self.best, self.totals = checkpoint.Progress(), None, dict[str, float]()
         self.identity: dict[str, object] = {"seed": seed, "world": self.processes.size}
         self.identity |= config.identity()
-        if self.folder is not None and (self.folder / "manifest.json").is_file():
+        if self.folder is not None and artifact.exists(self.folder):
             trained = (self.bare, self.optimizer.optimizer)
             restored = checkpoint.restore(self.folder, *trained, self.identity, self.average)
             self.progress, self.best, self.totals = restored

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sidestep import artifact
+from sidestep import artifact, durable
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.further import extended, read_further
 from sidestep.encoders.directions import unit_rows
@@ -73,6 +73,11 @@ def append(
             f"{str(run.folder)!r} is a run of {run.recipe.method!r}, which has one embedding per training item and "
             "cannot score new ones; append to the run of a generator"
         )
+    with run.writing():
+        return _append(run, items, say, vectors, existing)
+
+
+def _append(run: Run, items: Path, say: Say, vectors: Path | None, existing: Literal["error", "skip"]) -> Appended:
     version = versions.newest(run)
     parent = versions.manifest(run, version)
     first, contents = RunContents(run), RunContents(run, version)
@@ -91,7 +96,7 @@ def append(
     read = inputs([items] if vectors is None else [items, vectors])
     meta = {"version": version + 1, "items": len(catalog), "added": len(further), **read}
     place = versions.folder(run, version + 1)
-    with artifact.replacing(place) as staging:
+    with durable.replacing(place) as staging:
         before = artifact.read_manifest(versions.folder(run, version) / "catalog").digest
         saved = catalog.save(staging / "catalog", meta=meta, parents={"catalog": before})
         origin = {"sids": parent.digest, "catalog": saved.digest, "tokenizer": run.digest("tokenizer")}
@@ -102,7 +107,7 @@ def append(
 def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) -> ItemVectors:
     """The tokenizer's inputs for the new items."""
     run = first.run
-    own = ItemVectors.load(run.path("vectors"))
+    own = first.vectors
     vectors = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
     _refuse_zero(vectors, further)
     say(f"vectors of {len(vectors):,} new items: {vectors.width} dimensions")

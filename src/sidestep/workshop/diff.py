@@ -8,8 +8,8 @@ import numpy as np
 from sidestep import artifact
 from sidestep.data.catalog import SOURCE_ROW, Catalog
 from sidestep.data.interactions import Ints
-from sidestep.errors import DataError
-from sidestep.pipeline import versions
+from sidestep.errors import ArtifactError, DataError
+from sidestep.pipeline import lineage, versions
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.sids.semantic_ids import SemanticIds
@@ -126,6 +126,12 @@ def _of_folder(source: Source) -> IdList | None:
         return None
     sids, beside = SemanticIds.load(path), path.parent / "catalog"
     catalog = Catalog.load(beside) if artifact.exists(beside) else None
+    if is_run(path.parent):
+        lineage.check(Run.open(path.parent), "sids", "catalog")
+    elif catalog is not None:
+        digest = artifact.read_manifest(beside).digest
+        if artifact.read_manifest(path).parents.get("catalog", digest) != digest:
+            raise ArtifactError(f"{str(path)!r} has the semantic IDs of another catalogue than {str(beside)!r}")
     return IdList(sids.codes, sids, catalog, None if catalog is None else _without_appended(catalog))
 
 

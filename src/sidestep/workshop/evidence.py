@@ -80,7 +80,7 @@ def reference_of_run(contents: RunContents) -> Reference:
         )
     if not artifact.exists(run.path("vectors")):
         return Reference(contents.catalog, contents.split, None, run.recipe.graph)
-    vectors = ItemVectors.load(run.path("vectors"))
+    vectors = contents.vectors
     if len(vectors) != len(contents.catalog):
         reason = "the run does not store the vectors of appended items"
         return Reference(contents.catalog, contents.split, None, run.recipe.graph, no_vectors=reason)

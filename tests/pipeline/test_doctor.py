@@ -1,0 +1,71 @@
+"""The doctor names what is wrong, and the way out that it names helps."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from command import sidestep, snapshot, succeed
+from sidestep.lock import held
+from sidestep.pipeline.run import LOCK
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30] + b"}\n")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "model/tensors.safetensors": (flip, "model/tensors.safetensors' was changed after it was written"),
+    "sids/manifest.json": (flip, "sids/manifest.json'"),
+    "evaluation/popularity-kept/ranks.parquet": (flip, "popularity-kept/ranks.parquet' was changed"),
+    "train/log.jsonl": (tear, "Line 2 of "),
+    "train/origin.json": (flip, "train/origin.json'"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named_and_force_mends_it(finished: Path, tmp_path: Path, name: str) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    damage, message = DAMAGES[name]
+    damage(run / name)
+    done = sidestep("doctor", run)
+    assert done.code == 1
+    assert message in done.out
+    if name == "train/log.jsonl":  # nothing is trained again where the model is there
+        shutil.rmtree(run / "model")
+    succeed("run", run, "--force")
+    if name != "train/origin.json":
+        assert sidestep("doctor", run).out == f"{run}: all is well\n"
+
+
+def test_a_sound_run_and_its_bundle_are_well_and_stay_as_they_are(finished: Path, tmp_path: Path) -> None:
+    before = snapshot(finished)
+    assert succeed("doctor", finished).out == f"{finished}: all is well\n"
+    assert json.loads(succeed("doctor", finished, "--json").out) == []
+    assert snapshot(finished) == before
+    succeed("export", finished, "--to", tmp_path / "bundle")
+    assert "all is well" in succeed("doctor", tmp_path / "bundle").out
+    flip(tmp_path / "bundle" / "trie.safetensors")
+    assert "export it again" in sidestep("doctor", tmp_path / "bundle").out
+
+
+def test_who_writes_what_was_left_and_what_is_missing_are_named(finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / ".sids.new").mkdir()
+    shutil.rmtree(run / "model")
+    done = sidestep("doctor", run)
+    assert "1 unfinished files, such as " in done.out
+    assert "not done yet: train; go on with `sidestep run" in done.out
+    with held(run / LOCK, run):
+        assert "is being written by process" in sidestep("doctor", run).out
+    succeed("run", run)
+    assert not (run / ".sids.new").exists()
+    assert "all is well" in sidestep("doctor", run).out
