@@ -1,6 +1,7 @@
 """The floor plan, enforced: which room may import which, and what an import of ours may cost."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "serving": ("recommenders.step", "bundle", "sids.semantic_ids", "data", *GROUND),
     "pipeline": (
         *("bundle",),
-        *("methods", "objectives", "training", "evaluation", "recommenders", "generators", "scorers"),
+        *("recipes", "methods", "objectives", "training", "evaluation", "recommenders", "generators", "scorers"),
         *("sids", "vectors", "data", "layers.products"),
         *("progress", *GROUND),
     ),
@@ -55,7 +56,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *GROUND,
     ),
     "__main__": ("cli",),
-    "": ("pipeline.exporting", "pipeline"),  # sidestep/__init__.py, lazily
+    "": ("pipeline", "recipes", "methods.recipe", "errors"),  # sidestep/__init__.py, lazily
 }
 """For every room, the rooms (or the single modules) that it may import besides itself."""
 
@@ -177,6 +178,12 @@ def test_help_uses_less_than_a_second_of_processor_time() -> None:
 
 
 def test_all_names_what_the_package_offers() -> None:
-    assert sidestep.__all__ == ["from_pretrained", "load", "save_pretrained"]
+    offered = ["Model", "Recipe", "SidestepError", "fit", "from_pretrained", "load", "recipe", "save_pretrained"]
+    assert sorted(sidestep.__all__) == dir(sidestep) == sorted([*offered, "__version__"])
+    assert sidestep.__doc__ is not None
+    for name in sidestep.__all__:
+        assert getattr(sidestep, name) is not None
+        assert name.startswith("_") or re.search(rf"^{name} {{2,}}\w", sidestep.__doc__, flags=re.MULTILINE)
+        assert name.startswith("_") or getattr(sidestep, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sidestep.nothing

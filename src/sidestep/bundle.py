@@ -11,7 +11,7 @@
     clusters.parquet             a name for every cluster
     check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
 
-Nothing here needs torch: `pipeline.exporting` loads the model.
+Nothing here needs torch: `pipeline.models` loads the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

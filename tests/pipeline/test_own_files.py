@@ -6,30 +6,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
 from command import MODEL, refuse, snapshot, succeed
+from own_shop import ITEMS, LENGTH, USERS, write_shop
 from sidestep import artifact
 from sidestep.cli.parsing import read_ids_or_file
 
-USERS, ITEMS, LENGTH = 30, 20, 6
 RECIPE = 'method = "s2gr"\n[data]\npath = "{path}"\nuser = "customer"\nitem = "sku"\ntime = "when"\n'
-
-
-def write_shop(folder: Path) -> None:
-    """Column names of their own, ids with leading zeros, text with markup."""
-    rng = np.random.default_rng(0)
-    rows = [
-        (f"{user:03}", f"{item:04}", 1_700_000_000 + 86_400 * step + user)
-        for user in range(USERS)
-        for step, item in enumerate(rng.choice(ITEMS, LENGTH, replace=False))
-    ]
-    pl.DataFrame(rows, schema=["customer", "sku", "when"], orient="row").write_csv(folder / "log.csv")
-    words = ["red", "green", "blue", "round"]
-    items = [{"sku": f"{item:04}", "title": f"<b>{words[item % 4]}</b> thing {item}"} for item in range(ITEMS)]
-    pl.DataFrame(items).write_csv(folder / "items.csv")
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ def recommend(
 ) -> None:
     """Recommend items for a history, for users, for a file of histories, or for all users."""
     from sidestep.pipeline import recommend as ask
-    from sidestep.pipeline.exporting import load
+    from sidestep.pipeline.models import load
     from sidestep.report.terminal import answers_text
 
     check_file(out)

@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 
 from sidestep import artifact
-from sidestep.errors import DataError, UnknownItemError, did_you_mean
+from sidestep.errors import DataError, UnknownItemError, brief, did_you_mean, listed
 
 ITEM_ID = "item_id"
 SOURCE_ROW = "source_row"  # column with each item's row in the items file, where there is one, counted from 0
 Items = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Catalog:
     """`table` has one row per item, row number = item number. Column `item_id` holds the outside id as a string,
     the others are metadata in the source's own columns and types. Column `text`, where present, is what a text
@@ -39,6 +39,9 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __repr__(self) -> str:
+        return f"<Catalog: {len(self):,} items, columns {listed(self.table.columns)}>"
+
     @cached_property
     def item_ids(self) -> list[str]:
         """Outside ids by item number."""
@@ -53,8 +56,9 @@ class Catalog:
         """Item numbers `[n]` of outside ids.
 
         Raises:
-            UnknownItemError: an id that is not in the catalogue.
+            UnknownItemError: an id that is not in the catalogue. DataError: an id that is no text.
         """
+        self.refuse_other_than_text(item_ids)
         number_of = self.number_of
         for item_id in item_ids:
             if item_id not in number_of:
@@ -63,6 +67,18 @@ class Catalog:
                     f"Unknown item {item_id!r}: the catalogue of {len(self)} items has no such id{hint}"
                 )
         return np.array([number_of[item_id] for item_id in item_ids], dtype=np.int64)
+
+    def refuse_other_than_text(self, item_ids: Sequence[object]) -> None:
+        """Raises:
+        DataError: an id that is no text, such as a number or None.
+        """
+        for place, item_id in enumerate(item_ids, start=1):
+            if not isinstance(item_id, str):
+                hint = f"; did you mean {str(item_id)!r}?" if str(item_id) in self.number_of else ""
+                raise DataError(
+                    f"Item id {place} of {len(item_ids)} is {brief(repr(item_id))}, of type {type(item_id).__name__}; "
+                    f"ids are text, as in {self.item_ids[0]!r}{hint}"
+                )
 
     def title(self, item: int) -> str:
         """What a person should read: the title where there is one, else the outside id."""

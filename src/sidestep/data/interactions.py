@@ -24,7 +24,7 @@ def by_popularity(num_items: int, popularity: Ints | None) -> Ints:
     return np.arange(num_items) if popularity is None else np.argsort(-popularity, kind="stable")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interactions:
     """Histories laid end to end.
 
@@ -49,6 +49,10 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __repr__(self) -> str:
+        times = "no times" if self.times is None else f"{'absolute' if self.absolute_times else 'relative'} times"
+        return f"<{type(self).__name__}: {len(self):,} interactions of {self.num_users:,} users, {times}>"
 
     @property
     def num_users(self) -> int:

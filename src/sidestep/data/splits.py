@@ -42,7 +42,7 @@ class SplitConfig(Section):
         return f"leave-{self.hold_out}-out" if self.kind == "leave-one-out" else f"{self.kind}, {self.hold_out} a user"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingInteractions(Interactions):
     """Interactions that every training stage may see. Made by `split` only."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep import artifact
 from sidestep.data.catalog import Catalog
@@ -30,16 +30,6 @@ from sidestep.sids.names import cluster_names
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.behaviour import joined
 from sidestep.vectors.item_vectors import ItemVectors
-
-
-def load(folder: str | Path) -> TrainedModel:
-    """The trained model of a run folder, ready to recommend from the newest version of its catalogue; or of a bundle.
-
-    Raises:
-        ArtifactError: no run there, a stage not done yet, or altered bytes.
-    """
-    run = Run.open(Path(folder))
-    return RunContents(run, versions.newest(run)).model()
 
 
 @dataclass(frozen=True)
@@ -168,7 +158,12 @@ class RunContents(FinishedRun):
         return self.method.recommender(model, self.recipe, self.popularity, sids, num_beams, precision)
 
     def trained(self) -> Servable:
-        """The trained model as a recommender; the only place where one is built from a folder."""
+        """The trained model as a recommender."""
+        return self.recommending(self.module, self.recipe.evaluate.num_beams, self.recipe.evaluate.precision)
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The trained model; the only place where one is built from a folder."""
         saved = self.tensors()
         if self.version > 1 and not self.sids.continues(RunContents(self.run).sids):
             raise ArtifactError(
@@ -178,7 +173,7 @@ class RunContents(FinishedRun):
         model = self.method.build(self.materials, self.recipe)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.load_state_dict(saved)
-        return self.recommending(model.eval(), self.recipe.evaluate.num_beams, self.recipe.evaluate.precision)
+        return model.eval()
 
     def tensors(self) -> dict[str, Tensor]:
         """The trained weights.

@@ -22,7 +22,7 @@ from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """table: a row per method, seen items {masked, kept} and users {all, >=10}, as `ranking.summary` names the columns,
     with what is beyond accuracy.
@@ -42,6 +42,11 @@ class Evaluation:
     def main(self) -> str:
         """The metric that stands for all: HR@10, or HR at the largest K where 10 is none of them."""
         return f"HR@{main_depth(self.at)}"
+
+    def __repr__(self) -> str:
+        masked = self.table.filter((pl.col("seen") == "masked") & (pl.col("users") == "all"))
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in masked.select("method", self.main).iter_rows())
+        return f"<Evaluation: {self.main} {figures}; {self.protocol}; see .table>"
 
     def as_json(self) -> dict[str, Any]:
         best = {f"best_possible_{self.main}": self.best_possible}

@@ -1,4 +1,4 @@
-"""Bundles out of runs, and models out of bundles."""
+"""Bundles out of runs, and recommenders out of bundles."""
 
 import json
 from dataclasses import asdict
@@ -9,23 +9,21 @@ import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep import artifact, bundle, durable
 from sidestep.bundle import Bundle
 from sidestep.config import decisive
-from sidestep.data.interactions import Interactions, Ints, by_popularity
+from sidestep.data.interactions import Ints, by_popularity
 from sidestep.data.labels import labels
 from sidestep.data.sequences import question
-from sidestep.errors import ArtifactError, ConfigError, MissingExtraError, did_you_mean
+from sidestep.errors import ArtifactError, ConfigError, did_you_mean
 from sidestep.methods.method import Materials
 from sidestep.methods.table import method_of, saved_recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.contents import load as load_run
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import TRAIN
-from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.generative import trie_of
 from sidestep.recommenders.recommender import Recommendations, Recommender, Servable
 from sidestep.sids.trie import Trie
@@ -74,6 +72,11 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
 
 
 def recommender_of(opened: Bundle) -> Servable:
+    """`module_and_recommender` without the module."""
+    return module_and_recommender(opened)[1]
+
+
+def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
     """The model of a bundle, its weights and its tree mapped into memory.
 
     Raises:
@@ -96,8 +99,10 @@ def recommender_of(opened: Bundle) -> Servable:
             "export it again from its run"
         ) from None
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    evaluate = recipe.evaluate
-    return method.recommender(model.eval(), recipe, opened.popularity, trie, evaluate.num_beams, evaluate.precision)
+    settings = recipe.evaluate
+    return model, method.recommender(
+        model.eval(), recipe, opened.popularity, trie, settings.num_beams, settings.precision
+    )
 
 
 def check(opened: Bundle, model: Recommender) -> None:
@@ -119,58 +124,6 @@ def check(opened: Bundle, model: Recommender) -> None:
         for item, score in zip(answer.items[0].tolist(), now.tolist(), strict=True):
             if abs(by_score.get(item, scores[-1]) - score) > TOLERANCE:
                 raise ArtifactError(f"{str(opened.folder)!r} answers with item number {item}, which it did not before")
-
-
-def load(folder: str | Path) -> TrainedModel:
-    """A trained model from a run folder or a bundle.
-
-    Raises:
-        ArtifactError: neither is there, or altered bytes.
-    """
-    place = Path(folder)
-    return _trained(bundle.read(place)) if bundle.is_bundle(place) else load_run(place)
-
-
-def from_pretrained(name: str | Path, revision: str | None = None) -> TrainedModel:
-    """A trained model from a bundle's folder, or from a repository of the Hugging Face Hub (extra `hub`), which is
-    fetched once and then kept in the Hub's cache.
-
-    Raises:
-        ArtifactError: no bundle there, or altered bytes. MissingExtraError: a repository, without `huggingface_hub`.
-    """
-    if Path(name).is_dir():
-        return load(name)
-    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
-        raise ArtifactError(f"No bundle in {str(name)!r}; expected a folder, or a repository as in 'owner/name'")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingExtraError(
-            f"{str(name)!r} is no folder, and fetching a repository needs `pip install 'sidestep[hub]'`"
-        ) from None
-    try:
-        return _trained(bundle.read(Path(snapshot_download(str(name), revision=revision))))
-    except OSError as error:
-        raise ArtifactError(f"Cannot fetch {str(name)!r}: {str(error).splitlines()[0]}") from None
-
-
-def save_pretrained(run: str | Path, folder: str | Path, fields: list[str] | None = None) -> Path:
-    """`export` for those who hold a path: a trained run's folder as a bundle, which `from_pretrained` opens and
-    `huggingface_hub.upload_folder` publishes.
-
-    Raises:
-        As `export`.
-    """
-    export(Run.open(Path(run)), Path(folder), fields)
-    return Path(folder)
-
-
-def _trained(opened: Bundle) -> TrainedModel:
-    model = recommender_of(opened)
-    check(opened, model)
-    no_log = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=opened.absolute_times)
-    names = lambda: opened.cluster_names  # noqa: E731
-    return TrainedModel(model, opened.catalog, no_log, opened.sids, names)
 
 
 def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:

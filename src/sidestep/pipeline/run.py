@@ -3,6 +3,7 @@
 recipe.json     the whole recipe, and the digest of it
 catalog/ interactions/ vectors/ aligned/ sids/ tokenizer/ model/ evaluation/     artifacts, one a stage or two
 train/ tokenizer-train/     checkpoint and log.jsonl while and after training
+tables/     the log and the items, where Python handed them over as frames
 """
 
 import errno
@@ -30,6 +31,7 @@ DIGEST = "digest"
 LOCK = ".run.lock"
 ORIGIN = "origin.json"
 """What a folder of checkpoints was begun with."""
+TABLES = "tables"
 INPUTS = "inputs"
 """Where a stage's manifest keeps the hashes of the user's files that it read."""
 
@@ -67,7 +69,7 @@ class Run:
         elif folder.exists() and not path.is_file():
             if not folder.is_dir():
                 raise ArtifactError(f"{str(folder)!r} is no folder; choose another --out")
-            if {*folder.iterdir()} - {*durable.left_behind(folder)}:
+            if {*folder.iterdir()} - {folder / TABLES, *durable.left_behind(folder)}:
                 raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
         return cls(folder, recipe, force)
 

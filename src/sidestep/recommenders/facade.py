@@ -3,16 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.sequences import pad, question
 from sidestep.data.times import Time, Times, read_time, read_times
-from sidestep.errors import DataError, did_you_mean
+from sidestep.errors import DataError, MissingExtraError, brief, did_you_mean
 from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
 from sidestep.recommenders.step import Step
 from sidestep.sids.semantic_ids import SemanticIds
@@ -41,6 +43,42 @@ class Answer:
         return [recommendation.item_id for recommendation in self.recommendations]
 
 
+class Answers(list[Answer]):
+    """The answers to many histories, in their order; a list that is also a table."""
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row per recommended item: `history` (the number of the history, from 0), `rank` (from 1), `item_id`,
+        `title`, `score` and `by`.
+        """
+        return pl.DataFrame(self._columns(), schema=_ANSWERS)
+
+    def to_pandas(self) -> Any:
+        """`to_polars` as a pandas frame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise MissingExtraError("to_pandas needs `pip install pandas`; to_polars needs nothing further") from None
+        return pandas.DataFrame(self._columns())
+
+    def _columns(self) -> dict[str, list[Any]]:
+        rows = [
+            (number, rank, found.item_id, found.title, found.score, answer.by)
+            for number, answer in enumerate(self)
+            for rank, found in enumerate(answer.recommendations, start=1)
+        ]
+        return {name: [row[column] for row in rows] for column, name in enumerate(_ANSWERS)}
+
+
+_ANSWERS: dict[str, Any] = {
+    "history": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "title": pl.String, "score": pl.Float64,
+    "by": pl.String,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Past:
     """The known items of a history, when each was taken (`NO_TIME` where unknown), and the ids that are not known."""
@@ -50,9 +88,9 @@ class _Past:
     missing: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedModel:
-    """A recommender with the catalogue it answers from. Made by `sidestep.load`.
+    """A recommender with the catalogue it answers from.
 
     interactions: the log it was trained on, to answer for its users. sids: None where it says no IDs. name_clusters:
         makes `cluster_names` once they are asked for, which reads the texts of all items.
@@ -116,8 +154,9 @@ class TrainedModel:
         unknown: Literal["error", "skip"] = "error",
         explain: bool = False,
         progress: Callable[[int], object] | None = None,
-    ) -> list[Answer]:
-        """`recommend` for many histories, in batches, which is much faster than one by one.
+    ) -> Answers:
+        """`recommend` for many histories, in batches, which is much faster than one by one. `to_polars()` and
+        `to_pandas()` of the answers are tables.
 
         times: of each history, or None where they are unknown. at: one time for all.
         progress: called after each batch with the number of answers so far.
@@ -127,6 +166,7 @@ class TrainedModel:
         for history in histories:
             if isinstance(history, str):
                 raise DataError(f"A history is the single string {history!r}; expected a list of ids, as [{history!r}]")
+            self.catalog.refuse_other_than_text(history)
         if times is not None and len(times) != len(histories):
             raise DataError(f"Expected times for each of {len(histories)} histories, got them for {len(times)}")
         moments: Sequence[Times | None] = [None] * len(histories) if times is None else times
@@ -134,7 +174,7 @@ class TrainedModel:
         asked = read_time(at, "at", self.interactions.absolute_times)
         allowed = self._filter(allow, deny)
         k = min(k, len(self.catalog))
-        answers: list[Answer] = []
+        answers = Answers()
         for begin in range(0, len(known), self.batch_size):
             answers += self._answer(known[begin : begin + self.batch_size], asked, k, allowed, exclude_seen, explain)
             if progress is not None:
@@ -159,13 +199,34 @@ class TrainedModel:
         offsets, times = self.interactions.offsets, self.interactions.known_times
         return [times[offsets[user] : offsets[user + 1]] for user in self._numbers(users)]
 
+    def __repr__(self) -> str:
+        return self._line(type(self.recommender).__name__, None)
+
+    def _line(self, name: str, place: str | None) -> str:
+        """The model in a few words."""
+        levels = "" if self.sids is None else f", semantic IDs of {' x '.join(map(str, self.sids.codebook_sizes))}"
+        users = f", {self.interactions.num_users:,} users" if self.interactions.num_users else ""
+        return f"<sidestep model {name}: {len(self.catalog):,} items{users}{levels}{f', {place}' if place else ''}>"
+
     def _numbers(self, users: Sequence[str]) -> list[int]:
         number_of = self._user_numbers
         for user in users:
+            if not isinstance(user, str):
+                raise DataError(f"User id {brief(repr(user))} is of type {type(user).__name__}; ids are text")
             if user not in number_of:
                 hint = did_you_mean(user, number_of) if len(number_of) <= 100_000 else ""
                 raise DataError(f"Unknown user {user!r}: the log of {len(number_of)} users has no such id{hint}")
         return [number_of[user] for user in users]
+
+    @property
+    def semantic_ids(self) -> pl.DataFrame | None:
+        """The semantic ID of every item, `[N]` rows: `item_id`, and `codes`, a list of L integers, coarse to fine. None
+        where the method has none.
+        """
+        if self.sids is None:
+            return None
+        codes = pl.Series("codes", self.sids.codes.tolist(), dtype=pl.List(pl.Int64))
+        return pl.DataFrame([pl.Series("item_id", self.catalog.item_ids, dtype=pl.String), codes])
 
     @cached_property
     def cluster_names(self) -> list[list[str]]:

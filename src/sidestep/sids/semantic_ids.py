@@ -14,7 +14,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 Tensors = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SemanticIds:
     """codes: int64 `[N, L]`, coarse to fine.
     codebook_sizes: number of codes at each level, L numbers.
@@ -35,6 +35,10 @@ class SemanticIds:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def __repr__(self) -> str:
+        sizes, clusters = (" x ".join(map(str, counts)) for counts in (self.codebook_sizes, self.num_clusters))
+        return f"<SemanticIds: {len(self):,} items, {sizes} codes, {clusters} clusters>"
 
     @property
     def num_levels(self) -> int:

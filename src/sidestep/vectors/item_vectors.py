@@ -11,7 +11,7 @@ from sidestep.encoders.directions import Matrix
 from sidestep.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ItemVectors:
     """values: float32 `[N, D]`, finite."""
 
@@ -29,6 +29,9 @@ class ItemVectors:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"<ItemVectors: {len(self):,} items x {self.width} dimensions>"
 
     @property
     def width(self) -> int:
