@@ -105,6 +105,22 @@ def test_a_model_that_answers_otherwise_than_when_it_was_exported_fails_its_chec
     check(bundle.read(exported), recommender_of(bundle.read(exported)))
 
 
+@pytest.mark.parametrize("table", [bundle.ITEMS, bundle.CLUSTERS])
+def test_a_table_of_another_bundle_fails_the_check_though_every_score_is_the_same(
+    exported: Path, tmp_path: Path, table: str
+) -> None:
+    other = shutil.copytree(exported, tmp_path / "other")
+    rows = artifact.read_table(other / f"{table}.parquet")
+    titles = "title" if table == bundle.ITEMS else "name"
+    artifact.write_table(other / f"{table}.parquet", rows.with_columns(rows[titles].reverse().alias(titles)))
+    (other / artifact.MANIFEST).unlink()
+    old = bundle.read(exported).manifest
+    artifact.seal(other, bundle.KIND, old.meta, old.config, old.parents)
+    found = bundle.read(other)
+    with pytest.raises(ArtifactError, match=rf"{table}\.parquet' belongs to another bundle"):
+        check(found, recommender_of(found))
+
+
 def test_weights_that_do_not_fit_are_one_clear_error(exported: Path, tmp_path: Path) -> None:
     shutil.copytree(exported, tmp_path / "other")
     save_file({"nothing": np.zeros(1, dtype=np.float32)}, tmp_path / "other" / bundle.WEIGHTS)

@@ -1,6 +1,5 @@
 """Bundles out of runs, and recommenders out of bundles."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ CHECK = "check.json"
 """The answers of the exported model to a few fixed histories."""
 CHECKED_ITEMS = 10
 CHECKED_LENGTHS = (0, 1, 3, 12)
+EXPORT_AGAIN = "export it again from its run"
 TOLERANCE = 1e-3
 """How far a score may be from the one on the machine that exported it; sums round otherwise there."""
 
@@ -66,7 +66,9 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
         categories = labels(contents.catalog, "category")
         bundle.write_catalog(staging, contents.catalog, categories, contents.popularity, shown)
         durable.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
-        durable.write_json(staging / CHECK, answers_to_check(model, len(contents.catalog), contents.popularity))
+        parts = {path.name: artifact.file_hash(path) for path in sorted(staging.iterdir())}
+        answers = answers_to_check(model, len(contents.catalog), contents.popularity)
+        durable.write_json(staging / CHECK, {**answers, "parts": parts})
         durable.write_text(staging / "README.md", _card(meta))
     return artifact.read_manifest(folder)
 
@@ -111,7 +113,7 @@ def check(opened: Bundle, model: Recommender) -> None:
     Raises:
         ArtifactError: they differ.
     """
-    asked = json.loads((opened.folder / CHECK).read_text(encoding="utf-8"))
+    asked = durable.read_json(opened.folder / CHECK, EXPORT_AGAIN)
     for history, items, scores in zip(asked["histories"], asked["items"], asked["scores"], strict=True):
         answer = _ask(model, history, len(items))
         now = answer.scores[0].numpy()
@@ -124,6 +126,9 @@ def check(opened: Bundle, model: Recommender) -> None:
         for item, score in zip(answer.items[0].tolist(), now.tolist(), strict=True):
             if abs(by_score.get(item, scores[-1]) - score) > TOLERANCE:
                 raise ArtifactError(f"{str(opened.folder)!r} answers with item number {item}, which it did not before")
+    for name, digest in asked.get("parts", {}).items():  # items and names of clusters change no score
+        if opened.manifest.files.get(name) != digest:
+            raise ArtifactError(f"{str(opened.folder / name)!r} belongs to another bundle; {EXPORT_AGAIN}")
 
 
 def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:
