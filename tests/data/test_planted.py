@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sidestep.config import build
 from sidestep.data.interactions import Ints
-from sidestep.data.sources.planted import Floats, PlantedConfig, PlantedWorld, read_planted
+from sidestep.data.sources.planted import Floats, PlantedConfig, PlantedWorld
+from sidestep.data.sources.worlds import read_planted
 from sidestep.data.splits import Cases, SplitConfig, TrainingInteractions, split
 from sidestep.errors import ConfigError
 

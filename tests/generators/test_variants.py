@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from long_world import VECTORS, make_long_batch
 from sidestep.generators.prediction import ThoughtfulPrediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.losses import contrastive, generating
@@ -14,6 +15,7 @@ from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, new_recipe
 from sidestep.objectives import generating as objective_generating
 from sidestep.sids.clusters import shuffled
+from sidestep.vectors.item_vectors import ItemVectors
 from small_world import THINKING, make, make_batch, make_sids
 
 GENERATORS = [name for name, method in METHODS.items() if method.ranks_by_paths]
@@ -28,9 +30,9 @@ def taught(model: torch.nn.Module, **thinking: object) -> dict[str, torch.Tensor
 def test_every_row_builds_a_generator_that_its_objective_teaches(name: str) -> None:
     shape = {"width": 16, "num_heads": 2, "head_width": 8, "inner": 32, "encoder_layers": 1, "decoder_layers": 1}
     recipe = new_recipe({"method": name, "generator": shape})
-    materials = Materials(np.ones(40, dtype=np.int64), make_sids())
+    materials = Materials(np.ones(40, dtype=np.int64), make_sids(), ItemVectors(VECTORS.numpy()))
     model = METHODS[name].build(materials, recipe)
-    found = METHODS[name].objective(materials, recipe)(model, make_batch())
+    found = METHODS[name].objective(materials, recipe)(model, make_long_batch())
     found["total"].backward()
     assert found["total"].isfinite()
     unheard = {each for each, parameter in model.named_parameters() if parameter.grad is None}

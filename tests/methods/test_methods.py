@@ -64,6 +64,13 @@ def test_only_a_method_that_searches_names_beams(name: str) -> None:
         ({"method": "s2gr", "thinking": {"thoughts": False}}, "use method = 's2gr-no-reason'"),
         ({"method": "rearec-erl", "baseline": {"loss": "bce"}}, "leave it at 'ce'"),
         ({"method": "s2gr-fused", "baseline": {"max_history": 5}}, "a fused model's scorer reads at least as much"),
+        (
+            {"method": "glass", "long": {"items": 10}},
+            "long.items = 10 is less than generator.max_history = 20: it counts the items before the window",
+        ),
+        ({"method": "glass-no-tier", "long": {"tier": "vectors"}}, "which has no tier; use method = 'glass'"),
+        ({"method": "s2gr-glass", "thinking": {"thoughts": False}}, "leaves method 's2gr-glass' nothing to supervise"),
+        ({"method": "glass", "long": {"retrieved": 5}}, "sparse_below = 8 is more than retrieved = 5"),
         ({"method": "tigre"}, "there is no such method; did you mean 'tiger'?"),
     ],
 )

@@ -14,8 +14,8 @@ from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.item_part import ItemPart
 from sidestep.generators.prediction import Prediction
 from sidestep.generators.state import DecodingState
-from sidestep.layers.blocks import Decoder, Encoder
-from sidestep.layers.state import Cache, first_positions
+from sidestep.layers.blocks import Decoder, DecoderBlock, Encoder
+from sidestep.layers.state import Cache, Recall, first_positions
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.siblings import Siblings
 from sidestep.sids.vocabulary import Vocabulary
@@ -63,7 +63,8 @@ class EncoderDecoder(nn.Module):
     """TIGER's generator. Batches carry item numbers; the code table of the items is a buffer of the generator.
 
     A subclass with another decoder overrides `decode` (teacher forcing) and `step` (search), which must agree; one with
-    another history overrides `encode`. `path_log_probs` then needs no change.
+    another history overrides `encode`, one that puts something before it `encoder_input`. `path_log_probs` then needs
+    no change. block: what its decoder is made of.
 
     A level's output head is tied to the embeddings of its codes. These are kept small (`D ** -0.5`) and multiplied by
     `D ** 0.5` on the way in, as in Vaswani et al. 2017 (section 3.4): the function is T5's, which keeps them large and
@@ -72,8 +73,10 @@ class EncoderDecoder(nn.Module):
 
     tokens: Int[Tensor, "N L"]
     state_type: ClassVar[type[DecodingState]] = DecodingState
+    positions_before: int = 0
+    """Memory positions before those of the history's items; every target sees them."""
 
-    def __init__(self, sids: SemanticIds, config: GeneratorConfig) -> None:
+    def __init__(self, sids: SemanticIds, config: GeneratorConfig, block: type[DecoderBlock] = DecoderBlock) -> None:
         super().__init__()
         self.config = config
         self.vocabulary = Vocabulary(sids.codebook_sizes)
@@ -91,7 +94,7 @@ class EncoderDecoder(nn.Module):
         self.item_part = ItemPart(len(sids), config.width, config.item_dropout) if config.item_part else None
         causal = config.encoder == "causal"
         self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal)
-        self.decoder = Decoder(*shape, config.decoder_layers, config.dropout)
+        self.decoder = Decoder(*shape, config.decoder_layers, config.dropout, block)
 
     @torch.no_grad()
     def _start_from(self, sids: SemanticIds) -> None:
@@ -133,15 +136,20 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], int]:
         """The encoded histories, and how many positions each item takes."""
+        x, real, per_item = self.encoder_input(batch)
+        return self.encoder(x, real), per_item
+
+    def encoder_input(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], Bool[Tensor, "B M"], int]:
+        """The histories as the encoder reads them, False at padding, and how many positions each item takes."""
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
         x = self.read(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
         own = self.item_part(batch.history) if self.item_part is not None else None
         if self.config.history == "items":
             items = self.item_projection(x.flatten(2)).float()  # the layers add up in float32 under autocast, too
-            return self.encoder(items if own is None else items + own, real), 1
+            return items if own is None else items + own, real, 1
         x = x if own is None else x + own[:, :, None]
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
-        return self.encoder(x, real), self.num_levels
+        return x, real, self.num_levels
 
     def forward(self, batch: SequenceBatch) -> Prediction:
         """Every target's logits under teacher forcing."""
@@ -152,8 +160,8 @@ class EncoderDecoder(nn.Module):
         encoded, per_item = self.encode(batch)
         real = batch.targets >= 0
         tokens = self.tokens[batch.targets.clamp(min=0)].long()
-        seen = first_positions(batch.visible * per_item, encoded.shape[1])
-        prediction = self.decode(tokens, real, encoded, seen)
+        seen = self._seen(batch.visible * per_item, encoded)
+        prediction = self.decode(tokens, real, encoded, seen, self.recall(batch, tokens))
         return prediction if self.siblings is None else self._among_children(prediction, batch.targets[real])
 
     def forced(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Prediction:
@@ -172,23 +180,28 @@ class EncoderDecoder(nn.Module):
         log_probs = self.forced(batch, items).code_log_probs()
         return log_probs.new_full((*items.shape, self.num_levels), -torch.inf).index_put((real,), log_probs)
 
+    def recall(self, batch: SequenceBatch, tokens: Int[Tensor, "B P L"]) -> Recall | None:
+        """What the decoder looks up under teacher forcing beside the encoded history; None for nothing."""
+        return None
+
     def decode(
         self,
         tokens: Int[Tensor, "B P L"],
         real: Bool[Tensor, "B P"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
+        recall: Recall | None = None,
     ) -> Prediction:
         """All levels of the real targets in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
         x = torch.cat([self._begin(encoded, seen), self.read(tokens[:, :, :-1])], dim=2)
-        memory = self.decoder.remember(encoded, seen, queries=x.shape[1] * x.shape[2])
+        memory = replace(self.decoder.remember(encoded, seen, queries=x.shape[1] * x.shape[2]), recall=recall)
         hidden, _ = self.decoder(x, memory, Cache())
         return self._prediction(hidden[real], tokens[real], real)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         """Encode the histories once, for any number of beams."""
         encoded, per_item = self.encode(batch)
-        seen = first_positions(batch.lengths[:, None] * per_item, encoded.shape[1])
+        seen = self._seen(batch.lengths[:, None] * per_item, encoded)
         return self.state_type(self.decoder.remember(encoded, seen), self._begin(encoded, seen)[:, :, 0])
 
     def step(
@@ -199,6 +212,10 @@ class EncoderDecoder(nn.Module):
         """
         hidden, cache = self.decoder.step(self._last_input(state, codes), state.memory, state.cache)
         return self._log_probs(state.level, hidden), replace(state, cache=cache, level=state.level + 1)
+
+    def _seen(self, positions: Int[Tensor, "B Q"], encoded: Float[Tensor, "B M D"]) -> Bool[Tensor, "B Q M"]:
+        """True at the memory positions that a query may see which sees the first `positions` of the history."""
+        return first_positions(self.positions_before + positions, encoded.shape[1])
 
     def _begin(self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"]) -> Float[Tensor, "B Q 1 D"]:
         """The decoder's first input for every target."""

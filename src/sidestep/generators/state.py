@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.layers.state import BeamCache, Memory
+from sidestep.layers.state import BeamCache, Memory, Remembered
 
 S = TypeVar("S", bound="DecodingState")
 
@@ -56,3 +56,27 @@ class ThinkingState(DecodingState):
 
     def _taken(self, rows: Int[Tensor, " n"]) -> dict[str, Any]:
         return {**super()._taken(rows), "thoughts": tuple(thought[rows] for thought in self.thoughts)}
+
+
+@dataclass(frozen=True)
+class RecallState(ThinkingState):
+    """A search that looks back.
+
+    older: keys and values of the items before the window, for every decoder layer. buckets: their codes of the first
+    level, -1 as padding. route: the first code of every beam, whose items it looks up; None before there is one.
+    """
+
+    older: tuple[Remembered, ...] = ()
+    buckets: Int[Tensor, "B Tl"] | None = None
+    route: Int[Tensor, "B W"] | None = None
+
+    def _selected(self, parents: Int[Tensor, "B W"]) -> dict[str, Any]:
+        return {**super()._selected(parents), "route": None if self.route is None else self.route.gather(1, parents)}
+
+    def _taken(self, rows: Int[Tensor, " n"]) -> dict[str, Any]:
+        return {
+            **super()._taken(rows),
+            "older": tuple(layer.take(rows) for layer in self.older),
+            "buckets": None if self.buckets is None else self.buckets[rows],
+            "route": None if self.route is None else self.route[rows],
+        }

@@ -14,8 +14,8 @@ from sidestep.config import Section
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig, turned
 from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
 from sidestep.generators.state import DecodingState, ThinkingState
-from sidestep.layers.blocks import Decoder
-from sidestep.layers.state import Cache
+from sidestep.layers.blocks import Decoder, DecoderBlock
+from sidestep.layers.state import Cache, Recall
 from sidestep.losses import generating
 from sidestep.sids.semantic_ids import SemanticIds
 
@@ -62,8 +62,14 @@ class Thinking(EncoderDecoder):
 
     state_type: ClassVar[type[DecodingState]] = ThinkingState
 
-    def __init__(self, sids: SemanticIds, config: GeneratorConfig, thinking: ThinkingConfig) -> None:
-        super().__init__(sids, config)
+    def __init__(
+        self,
+        sids: SemanticIds,
+        config: GeneratorConfig,
+        thinking: ThinkingConfig,
+        block: type[DecoderBlock] = DecoderBlock,
+    ) -> None:
+        super().__init__(sids, config, block)
         self.thinking = thinking
         for level, cluster in enumerate(sids.clusters):
             self.register_buffer(f"cluster_{level}", torch.from_numpy(cluster), persistent=False)
@@ -112,12 +118,13 @@ class Thinking(EncoderDecoder):
         real: Bool[Tensor, "B P"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
+        recall: Recall | None = None,
     ) -> Prediction:
         if not self.thinking.thoughts:
-            return super().decode(tokens, real, encoded, seen)
+            return super().decode(tokens, real, encoded, seen, recall)
         begin, num_targets = self._begin(encoded, seen), tokens.shape[1]
         queries = num_targets * (self.num_levels + len(self.thought_position))
-        memory, cache = self.decoder.remember(encoded, seen, queries=queries), Cache()
+        memory, cache = replace(self.decoder.remember(encoded, seen, queries=queries), recall=recall), Cache()
         codes = self.read(tokens)
         last = begin[:, :, 0]
         x, thoughts, outputs = [last], [], []  # outputs: per level, the state that predicts its code

@@ -131,6 +131,11 @@ class CrossAttention(Attention):
         shape = (batch, self.num_heads * memory, width)
         return Remembered(keys.reshape(shape), values.reshape(shape), folded=True)
 
+    def remember_rows(self, table: Float[Tensor, "N D"], rows: Int[Tensor, "B M"]) -> Remembered:
+        """The same of rows of a table, each of which is projected once however many users have it."""
+        keys, values = (nn.functional.embedding(rows, projection(table)) for projection in (self.key, self.value))
+        return Remembered(self._heads(keys).transpose(1, 2), self._heads(values).transpose(1, 2), folded=False)
+
     def look(
         self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q M"]
     ) -> Float[Tensor, "B Q D"]:

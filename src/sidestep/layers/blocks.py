@@ -4,12 +4,15 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.layers.attention import Attention, CrossAttention, RelativeBias, SelfAttention
 from sidestep.layers.dropout import Dropout
-from sidestep.layers.state import BeamCache, Cache, KeysValues, Memory, Remembered, additive
+from sidestep.layers.state import BeamCache, Cache, KeysValues, Lookup, Memory, Remembered, additive
+
+CLOSED = -2.0
+"""Bias of a gate at the start: it lets .12 through."""
 
 
 class FeedForward(nn.Module):
@@ -89,12 +92,13 @@ class DecoderBlock(nn.Module):
         causal: Float[Tensor, "1 H S past"],
         remembered: Remembered,
         mask: Float[Tensor, "B PS M"],
+        lookup: Lookup | None = None,
     ) -> tuple[Float[Tensor, "B P S D"], KeysValues]:
         """The block's output, and every target's own keys and values including the new tokens."""
         rows = self.attention_norm(x).flatten(0, 1)
         own = cache.extended(layer, self.attention.keys_values(rows))
         x = x + self.dropout(self.attention(rows, *own, causal)).view(x.shape)
-        return self._look(x.flatten(1, 2), remembered, mask).view(x.shape), own
+        return self._look(x.flatten(1, 2), remembered, mask, lookup).view(x.shape), own
 
     def step(
         self,
@@ -103,30 +107,75 @@ class DecoderBlock(nn.Module):
         bias: Float[Tensor, "S H"],
         remembered: Remembered,
         mask: Float[Tensor, "B 1 M"],
+        lookup: Lookup | None = None,
     ) -> tuple[Float[Tensor, "B W D"], list[KeysValues]]:
         """The block's output, and the path with the new token."""
         attended, own = self.attention.step(self.attention_norm(x), path, bias)
-        return self._look(x + attended, remembered, mask), [*path, own]
+        return self._look(x + attended, remembered, mask, lookup), [*path, own]
 
     def _look(
-        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"]
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"], lookup: Lookup | None
     ) -> Float[Tensor, "B Q D"]:
         """Cross-attention and feed-forward: all tokens of a user attend to the same history."""
-        x = x + self.dropout(self.cross.look(self.cross_norm(x), remembered, mask))
+        x = x + self.dropout(self._attend(self.cross_norm(x), remembered, mask, lookup))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+    def _attend(
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"], lookup: Lookup | None
+    ) -> Float[Tensor, "B Q D"]:
+        """What the tokens read of the history. A plain block looks nothing up."""
+        return self.cross.look(x, remembered, mask)
+
+
+class RecallBlock(DecoderBlock):
+    """A decoder block that looks items up beside the encoded history (GLASS, arXiv 2602.05663, the gated fusion):
+
+        Z = (1 - g) Z_s + g Z_r,  g = sigmoid(W [Z_s; Z_r] + b) in R^D
+
+    with Z_s the cross-attention to the encoded history and Z_r that to the items looked up. Where there are none, g is
+    0 exactly, and the block is a plain one.
+    """
+
+    def __init__(self, width: int, num_heads: int, head_width: int, inner: int, dropout: float) -> None:
+        super().__init__(width, num_heads, head_width, inner, dropout)
+        self.recall = CrossAttention(width, num_heads, head_width, dropout)
+        self.gate = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, CLOSED)
+
+    def _attend(
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"], lookup: Lookup | None
+    ) -> Float[Tensor, "B Q D"]:
+        short = super()._attend(x, remembered, mask, lookup)
+        if lookup is None:
+            return short
+        places = lookup.places
+        own, asking = (short, x) if places is None else (short[:, places], x[:, places])
+        found = self.recall.look(asking, lookup.remembered, lookup.mask)
+        gate = self.gate(torch.cat([own, found], dim=-1)).sigmoid() * lookup.found[:, :, None]
+        mixed = ((1 - gate) * own + gate * found).to(short.dtype)
+        return mixed if places is None else short.index_copy(1, places, mixed)
 
 
 class Decoder(nn.Module):
-    """Decodes several rows per user (targets while training, beams while searching) over one encoded history."""
+    """Decodes several rows per user (targets while training, beams while searching) over one encoded history.
+
+    block: the kind of block that it is made of.
+    """
 
     def __init__(
-        self, width: int, num_heads: int, head_width: int, inner: int, num_layers: int, dropout: float
+        self,
+        width: int,
+        num_heads: int,
+        head_width: int,
+        inner: int,
+        num_layers: int,
+        dropout: float,
+        block: type[DecoderBlock] = DecoderBlock,
     ) -> None:
         super().__init__()
         self.bias = RelativeBias(num_heads, causal=True)
-        self.blocks = nn.ModuleList(
-            DecoderBlock(width, num_heads, head_width, inner, dropout) for _ in range(num_layers)
-        )
+        self.blocks = nn.ModuleList(block(width, num_heads, head_width, inner, dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.dropout = Dropout(dropout)
 
@@ -143,6 +192,14 @@ class Decoder(nn.Module):
         """
         return Memory([block.cross.remember(encoded, queries) for block in self._blocks()], additive(seen))
 
+    def remember_older(self, items: Float[Tensor, "B M D"], queries: int | None = None) -> list[Remembered]:
+        """The keys and values of items that may be looked up, for every layer of `RecallBlock`s."""
+        return [block.recall.remember(items, queries) for block in cast(Iterable[RecallBlock], self.blocks)]
+
+    def remember_rows(self, table: Float[Tensor, "N D"], rows: Int[Tensor, "B M"]) -> list[Remembered]:
+        """The same of some rows of a table."""
+        return [block.recall.remember_rows(table, rows) for block in cast(Iterable[RecallBlock], self.blocks)]
+
     def forward(
         self, x: Float[Tensor, "B P S D"], memory: Memory, cache: Cache
     ) -> tuple[Float[Tensor, "B P S D"], Cache]:
@@ -154,10 +211,11 @@ class Decoder(nn.Module):
         positions = torch.arange(past + new, device=x.device)
         causal = self.bias(positions[past:], positions) + additive(positions[None, :] <= positions[past:, None])
         mask = memory.mask.repeat_interleave(new, dim=1)
+        lookups = memory.lookups(past, new)
         x = self.dropout(x)
         kept: list[KeysValues] = []
         for layer, block in enumerate(self._blocks()):
-            x, own = block(x, cache, layer, causal[None], memory.layers[layer], mask)
+            x, own = block(x, cache, layer, causal[None], memory.layers[layer], mask, lookups[layer])
             kept.append(own)
         return self.dropout(self.norm(x)), Cache(kept)
 
@@ -168,8 +226,9 @@ class Decoder(nn.Module):
         assert not self.training
         positions = torch.arange(cache.length + 1, device=x.device)
         bias = self.bias(positions[-1:], positions)[:, 0].T
+        lookups = memory.lookups(cache.length, 1)
         kept: list[list[KeysValues]] = []
         for layer, block in enumerate(self._blocks()):
-            x, path = block.step(x, cache.path(layer), bias, memory.layers[layer], memory.mask)
+            x, path = block.step(x, cache.path(layer), bias, memory.layers[layer], memory.mask, lookups[layer])
             kept.append(path)
         return self.norm(x), BeamCache(kept)

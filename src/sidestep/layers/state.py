@@ -1,6 +1,7 @@
 """A decoder's state between steps: the encoded history and the keys and values of the tokens so far."""
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,19 +26,61 @@ class Remembered:
         return replace(self, keys=self.keys[rows], values=self.values[rows])
 
 
+class Lookup(NamedTuple):
+    """What some of a layer's Q queries look up.
+
+    places: the queries that look something up; None where all of the Q do. mask: which of the M items each of them
+    attends to, additive. found: False where a query has none, so that nothing of this reaches it.
+    """
+
+    remembered: Remembered
+    places: Int[Tensor, " n"] | None
+    mask: Float[Tensor, "B n M"]
+    found: Bool[Tensor, "B n"]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Items that tokens look up beside the encoded history, for every decoder layer.
+
+    seen: True where query row q of user b attends to an item. opens: the position of the first token that looks
+    something up; those before it see none of this.
+    """
+
+    layers: list[Remembered]
+    seen: Bool[Tensor, "B Q M"]
+    opens: int = 0
+
+    def lookups(self, past: int, new: int) -> list[Lookup | None]:
+        """What the `new` tokens of every query row look up that come after `past` ones, for every layer."""
+        blind = min(max(self.opens - past, 0), new)
+        if blind == new:
+            return [None for _ in self.layers]
+        seen = self.seen.repeat_interleave(new - blind, dim=1)
+        places = torch.arange(self.seen.shape[1] * new, device=seen.device).view(-1, new)[:, blind:].flatten()
+        mask, found = additive(seen), seen.any(dim=2)
+        return [Lookup(layer, places if blind else None, mask, found) for layer in self.layers]
+
+
 @dataclass(frozen=True)
 class Memory:
     """The encoded history, for every decoder layer.
 
     mask: `[B, Q or 1, M]`, 0 where query row q of user b may attend, and a number near the lowest elsewhere.
+    recall: what is looked up besides, for a decoder of `RecallBlock`s.
     """
 
     layers: list[Remembered]
     mask: Float[Tensor, "B Q M"]
+    recall: Recall | None = None
 
     def take(self, rows: Int[Tensor, " n"]) -> "Memory":
-        """The histories of some rows."""
+        """The histories of some rows. What is looked up is of one step, and not taken along."""
         return Memory([layer.take(rows) for layer in self.layers], self.mask[rows])
+
+    def lookups(self, past: int, new: int) -> list[Lookup | None]:
+        """What the `new` tokens of every query row look up that come after `past` ones, for every layer."""
+        return [None for _ in self.layers] if self.recall is None else self.recall.lookups(past, new)
 
 
 @dataclass

@@ -151,6 +151,10 @@ class Method(ABC):
     def count(self, model: nn.Module, train: TrainingInteractions) -> None:  # noqa: B027, most count nothing
         """Fill what the model counts instead of learning it, before training."""
 
+    def notes(self, model: nn.Module, train: TrainingInteractions) -> list[str]:
+        """What to warn of before training, looking at the log."""
+        return []
+
     def parts_of(self, recipe: Recipe) -> Mapping[str, Path]:
         """Finished runs that the model is put together from instead of being trained, by the part that each gives."""
         return {}

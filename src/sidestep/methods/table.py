@@ -6,11 +6,11 @@ from typing import Any
 from sidestep import config
 from sidestep.config import Section
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import fused, generative, scoring
+from sidestep.methods import fused, generative, glass, scoring
 from sidestep.methods.method import Method
 from sidestep.methods.recipe import Recipe, recipe_with
 
-METHODS: dict[str, Method] = {**generative.METHODS, **fused.METHODS, **scoring.METHODS}
+METHODS: dict[str, Method] = {**generative.METHODS, **glass.METHODS, **fused.METHODS, **scoring.METHODS}
 NON_NEURAL = ("popularity", "item-knn", "item-knn-recent")
 """Baselines without training, in every evaluation. In the last one an item counts half as much as the one after it."""
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import polars as pl
 
 from sidestep import artifact
-from sidestep.data.sources.planted import PlantedWorld
+from sidestep.data.sources.worlds import planted_world
 from sidestep.data.splits import Cases
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
@@ -72,7 +72,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     ]
     best = None
     if run.recipe.data.source == "planted":
-        planted = PlantedWorld(run.recipe.data.planted, run.recipe.seed)
+        planted = planted_world(run.recipe.data.planted, run.recipe.seed)
         best = planted.best_possible(contents.split.test, main_depth(ks))
     example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")

@@ -177,6 +177,8 @@ def _fit(contents: RunContents, model: Any, folder: Path, say: Say) -> None:
         f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
         f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
     )
+    for note in method.notes(model, contents.split.train):
+        say(f"warning: {note}")
 
     def warn(row: dict[str, Any]) -> None:
         for warning in method.warnings(row, materials):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sidestep.data.sources import amazon, movielens, recbole, table
 from sidestep.data.sources.assemble import Dataset, Tables, assemble
 from sidestep.data.sources.config import DataConfig, Source
-from sidestep.data.sources.planted import read_planted
+from sidestep.data.sources.worlds import read_planted
 
 __all__ = ["DataConfig", "Dataset", "read"]
 

@@ -102,6 +102,8 @@ class PlantedConfig(Section):
     users, mean_length, min_length: shoppers, and how many items each takes (the excess over the least is geometric).
     follow, wander: probability that the next shelf is the one ahead, or any of the same aisle.
     loyalty: probability of returning to the brand of the item before the last.
+    homes, home, faith: above 0, the world of `regulars.py`, with habits for life in place of `wander` and `loyalty`:
+        home shelves of a shopper, the probability that the next shelf is one of them, and that of the own brand there.
     """
 
     departments: int = Field(default=6, ge=1)
@@ -115,10 +117,21 @@ class PlantedConfig(Section):
     follow: float = Field(default=0.7, ge=0, le=1)
     wander: float = Field(default=0.1, ge=0, le=1)
     loyalty: float = Field(default=0.85, ge=0, le=1)
+    homes: int = Field(default=0, ge=0)
+    home: float = Field(default=0.0, ge=0, le=1)
+    faith: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _check(self) -> "PlantedConfig":
-        if self.follow + self.wander > 1:
+        if self.homes > self.num_shelves:
+            raise ValueError(f"homes = {self.homes}, expected at most the {self.num_shelves} shelves of the shop")
+        if not self.homes and self.home + self.faith > 0:
+            raise ValueError(
+                f"home = {self.home:g} and faith = {self.faith:g} are habits of a world with homes; set it"
+            )
+        if self.homes and self.follow + self.home > 1:
+            raise ValueError(f"follow + home = {self.follow + self.home:g}, expected at most 1")
+        if not self.homes and self.follow + self.wander > 1:
             raise ValueError(f"follow + wander = {self.follow + self.wander:g}, expected at most 1")
         if self.mean_length < self.min_length:
             raise ValueError(f"mean_length = {self.mean_length:g} lies below min_length = {self.min_length}")
@@ -131,12 +144,6 @@ class PlantedConfig(Section):
     @property
     def num_items(self) -> int:
         return self.num_shelves * self.brands * self.variants
-
-
-def read_planted(config: PlantedConfig, seed: int) -> tuple[Catalog, Interactions]:
-    """The catalogue and the log of one planted world; the same seed gives the same bytes."""
-    world = PlantedWorld(config, seed)
-    return world.catalog, world.interactions
 
 
 class PlantedWorld:
@@ -161,6 +168,7 @@ class PlantedWorld:
         self.popularity = _normalised(1 / np.sqrt(1 + rng.permutation(S)))
         self._variant_probs = _normalised(0.8 ** np.arange(config.variants))
         self.catalog = _catalog(config)
+        self._settle(rng)
         self.interactions = self._shop(rng)
 
     def next_item_probs(self, history: Sequence[int] | Ints) -> Floats:
@@ -233,6 +241,9 @@ class PlantedWorld:
     def _brand_of(self, items: Ints) -> Ints:
         return np.where(items == NOTHING, NOTHING, items // self.config.variants % self.config.brands)
 
+    def _settle(self, rng: np.random.Generator) -> None:
+        """Draw what shoppers keep for life: nothing in this world."""
+
     def _shop(self, rng: np.random.Generator) -> Interactions:
         """All shoppers take their first item, then their second, and so on, for as long as their histories are."""
         config = self.config
@@ -240,10 +251,11 @@ class PlantedWorld:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         items = np.full(offsets[-1], NOTHING, dtype=np.int64)
         for step in range(lengths.max()):
-            rows = offsets[:-1][lengths > step] + step
+            shoppers = np.flatnonzero(lengths > step)
+            rows = offsets[shoppers] + step
             last = items[rows - 1] if step > 0 else np.full(len(rows), NOTHING)
             previous = items[rows - 2] if step > 1 else np.full(len(rows), NOTHING)
-            items[rows] = self._draw(rng, last, previous)
+            items[rows] = self._draw(rng, shoppers, last, previous)
         gaps = 1 + rng.exponential(MEAN_GAP, len(items)).astype(np.int64)
         times = np.cumsum(gaps)
         starts = rng.integers(FIRST_TIME, FIRST_TIME + YEAR, config.users)
@@ -252,8 +264,8 @@ class PlantedWorld:
         user_ids = [f"u{user:0{width}d}" for user in range(1, config.users + 1)]
         return Interactions(user_ids, offsets, items, times, absolute_times=True)
 
-    def _draw(self, rng: np.random.Generator, last: Ints, previous: Ints) -> Ints:
-        """The next item of many shoppers at once."""
+    def _draw(self, rng: np.random.Generator, shoppers: Ints, last: Ints, previous: Ints) -> Ints:
+        """The next item of some shoppers at once."""
         config, size = self.config, len(last)
         here = self._shelf_of(last)
         habit = np.where(last == NOTHING, 1.0, rng.random(size))  # nobody follows or wanders from nowhere

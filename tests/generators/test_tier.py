@@ -1,0 +1,84 @@
+"""Laws of the SID-tier token: its histogram by hand, and what it does not depend on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from long_world import VECTORS, make_glass, make_long_batch
+from sidestep.data.sequences import NO_ITEM
+from sidestep.generators.tier import Tier
+from small_world import make_sids
+
+
+def by_hand() -> Tier:
+    """Four items on a cross, two codes: means along (1, 1) and (-1, -1), cosines .71 and -.71, two bins."""
+    vectors = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [0.0, -2.0]])
+    return Tier(np.array([0, 0, 1, 1]), 2, vectors, num_bins=2, width=3, dropout=0.0)
+
+
+def test_the_histogram_is_that_worked_by_hand() -> None:
+    shares = by_hand().shares(torch.tensor([[0, 1, 2, 0], [3, NO_ITEM, NO_ITEM, NO_ITEM], [NO_ITEM] * 4]))
+    assert shares[0].tolist() == [[0.25, 0.75], [0.75, 0.25]]  # bins of low and of high cosines, code by code
+    assert shares[1].tolist() == [[1, 0], [0, 1]]
+    assert not shares[2].any()
+
+
+@pytest.mark.parametrize("vectors", [VECTORS, None])
+def test_two_histories_one_after_the_other_have_their_weighted_mean(vectors: torch.Tensor | None) -> None:
+    tier = Tier(make_sids().codes[:, 0], 5, vectors, 4, 8, 0.0)
+    first, second = torch.arange(3)[None], torch.arange(20, 32)[None]
+    both = tier.shares(torch.cat([first, second], 1))
+    torch.testing.assert_close(both, (3 * tier.shares(first) + 12 * tier.shares(second)) / 15)
+    torch.testing.assert_close(both.sum((1, 2)), torch.tensor([1.0 if vectors is None else 5.0]))
+
+
+def test_bins_are_alike_in_size_and_vectors_of_another_scale_or_place_change_none() -> None:
+    codes = np.random.default_rng(0).integers(0, 6, 500)
+    vectors = torch.randn(500, 7, generator=torch.Generator().manual_seed(1))
+    bins = Tier(codes, 6, vectors, 4, 8, 0.0).bins
+    assert np.bincount(bins.flatten().numpy()).tolist() == pytest.approx([750] * 4, abs=2)
+    moved = Tier(codes, 6, 3 * vectors + 5, 4, 8, 0.0).bins
+    assert (moved == bins).float().mean() > 0.99
+
+
+def test_the_control_counts_first_codes() -> None:
+    codes = make_sids().codes[:, 0]
+    shares = Tier(codes, 5, None, 4, 8, 0.0).shares(torch.tensor([[0, 1, 2, 3], [5, NO_ITEM, NO_ITEM, NO_ITEM]]))
+    assert shares[0, :, 0].tolist() == (np.bincount(codes[:4], minlength=5) / 4).tolist()
+    assert shares[1].sum() == 1
+
+
+def test_an_item_that_joins_later_has_the_commonest_bins_of_its_code() -> None:
+    codes = make_sids().codes[:, 0]
+    tier = Tier(np.append(codes, [2, 0]), 5, VECTORS, 4, 8, 0.0)
+    assert torch.equal(tier.bins[:40], Tier(codes, 5, VECTORS, 4, 8, 0.0).bins)
+    of_code = tier.bins[:40][torch.from_numpy(codes == 2)]
+    for column in range(5):
+        counts = np.bincount(of_code[:, column].numpy(), minlength=4)
+        assert counts[int(tier.bins[40, column])] == counts.max()
+
+
+def test_at_the_start_the_token_is_zero_and_a_code_without_items_has_cosines_of_zero() -> None:
+    tier = Tier(np.array([0, 0, 2, 2]), 3, torch.randn(4, 6), 2, 8, 0.0)
+    assert not tier(torch.tensor([[0, 3]])).any()
+    assert len(set(tier.bins[:, 1].tolist())) == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["causal", "bidirectional"])
+@pytest.mark.parametrize("tier", ["vectors", "counts"])
+def test_every_target_sees_the_token_and_no_order_of_the_long_history(encoder: str, tier: str) -> None:
+    model, batch = make_glass(long={"search": False, "tier": tier}, encoder=encoder), make_long_batch()
+    assert batch.long is not None
+    if encoder == "bidirectional":
+        batch = batch.asking(torch.arange(8).view(4, 2))
+    turned, other = batch.long.clone(), batch.long.clone()
+    turned[2] = batch.long[2].flip(0)
+    other[2, :5] = torch.arange(5)
+    plain, same, moved = (model(replace(batch, long=long)).logits[0] for long in (batch.long, turned, other))
+    rows = model(batch).rows
+    torch.testing.assert_close(plain, same)
+    assert torch.equal(plain[rows != 2], moved[rows != 2])
+    assert not torch.isclose(plain[rows == 2], moved[rows == 2]).all(1).any()
