@@ -468,3 +468,11 @@ def test_a_panic_of_the_parquet_reader_is_silent(tmp_path: Path, capfd: pytest.C
     assert refused > 5
     assert "panicked" not in captured.err
     assert "backtrace" not in captured.err
+
+
+def test_a_carriage_return_within_a_line_is_a_character_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b"user_id,item_id\nu\r,1\nu,2\r\nu\r,3\n")
+    assert histories(load(tmp_path / "log.csv")) == {"u\r": ["1", "3"], "u": ["2"]}
+    (tmp_path / "log.tsv").write_bytes(b"user_id\titem_id\nu\t1\nu\r\t2\n")
+    with pytest.raises(DataError, match=r"a carriage return within line 3"):
+        load(tmp_path / "log.tsv")

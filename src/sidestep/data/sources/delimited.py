@@ -96,7 +96,14 @@ def read_delimited(
     mark = sep or separator(head)
     names = header_of(content, path, mark) if quotes else head.decode("utf-8", "replace").rstrip("\r").split(mark)
     by_line = mark == "\t" or not quotes
-    if not by_line and QUOTE in body and not (_obeys_rfc(body, mark) and _no_line_in_quotes(body)):
+    lone_return = body.count(b"\r") > body.count(b"\r\n") + body.endswith(b"\r")
+    if by_line and lone_return:
+        raise DataError(
+            f"{str(path)!r} has a carriage return within line {_line_of_return(body):,}, which some readers take for "
+            "the end of a line; remove it"
+        )
+    stray = QUOTE in body and not (_obeys_rfc(body, mark) and _no_line_in_quotes(body))
+    if not by_line and (stray or lone_return):
         return _split_here(body, path, mark, names, columns, ragged)
     odd, num_rows = _odd_lines(body, mark, len(names), quotes=not by_line)
     broken = [line for line in odd if not _blank(body, line)]
@@ -111,6 +118,12 @@ def read_delimited(
         else:
             rows.append(line.row - blanks)
     return _with_holes(table, rows, num_rows - blanks, [line.fields for line in broken], len(names), path, ragged)
+
+
+def _line_of_return(body: bytes) -> int:
+    """The file's line that holds the first carriage return which ends no line; the header is line 1."""
+    found = re.search(rb"\r(?!\n)", body)
+    return 2 + body.count(b"\n", 0, found.start() if found else 0)
 
 
 def _check_utf8(content: bytes, path: Path) -> None:
@@ -282,7 +295,8 @@ def _rows(text: str, path: Path, sep: str, wanted: int) -> Iterator[list[str | N
             else:
                 found = plain.match(text, at)
                 assert found is not None
-                row.append(found.group().rstrip("\r") or None)
+                ends = found.end() == len(text) or text[found.end()] == "\n"
+                row.append((found.group().removesuffix("\r") if ends else found.group()) or None)
             at = found.end()
             if text.startswith("\r\n", at):
                 at += 1
