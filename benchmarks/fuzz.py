@@ -392,12 +392,12 @@ def expected(content: bytes, name: str, config: DataConfig) -> dict[str, list[st
     """Every user's items in order, of the rows that can be read; None where plain Python cannot say."""
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
-    text = content.decode("utf-8-sig")
+    text = content.decode("utf-8").lstrip("\ufeff")
     if "\n" not in text:
         text = text.replace("\r", "\n")
     rows = list(_rows(text, name))
     columns = {"movielens": ("user", "item", "time"), "amazon": ("reviewerID", "asin", "unixReviewTime")}.get(
-        config.source, (config.user, config.item, config.time or "timestamp")
+        config.source, (config.user, config.item, "timestamp" if config.time is None else config.time)
     )
     timed = config.source != "table" or config.time is not None
     if config.order is not None or (
@@ -416,6 +416,8 @@ def _histories(rows: list[dict[str, str]], columns: tuple[str, str, str], timed:
         moment = 0.0
         if timed and any(time in one for one in rows):
             text = row.get(time, "").strip()
+            if not row.get(time, "").isprintable():  # Python takes some control characters for blanks
+                return None
             if text in MISSING:
                 continue
             try:
