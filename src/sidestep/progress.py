@@ -1,4 +1,6 @@
-"""Progress of long work on standard error: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress of long work on standard error: a bar with rate and time left on a terminal, one line that is rewritten in a
+notebook, plain lines elsewhere.
+"""
 
 import sys
 import time
@@ -11,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 _PLAIN_SECONDS = 15.0
+_REWRITE_SECONDS = 0.25
 
 
 class _Rate(ProgressColumn):
@@ -33,29 +36,75 @@ class _Bar(Meter):
         self._progress.update(self._task, completed=done, note=note)  # type: ignore[arg-type]
 
 
-class _Lines(Meter):
+class _Text(Meter):
+    """A title with amount, rate and time left."""
+
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total = title, total
-        self._begun = self._last = time.monotonic()
+        self._begun = time.monotonic()
         self._first: int | None = None
 
+    def _line(self, done: int, note: str) -> str:
+        self._first = done if self._first is None else self._first
+        rate = (done - self._first) / max(time.monotonic() - self._begun, 1e-9)
+        left = f", {(self._total - done) / rate:.0f} s left" if rate > 0 else ""
+        return f"{self._title}: {done}/{self._total} at {rate:.1f}/s{left} {note}".rstrip()
+
+
+class _Lines(_Text):
+    """A line every quarter of a minute; none for what takes less."""
+
+    def __init__(self, title: str, total: int) -> None:
+        super().__init__(title, total)
+        self._last = self._begun
+
     def update(self, done: int, note: str = "") -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = done
+        now, line = time.monotonic(), self._line(done, note)
         if now - self._last < _PLAIN_SECONDS and done != self._total:
             return
         if done == self._total and now - self._begun < _PLAIN_SECONDS:
             return
         self._last = now
-        rate = (done - self._first) / max(now - self._begun, 1e-9)
-        left = f", {(self._total - done) / rate:.0f} s left" if rate > 0 else ""
-        print(f"{self._title}: {done}/{self._total} at {rate:.1f}/s{left} {note}".rstrip(), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
+
+
+class _Rewritten(_Text):
+    """One line that replaces itself, as the cells of a notebook show a carriage return."""
+
+    def __init__(self, title: str, total: int) -> None:
+        super().__init__(title, total)
+        self._last, self._width = -_REWRITE_SECONDS, 0
+
+    def update(self, done: int, note: str = "") -> None:
+        now, line = time.monotonic(), self._line(done, note)
+        if now - self._last < _REWRITE_SECONDS and done != self._total:
+            return
+        self._last = now
+        print(f"\r{line:{self._width}}", end="", file=sys.stderr, flush=True)  # blanks over a longer line before it
+        self._width = len(line)
+
+    def end(self) -> None:
+        if self._width:
+            print(file=sys.stderr, flush=True)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook. IPython is not imported for that."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
 
 
 @contextmanager
 def meter(title: str, total: int) -> Iterator[Meter]:
     """Show the progress of work that has `total` steps."""
+    if in_notebook():
+        line = _Rewritten(title, total)
+        try:
+            yield line
+        finally:
+            line.end()
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(title, total)

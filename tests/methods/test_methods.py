@@ -1,5 +1,8 @@
 """What every method of the table keeps to, and what a new family has to touch."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -140,6 +143,95 @@ def test_two_methods_cannot_read_one_name_as_two_sections(monkeypatch: pytest.Mo
     monkeypatch.setitem(METHODS, "other", Other("another", "ours"))
     with pytest.raises(AssertionError, match="two methods read \\[baseline\\]"):
         table._sections()
+
+
+# --- plug-ins ---
+
+PLUGIN = """
+from typing import ClassVar
+from sidestep.config import Section
+from sidestep.methods.scoring import METHODS, Scoring
+
+class EchoConfig(Section):
+    loudness: int = 3
+
+class Echo(Scoring):
+    sections: ClassVar = {**Scoring.sections, "echo": EchoConfig}
+
+class Clash(Scoring):
+    sections: ClassVar = {"data": EchoConfig}
+
+made = METHODS["sasrec-ce"]
+ECHO, CLASH = (kind("an echo", "theirs", made.parts, made.model) for kind in (Echo, Clash))
+NUMBER = 7
+"""
+POINTS = """[sidestep.methods]
+echo = echo_plugin:ECHO
+absent = echo_plugin:NOTHING
+number = echo_plugin:NUMBER
+clash = echo_plugin:CLASH
+s2gr = echo_plugin:ECHO
+broken = broken_plugin
+"""
+
+
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install echo-plugin` would leave in site-packages."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "echo_plugin.py").write_text(PLUGIN)
+    (folder / "broken_plugin.py").write_text("1 / 0\n")
+    info = folder / "echo_plugin-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: echo-plugin\nVersion: 1.5\n")
+    (info / "entry_points.txt").write_text(POINTS)
+    return folder
+
+
+def in_its_company(distribution: Path, code: str) -> str:
+    """What code prints in a process in which the distribution is installed."""
+    path = os.pathsep.join([str(distribution), str(SOURCE.parent), str(Path(__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return done.stdout
+
+
+def test_an_installed_method_is_trained_like_ours_and_leaves_no_trace_in_the_runs_of_others(
+    distribution: Path, tmp_path: Path
+) -> None:
+    code = f"""
+import sidestep
+from command import WORLD
+for method, more in (("echo", ["echo.loudness=5"]), ("sasrec-ce", [])):
+    recipe = sidestep.recipe("s2gr-planted", [*WORLD, f"method={{method}}", *more])
+    model = sidestep.fit(recipe=recipe, out={str(tmp_path)!r} + "/" + method, say=str)
+    print(model.method, len(model.recommend(["P05"], 3).item_ids))
+"""
+    assert in_its_company(distribution, code) == "echo 3\nsasrec-ce 3\n"
+    assert '"loudness": 5' in (tmp_path / "echo" / "recipe.json").read_text()
+    assert len(sidestep.load(tmp_path / "sasrec-ce").recommend(["P05"], 3).item_ids) == 3
+    with pytest.raises(ConfigError, match="Bad value 'echo' for method: there is no such method"):
+        sidestep.load(tmp_path / "echo")
+
+
+def test_a_broken_plug_in_is_one_sentence_and_stops_nobody(distribution: Path) -> None:
+    code = """
+from sidestep.methods.table import METHODS, OWN, method_named, new_recipe, rows
+print(sorted(METHODS.keys() - OWN.keys()), METHODS["s2gr"] is OWN["s2gr"], new_recipe({"method": "tiger"}).method)
+for name in ("absent", "broken", "clash", "number"):
+    try:
+        new_recipe({"method": name})
+    except ValueError as error:
+        print(error)
+print(rows()[-1][1])
+"""
+    first, absent, broken, clash, number, taken = in_its_company(distribution, code).splitlines()
+    assert first == "['echo'] True tiger"
+    assert absent.startswith("The plug-in 'absent' of echo-plugin 1.5 (echo_plugin:NOTHING) cannot be used: Attr")
+    assert broken.endswith("(broken_plugin) cannot be used: ZeroDivisionError: division by zero")
+    assert clash.endswith("its section [data] is that of another; it needs another name")
+    assert number.endswith("it is 7, expected a sidestep.methods.method.Method")
+    assert taken.endswith("there is a method of this name already; it needs another name")
 
 
 def test_nobody_outside_the_room_knows_a_family() -> None:

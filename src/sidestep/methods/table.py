@@ -1,4 +1,6 @@
-"""THE table: every method by name, and recipes that name one. A family is a file of this room and a line in here."""
+"""THE table: every method by name, and recipes that name one. A family is a file of this room and a line in here, or a
+plug-in of another distribution.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,11 +8,13 @@ from typing import Any
 from sidestep import config
 from sidestep.config import Section
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import fused, generative, glass, scoring
+from sidestep.methods import fused, generative, glass, plugins, scoring
 from sidestep.methods.method import Method
 from sidestep.methods.recipe import Recipe, recipe_with
 
-METHODS: dict[str, Method] = {**generative.METHODS, **glass.METHODS, **fused.METHODS, **scoring.METHODS}
+OWN: dict[str, Method] = {**generative.METHODS, **glass.METHODS, **fused.METHODS, **scoring.METHODS}
+PLUGINS = plugins.installed(OWN)
+METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}
 NON_NEURAL = ("popularity", "item-knn", "item-knn-recent")
 """Baselines without training, in every evaluation. In the last one an item counts half as much as the one after it."""
 
@@ -30,8 +34,10 @@ DEFAULTS: dict[str, Any] = RECIPE().model_dump(mode="json")
 
 def method_named(name: str) -> Method:
     """Raises:
-    ConfigError: no such method.
+    ConfigError: no such method, or a plug-in that cannot be used.
     """
+    if name in PLUGINS.problems:
+        raise ConfigError(PLUGINS.problems[name])
     if name not in METHODS:
         raise ConfigError(
             f"Bad value {name!r} for method: there is no such method{did_you_mean(name, METHODS)}; `sidestep methods` "
@@ -60,9 +66,20 @@ def saved_recipe(values: Mapping[str, Any]) -> Recipe:
     Raises:
         ConfigError: as `new_recipe`.
     """
+    if isinstance(name := values.get("method"), str):
+        method_named(name)  # before its sections are taken for misspelt keys
     recipe = config.build(RECIPE, values)
     method_named(recipe.method).check(recipe)
     return recipe
+
+
+def as_values(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as a run keeps it: `saved_recipe` of it is the recipe. What only plug-ins read is left out where the
+    method does not read it, so that the run outlives their removal.
+    """
+    own = {name for method in OWN.values() for name in method.sections}
+    foreign = {name for method in PLUGINS.methods.values() for name in method.sections} - own
+    return recipe.model_dump(mode="json", exclude=foreign - {*method_of(recipe).sections})
 
 
 def with_parts(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,5 +93,6 @@ def with_parts(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows() -> Sequence[tuple[str, str, str]]:
-    """Name, summary and paper of every method."""
-    return [(name, method.summary, method.paper) for name, method in METHODS.items()]
+    """Name, summary and paper of every method, and the name of each plug-in that cannot be used, with the reason."""
+    usable = [(name, method.summary, method.paper) for name, method in METHODS.items()]
+    return [*usable, *((name, problem, "") for name, problem in PLUGINS.problems.items())]

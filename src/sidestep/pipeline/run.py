@@ -20,7 +20,7 @@ from sidestep import artifact, durable, lock
 from sidestep.config import decisive, flat
 from sidestep.errors import ArtifactError, did_you_mean
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import DEFAULTS, saved_recipe
+from sidestep.methods.table import DEFAULTS, as_values, saved_recipe
 from sidestep.training.log import read_log
 from sidestep.training.loop import CHECKPOINT
 from sidestep.training.processes import Processes
@@ -77,7 +77,7 @@ class Run:
         """Write the recipe where it differs from the folder's. A stage calls this once its inputs are sound, so
         that a recipe which cannot run leaves no trace.
         """
-        path, content = self.path(RECIPE), self.recipe.model_dump(mode="json")
+        path, content = self.path(RECIPE), as_values(self.recipe)
         with suppress(ArtifactError):
             if path.is_file() and _values(path, RECIPE_AGAIN) == content:
                 return
