@@ -11,8 +11,10 @@ from sidestep.generators.thinking import ThinkingConfig
 from sidestep.sids.semantic_ids import SemanticIds
 from small_world import THINKING, make_batch, make_sids, small
 
-KINDS = ["silent", "s2gr", "two in front"]
-"""Without thoughts, with one before each code, and with all of them before the first: who looks back where differs."""
+KINDS = ["silent", "s2gr", "two in front", "forgotten", "two levels"]
+"""Without thoughts, with one before each code, with all before the first, and with some that nothing looks back at, or
+before some levels alone: who looks back where differs.
+"""
 VECTORS = torch.randn(40, 5, generator=torch.Generator().manual_seed(3))
 OLDER = (9, 0, 14, 3)
 

@@ -17,6 +17,19 @@ THINKING: dict[str, dict[str, object]] = {
     "two in front": {"per_level": 2, "placement": "front"},
     "codebook": {"centroids": "codebook"},
     "projected": {"centroids": "projected", "interest": False},
+    "residual": {"residual": True, "position_scale": 1.0},
+    "two levels": {"levels": [1, 2], "per_level": 2, "residual": True},
+    "forgotten": {"remember": False, "carry": True, "levels": [3, 1]},
+    "refined": {"residual": True, "remember": False, "gated": True, "per_level": 2, "interest": False},
+    "repaired": {
+        "carry": True,
+        "residual": True,
+        "code_weight": 0.3,
+        "head_weight": 0.1,
+        "levels": [1, 2],
+        "align_weight": 0.0,
+        "interest": False,
+    },
 }
 """Ways to think."""
 

@@ -1,13 +1,19 @@
 """A run folder goes on where it stopped, does nothing twice, and never mixes two configurations."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from command import WORLD, contents, refuse, sidestep, snapshot, succeed
 from sidestep import artifact
+from sidestep.methods.table import new_recipe
+from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import STAGES
+from sidestep.pipeline.stages import validate
 from sidestep.training import loop
 
 ARTIFACTS = ("catalog", "interactions", "vectors", "aligned", "sids", "tokenizer", "model")
@@ -135,6 +141,18 @@ def test_force_does_again_what_differs_and_keeps_what_does_not(copy: Path) -> No
         name for name in before if name.split("/")[0] in ("catalog", "vectors", "aligned", "sids", "tokenizer")
     }
     assert all(after[name] == before[name] for name in unchanged)
+
+
+def test_validation_of_all_users_is_that_of_a_sample_of_as_many(finished: Path) -> None:
+    run = Run.open(finished)
+    model = cast(Any, RunContents(run).trained()).model
+    scores = []
+    for users in ("all", 60, 10_000, 7):
+        evaluate = run.recipe.evaluate.model_copy(update={"valid_users": users})
+        other = replace(run, recipe=run.recipe.model_copy(update={"evaluate": evaluate}))
+        scores.append(validate(RunContents(other), model))
+    assert scores[0] == scores[1] == scores[2]
+    assert new_recipe({"evaluate": {"valid_users": "all"}}).evaluate.valid_users == "all"
 
 
 @pytest.mark.parametrize("stage", ARTIFACTS)

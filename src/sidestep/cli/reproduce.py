@@ -20,7 +20,7 @@ def reproduce(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="STUDY", help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau or thoughts."
+            metavar="STUDY", help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau, thoughts or base."
         ),
     ],
     overrides: OverridesArgument = None,

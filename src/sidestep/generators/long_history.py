@@ -167,10 +167,8 @@ class LongHistory(Thinking):
     @property
     def _opens(self) -> int:
         """The position, in what the decoder reads, of the first code: the first token that looks back."""
-        if not self.thinking.thoughts:
-            return 1
-        front = self.thinking.placement == "front"
-        return 1 + (len(self.thought_position) if front else self.thinking.per_level)
+        kept = self.thinking.thoughts and self.thinking.remember
+        return 1 + (len(self._thoughts_before(0)) if kept else 0)
 
     def _remembered(self, older: Int[Tensor, "B Tl"], queries: int | None = None) -> list[Remembered]:
         """The keys and values of older items for every layer. They depend on no user: where there are more of them than

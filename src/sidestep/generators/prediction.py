@@ -1,6 +1,6 @@
 """Outputs of a generator under teacher forcing: one class for every generator, one more for those with thoughts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -34,9 +34,14 @@ class ThoughtfulPrediction(Prediction):
     """The prediction of a generator with thoughts.
 
     thoughts: the supervised thought before each code. centroids: per level `[C_l, D]`, the targets of eq. 18.
-    interest: the vector of the whole interest (eq. 19); None where the generator has no light decoder.
+    levels: those with thoughts, from 0; at the others the thought is a zero vector. interest: the vector of the whole
+    interest (eq. 19); None where the generator has no light decoder. early: by level, the logits of the code at its
+    thought, of the same codes as `logits`. named: by level, the logits of the clusters by the linear head `[n, C_l]`.
     """
 
     thoughts: Float[Tensor, "n L D"]
     centroids: list[Float[Tensor, "_ D"]]
+    levels: tuple[int, ...]
     interest: Float[Tensor, "n D"] | None = None
+    early: dict[int, Float[Tensor, "n _"]] = field(default_factory=dict)
+    named: dict[int, Float[Tensor, "n _"]] = field(default_factory=dict)

@@ -94,6 +94,10 @@ class Cache:
         """Tokens so far."""
         return self.keys_values[0][0].shape[2] if self.keys_values else 0
 
+    def first(self, count: int) -> "Cache":
+        """The first `count` tokens."""
+        return Cache([(keys[:, :, :count], values[:, :, :count]) for keys, values in self.keys_values])
+
     def extended(self, layer: int, new: KeysValues) -> KeysValues:
         """The keys and values of one layer with new tokens behind the old ones."""
         if layer < len(self.keys_values):

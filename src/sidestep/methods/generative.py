@@ -138,6 +138,11 @@ def _s2gr_with(summary: str, **thinking: Any) -> Taught:
 METHODS: dict[str, Method] = {
     "tiger": Generative("three codes of a plain RQ-VAE, no thoughts", f"{_TIGER}, sec. 3", PLAIN),
     "s2gr": Taught("a supervised thought before each code", f"{_S2GR}, sec. 4", COBA),
+    "s2gr-paper": Taught(
+        "S2GR to the letter, whatever becomes of s2gr",
+        f"{_S2GR}, sec. 4",
+        {**COBA, "thinking": ThinkingConfig().model_dump(mode="json")},
+    ),
     "s2gr-no-coba": Taught("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", PLAIN),
     "s2gr-no-reason": Generative("CoBa codes, no thoughts", f"{_S2GR}, table 2", COBA),
     "s2gr-no-think-loss": Thoughtful("thoughts without supervision", f"{_S2GR}, table 2", COBA),

@@ -21,16 +21,17 @@ class EvaluateConfig(Section):
     """How a model is searched and judged.
 
     num_beams: beams at test; raised to k where it is below. valid_beams, valid_users: the same for the validation
-        that picks the epoch, on one fixed sample of users. k: length of the ranked lists. at: the K of the metrics
-        that are shown, none above k. batch_size: users at once. precision: of the trained model's projections at test
-        and when it recommends; bf16 is faster where the processor has it, and moves near answers past each other.
+        that picks the epoch, on one fixed sample of users, or on "all". k: length of the ranked lists. at: the K of the
+        metrics that are shown, none above k. batch_size: users at once. precision: of the trained model's projections
+        at test and when it recommends; bf16 is faster where the processor has it, and moves near answers past each
+        other.
     """
 
     idle = frozenset({"at", "batch_size"})
 
     num_beams: int = Field(50, ge=1)
     valid_beams: int = Field(20, ge=1)
-    valid_users: int = Field(2000, ge=1)
+    valid_users: Annotated[int, Field(ge=1)] | Literal["all"] = 2000
     k: int = Field(20, ge=10)
     at: tuple[Annotated[int, Field(ge=1)], ...] = Field((5, 10), min_length=1)
     batch_size: int = Field(128, ge=1)

@@ -27,24 +27,33 @@ def s2gr(
 ) -> dict[str, Tensor]:
     """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two with an interest vector.
 
+    Ours, where they have a weight: the code asked at its thought, and its cluster by a linear head.
+
     clusters: the cluster of every code of each level, L tensors `[K_l]`. smoothing: of the labels of L_Rec.
     """
     prediction = model(batch)
     assert isinstance(prediction, ThoughtfulPrediction)
     thoughts = prediction.thoughts
     recommend = generating.recommend(prediction.logits, prediction.choices, smoothing)
-    align, accuracy = [], []
-    for level, drawn_to in enumerate(prediction.centroids):
-        target = clusters[level].to(drawn_to.device)[prediction.codes[:, level]]
-        logits = generating.cluster_logits(thoughts[:, level], drawn_to, thinking.tau)
+    levels, codes = prediction.levels, prediction.codes
+    align, accuracy, asked = [], [], recommend.new_zeros(())
+    for level in levels:
+        target = clusters[level].to(codes.device)[codes[:, level]]
+        logits = generating.cluster_logits(thoughts[:, level], prediction.centroids[level], thinking.tau)
         align.append(generating.align(logits, target))
+        if level in prediction.named:
+            logits = prediction.named[level]
+            asked = asked + thinking.head_weight * generating.align(logits, target)
         accuracy.append((logits.detach().argmax(-1) == target).float().mean())
+    if prediction.early:
+        choices = prediction.choices[:, list(prediction.early)]
+        asked = asked + thinking.code_weight * generating.recommend([*prediction.early.values()], choices).sum()
     parts = {
         **by_level("recommend", recommend),
-        **by_level("align", torch.stack(align)),
-        **by_level("thought_accuracy", torch.stack(accuracy)),
+        **by_level("align", torch.stack(align), levels),
+        **by_level("thought_accuracy", torch.stack(accuracy), levels),
     }
-    total = recommend.sum() + thinking.align_weight * torch.stack(align).sum()
+    total = recommend.sum() + thinking.align_weight * torch.stack(align).sum() + asked
     if prediction.interest is None:
         return {**parts, "total": total}
     info_nce = contrastive.info_nce(prediction.interest, _item_means(prediction), _barred(prediction), thinking.tau)

@@ -260,7 +260,8 @@ def validate(contents: RunContents, model: nn.Module) -> float:
 
 def _validation_ranks(contents: RunContents, recommender: Recommender) -> Ints:
     recipe = contents.run.recipe
-    cases = contents.split.valid.sample(recipe.evaluate.valid_users, recipe.seed)
+    cases, users = contents.split.valid, recipe.evaluate.valid_users
+    cases = cases if users == "all" else cases.sample(users, recipe.seed)
     return rank_cases(recommender, cases, k=10, seen="masked", batch_size=recipe.evaluate.batch_size).ranks
 
 

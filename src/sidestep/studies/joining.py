@@ -308,9 +308,8 @@ def _protocol(cells: Sequence[CellResult]) -> str:
         " or ".join(map(str, sorted({value for value in values if value is not None})))
         for values in ([c.split for c in cells], [c.k for c in cells], [c.beams for c in cells])
     )
-    searched = (
-        f"; generators search {beams} beams and score by log-probabilities over the full codebook" if beams else ""
-    )
+    among = "their own log-probabilities, over the full codebook but where a row names the trie"
+    searched = f"; generators search {beams} beams and score by {among}" if beams else ""
     relative = cells[0].settings.get("data.absolute_times") is False
     timed = " (times of different users cannot be compared here, so no split by time)" if relative else ""
     return f"Protocol: {splits}{timed}, full ranking of lists of {depths} at item level{searched}"

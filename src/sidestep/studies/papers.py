@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sidestep.errors import ConfigError
+from sidestep.studies.foundation import BASE
 from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
 from sidestep.studies.tokenizers import TABLE3
 
@@ -192,6 +193,7 @@ STUDIES: dict[str, Study] = {
             (_TIGER, _S2GR, _NO_THINK_LOSS, *_VARIANTS),
             analysis=True,
         ),
+        BASE,
     )
 }
 
