@@ -6,11 +6,16 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 
 import sidestep
+from command import MODEL, WORLD
 from sidestep.cli import app
+from sidestep.config import merge
+from sidestep.data import sources
+from sidestep.methods.table import RECIPE
 from sidestep.recipes import built_in
 
 ROOT = Path(__file__).parents[1]
@@ -84,12 +89,36 @@ def test_links_within_the_documents_lead_somewhere(path: Path) -> None:
 
 
 def test_the_python_example_runs(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = blocks(ROOT / "README.md", "python")
+    _, example = blocks(ROOT / "README.md", "python")
     tiny = example.replace("runs/demo", str(finished)).replace("P00", "P")  # two digits are enough for 48 items
     exec(compile(tiny, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10 * (1 + 3)
     assert all(line.startswith("   level ") for line in lines[1:4])
+
+
+def test_the_six_lines_of_python_print_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a smaller shop and model: the same lines, with other figures."""
+    dataset = sources.read(sidestep.recipe("s2gr-planted", WORLD).data, 0)
+    ids, log = dataset.catalog.item_ids, dataset.interactions
+    rows = {"user_id": [log.user_ids[user] for user in log.users], "item_id": [ids[item] for item in log.items]}
+    pl.DataFrame(rows).with_columns(time=log.known_times // 1000).write_csv(tmp_path / "log.csv")
+    dataset.catalog.table.write_csv(tmp_path / "items.csv")
+    example, _ = blocks(ROOT / "README.md", "python")
+    monkeypatch.chdir(tmp_path)
+    tiny = {"SETTINGS": merge({}, MODEL, RECIPE)}
+    exec(compile(example.replace('train={"epochs": 8}', "**SETTINGS").replace("P0", "P"), "README.md", "exec"), tiny)
+    (shown,) = re.findall(r"```\n(<sidestep model.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert _shape(capsys.readouterr().out) == _shape(shown)
+    assert sidestep.load("bundle").recommend(["P03"], 1).item_ids
+
+
+def _shape(text: str) -> list[str]:
+    """The lines of an output without its figures, ids, frames and folders."""
+    plain = re.sub(r"[0-9.,]+", "0", re.sub(r"P\d+", "P", text))
+    return [re.sub(r"[\s─═┌┬┐└┴┘├┼┤╞╪╡]+", " ", line).strip() for line in plain.splitlines()]
 
 
 # --- docs/methods.md ---
