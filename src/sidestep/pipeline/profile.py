@@ -24,7 +24,9 @@ def profile(run: Run, say: Say, trace: bool = False) -> Profile:
 
 
 def _profile(run: Run, say: Say, trace: bool) -> Profile:
-    run_until(run, stages_of(run.recipe)[-2].name, say)
+    *before, _ = stages_of(run.recipe)
+    if not all(stage.done(run) for stage in before):
+        run_until(run, before[-1].name, say)
     contents, recipe = RunContents(run), run.recipe
     method = contents.method
     torch.manual_seed(recipe.seed)
