@@ -195,7 +195,7 @@ def test_events_are_a_history(shop: TestClient) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"k": 0}, "k: Input should be greater than or equal to 1, met 0"),
+        ({"k": 0}, "k: Input should be greater than or equal to 1, got 0"),
         ({"k": 10_000}, "less than or equal to 100"),
         ({"beams": 100_000}, "less than or equal to 200"),
         ({"histroy": []}, "histroy: Extra inputs are not permitted"),

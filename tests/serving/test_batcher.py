@@ -9,7 +9,7 @@ import pytest
 
 from sidestep.errors import ArtifactError
 from sidestep.serving import batcher as batcher_module
-from sidestep.serving.batcher import KEPT_FILTERS, Batcher, Filter, Found, Row
+from sidestep.serving.batcher import KEPT_FILTERS, Batcher, Filter, Row, RowAnswer
 from sidestep.serving.errors import FailedError, OverloadedError, ProcessEndedError
 
 
@@ -148,7 +148,7 @@ def test_what_would_come_too_late_is_refused_at_once_and_says_when_to_come_again
         refused = [each for each in done if isinstance(each, OverloadedError)]
         assert len(refused) > 60
         assert all(each.retry_after > 0 for each in refused)
-        assert sum(isinstance(each, Found) for each in done) >= 5
+        assert sum(isinstance(each, RowAnswer) for each in done) >= 5
 
     run(test, Model(0.0, 0.02), most=4)
 

@@ -86,7 +86,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(first: list[Message], full:
         for message in first:
             client.wire.put_nowait(message)
         assert await client.status() == 408
-        assert client.said == "The body was not here after 0.05 seconds; send it at once"
+        assert client.said == "The body was not complete after 0.05 seconds; send it at once"
 
     asyncio.run(run())
 

@@ -124,7 +124,7 @@ def test_appends_at_once_are_all_kept(place: str) -> None:
 
 def test_a_call_is_kept_whole_or_not_at_all(place: str) -> None:
     for bad in ("\0", "half \ud800"):
-        with pytest.raises(DataError, match="Cannot keep"):
+        with pytest.raises(DataError, match="Cannot store"):
             on(place, lambda h, bad=bad: h.append([event(1), Event("u", bad, 2.0)]))  # type: ignore[misc]
     for never in (float("nan"), float("inf")):
         with pytest.raises(DataError, match="expected seconds"):
@@ -134,7 +134,7 @@ def test_a_call_is_kept_whole_or_not_at_all(place: str) -> None:
 
 def test_a_name_that_cannot_be_kept_cannot_be_asked_for(place: str) -> None:
     for ask in (lambda h: h.history("half \ud800", 9), lambda h: h.forget("\0")):
-        with pytest.raises(DataError, match="Cannot keep"):
+        with pytest.raises(DataError, match="Cannot store"):
             on(place, ask)
 
 
@@ -220,9 +220,9 @@ def test_a_file_of_somebody_else_or_of_the_future_is_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match="format 99"):
         open_histories(str(tmp_path / "newer"), KEPT)
     (tmp_path / "text").write_text("no database at all, but longer than a header of one " * 40)
-    with pytest.raises(DataError, match="Cannot keep histories"):
+    with pytest.raises(DataError, match="Cannot store histories"):
         open_histories(str(tmp_path / "text"), KEPT)
-    with pytest.raises(DataError, match="Cannot keep histories"):
+    with pytest.raises(DataError, match="Cannot store histories"):
         open_histories(str(tmp_path / "text" / "below a file"), KEPT)
 
 

@@ -233,12 +233,12 @@ def test_the_address_restores_history_filters_and_place(page: Any) -> None:
 def test_two_models_stand_side_by_side_and_equal_ones_agree(page: Any) -> None:
     page.goto("/")
     shown = answered(page)
-    page.get_by_label("Beside it").select_option("twin")
+    page.get_by_label("Compare with").select_option("twin")
     page.locator(".columns.two .agreement").wait_for()
-    assert page.locator(".agreement").inner_text() == f"Both models name {len(shown)} of {len(shown)} items."
+    assert page.locator(".agreement").inner_text() == f"Both models recommend {len(shown)} of {len(shown)} items."
     assert answered(page) == [*shown, *shown]
     ranks = page.locator(".chip").all_inner_texts()
-    assert ranks == [f"no. {place} there" for place in range(1, len(shown) + 1)] * 2
+    assert ranks == [f"rank {place} there" for place in range(1, len(shown) + 1)] * 2
     assert page.locator(".beam").count() == 2
     assert has_no_sideways_scroll(page)
 

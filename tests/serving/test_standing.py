@@ -150,7 +150,7 @@ def test_a_killed_model_comes_back_and_meanwhile_only_503_is_said(shared: Standi
     assert shared.recommend().json() == answer
     assert shared.model_process() != killed
     assert 'sidestep_process_restarts{model="shop"} 1.0' in shared.client.get("/metrics").text
-    assert [line for line in shared.logged() if "another is started" in line["message"]]
+    assert [line for line in shared.logged() if "starting a new one" in line["message"]]
     shared.wait_for(lambda: shared.client.get("/readyz").status_code == 200)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server: routes, and how each is answered."""
+"""The HTTP server: its routes and error responses."""
 
 import asyncio
 import logging
@@ -36,20 +36,20 @@ Limit = Annotated[int, Query(ge=1, le=1_000)]
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.ErrorResponse, "description": text}
     for status, text in {
-        400: "Not read.",
-        401: "No key.",
-        403: "Closed: there is no admin key.",
+        400: "Malformed request.",
+        401: "Missing or wrong key.",
+        403: "Disabled: the server has no admin key.",
         404: "Unknown item, model or prefix.",
-        408: "Too slow in coming.",
-        413: "Too large.",
-        422: "Not understood.",
+        408: "The body arrived too slowly.",
+        413: "The body is too large.",
+        422: "Invalid request.",
         503: "Overloaded, starting or stopping; try again after Retry-After.",
     }.items()
 }
 
 
 def make_app(opener: Opener, settings: Settings) -> FastAPI:
-    """opener: makes a model of a bundle, in a process of its own; see `serving.worker`."""
+    """opener: loads a bundle's model, in its own process; see `serving.worker`."""
     server = Server(opener, settings)
 
     @asynccontextmanager
@@ -79,31 +79,31 @@ def make_app(opener: Opener, settings: Settings) -> FastAPI:
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Every error is one clear sentence in one shape."""
+    """Handlers that turn every error into the same JSON shape with one sentence."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        told = []
+        messages = []
         if request.headers.get("content-type", "").partition(";")[0] != "application/json" and request.method == "POST":
-            told.append("a body is JSON, with the header Content-Type: application/json")
+            messages.append("the body must be JSON, with the header Content-Type: application/json")
         for each in error.errors()[:3]:
             place = ".".join(str(part) for part in each["loc"] if part != "body") or "the body"
-            met = f", met {ascii(each['input'])[:60]}" if isinstance(each.get("input"), str | int | float) else ""
-            told.append(f"{place[:100]}: {each['msg']}{met}")
-        return failure(422, "invalid_request", "; ".join(told))
+            value = f", got {ascii(each['input'])[:60]}" if isinstance(each.get("input"), str | int | float) else ""
+            messages.append(f"{place[:100]}: {each['msg']}{value}")
+        return failure(422, "invalid_request", "; ".join(messages))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        messages = {404: f"Nothing is at {request.url.path!r}; GET /openapi.json lists what there is"}
+        messages = {404: f"No route {request.url.path!r}; GET /openapi.json lists all routes"}
         message = messages.get(error.status_code, str(error.detail))
         return failure(error.status_code, "http_error", message, dict(error.headers or {}))
 
     @app.exception_handler(UnavailableError)
     async def later(request: Request, error: UnavailableError) -> JSONResponse:
         message = str(error)
-        if isinstance(error, HistoriesUnavailableError):  # where they lie is for the log alone
+        if isinstance(error, HistoriesUnavailableError):  # their address goes only into the log
             log.error(message)
-            message = "The histories do not answer; try again"
+            message = "The store of histories does not answer; try again"
         return overloaded(message, error.retry_after)
 
     @app.exception_handler(SidestepError)
@@ -114,30 +114,30 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("a bug of ours", exc_info=error)
-        return failure(500, "internal", "A bug of ours; the server's log has it")
+        log.error("internal error", exc_info=error)
+        return failure(500, "internal", "Internal error; the server's log has the details")
 
 
 def _recommend_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/recommend", response_model=schema.RecommendResponse)
-    async def recommend(asked: schema.RecommendRequest) -> Response:
-        """The k best items after a history. Unknown items are skipped and named; an empty history is answered by
-        popularity.
+    async def recommend(body: schema.RecommendRequest) -> Response:
+        """The k best items after a history. Unknown items are skipped and listed in `unknown`; for an empty history the
+        most popular items are returned.
         """
-        return JSONResponse((await server.recommend([asked]))[0])
+        return JSONResponse((await server.recommend([body]))[0])
 
     @app.post("/v1/recommend:batch", response_model=schema.BatchResponse)
-    async def recommend_batch(asked: schema.BatchRequest) -> Response:
-        """Several at once; all are answered, or none is."""
-        return JSONResponse({"responses": await server.recommend(asked.requests)})
+    async def recommend_batch(body: schema.BatchRequest) -> Response:
+        """Several requests at once; either all are answered or none."""
+        return JSONResponse({"responses": await server.recommend(body.requests)})
 
     @app.get("/v1/models", response_model=schema.ModelsResponse)
     async def models() -> Response:
-        """The models that are served; the first is the default."""
-        told = []
+        """The models of this server; the first is the default."""
+        infos = []
         for edition in server.editions.all:
             meta, reads = edition.shelf.bundle.meta, edition.shelf.bundle.reads
-            told.append(
+            infos.append(
                 {
                     "name": edition.name,
                     "bundle": edition.digest,
@@ -148,7 +148,7 @@ def _recommend_routes(app: FastAPI, server: Server) -> None:
                     **{key: meta[key] for key in ("beams", "version")},
                 }
             )
-        return JSONResponse({"models": told, "default": server.editions.names[0]})
+        return JSONResponse({"models": infos, "default": server.editions.names[0]})
 
 
 def _catalogue_routes(app: FastAPI, server: Server) -> None:
@@ -156,7 +156,7 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
     async def items(
         query: Annotated[str, Query(max_length=200)] = "", limit: Limit = 20, model: ModelName = None
     ) -> Response:
-        """Items whose title or id holds every word, the most popular first."""
+        """Items whose title or id contains every word, the most popular first."""
         with server.editions.using(model) as edition:
             return JSONResponse({"items": await asyncio.to_thread(edition.shelf.search, query, limit)})
 
@@ -167,16 +167,16 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/semantic-ids/{item_id:path}", response_model=schema.SemanticIdResponse)
     async def semantic_id(item_id: ItemId, limit: Limit = 20, model: ModelName = None) -> Response:
-        """An item's codes, coarse to fine, and the items whose codes begin alike."""
+        """An item's codes, coarse to fine, and the items that share a prefix of them."""
         with server.editions.using(model) as edition:
             shelf = edition.shelf
             number = shelf.item(item_id)
             near = shelf.neighbours(number, limit)
-            told = {name: value for name, value in shelf.details(number).items() if name in ("item_id", "title")}
+            head = {name: value for name, value in shelf.details(number).items() if name in ("item_id", "title")}
             codes = shelf.details(number)["semantic_id"]
             version = shelf.bundle.meta["version"]
             return JSONResponse(
-                {**told, "semantic_id": codes, "bundle": edition.digest, "version": version, "neighbours": near}
+                {**head, "semantic_id": codes, "bundle": edition.digest, "version": version, "neighbours": near}
             )
 
     @app.get("/v1/tree", response_model=schema.TreeResponse)
@@ -185,7 +185,7 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
         limit: Limit = 256,
         model: ModelName = None,
     ) -> Response:
-        """What begins with some codes, as in 3.17; the largest branches first."""
+        """The children or items of a prefix of codes, such as 3.17; the largest branches first."""
         with server.editions.using(model) as edition:
             return JSONResponse(edition.shelf.tree([int(code) for code in prefix.split(".") if code], limit))
 
@@ -196,55 +196,53 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/sets", response_model=schema.SetsResponse)
     async def sets() -> Response:
-        """The sets of items that requests may name, such as in-stock."""
-        told = [{"name": each.name, "num_items": len(each.item_ids)} for each in server.sets.values()]
-        return JSONResponse({"sets": told})
+        """The sets of items that requests can use as filters, such as in-stock."""
+        infos = [{"name": each.name, "num_items": len(each.item_ids)} for each in server.sets.values()]
+        return JSONResponse({"sets": infos})
 
 
 def _user_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/events", response_model=schema.EventsResponse)
     async def events(sent: schema.EventsRequest) -> Response:
-        """Append to users' histories. What is acknowledged is kept; an event id that was sent before counts once."""
+        """Append to users' histories. Acknowledged events are stored; an event with a known event id is a duplicate."""
         now = time.time()
-        kept = [
+        new = [
             Event(each.user_id, each.item_id, now if each.time is None else each.time, each.event_id)
             for each in sent.events
         ]
-        accepted = await server.histories.append(kept)
-        return JSONResponse({"accepted": accepted, "duplicates": len(kept) - accepted})
+        accepted = await server.histories.append(new)
+        return JSONResponse({"accepted": accepted, "duplicates": len(new) - accepted})
 
     @app.get("/v1/users/{user_id:path}", response_model=schema.UserResponse)
     async def user(user_id: ItemId, model: ModelName = None) -> Response:
         """A user's events, oldest first."""
-        found = await server.histories.history(user_id, schema.MAX_HISTORY)
+        events = await server.histories.history(user_id, schema.MAX_HISTORY)
         with server.editions.using(model) as edition:
             number_of, card = edition.shelf.number_of, edition.shelf.card
             history = []
-            for event in found:
+            for event in events:
                 plain = {"item_id": event.item_id, "title": event.item_id, "category": None}
-                shown = card(number_of[event.item_id]) if event.item_id in number_of else plain
-                history.append({**shown, "time": event.time})
+                item = card(number_of[event.item_id]) if event.item_id in number_of else plain
+                history.append({**item, "time": event.time})
         return JSONResponse({"user_id": user_id, "history": history})
 
     @app.delete("/v1/users/{user_id:path}", response_model=schema.ForgottenResponse)
     async def forget(user_id: ItemId) -> Response:
-        """Forget a user."""
+        """Delete a user's events."""
         return JSONResponse({"forgotten": await server.histories.forget(user_id)})
 
 
 def _operator_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/admin/reload", response_model=schema.ReloadResponse)
     async def reload() -> Response:
-        """Go over to what lies in the bundles' folders now; where it fails, what was served stays."""
+        """Load the current bundles from their folders. If that fails, the old ones stay in service."""
         return JSONResponse({"reloaded": await server.reload()})
 
     body = {"required": True, "content": {"application/json": {"schema": schema.SetRequest.model_json_schema()}}}
 
     @app.put("/v1/admin/sets/{name}", response_model=schema.SetResponse, openapi_extra={"requestBody": body})
     async def put_set(name: SetName, request: Request) -> Response:
-        """Set the items of a set. It lasts until the server stops; a set that is started with a file is read again
-        at every reload.
-        """
+        """Set the items of a set until the server stops. A set with a file (--set) is read again at every reload."""
         return JSONResponse(await asyncio.to_thread(server.put_set, name, await request.body()))
 
     @app.head("/healthz", include_in_schema=False)
@@ -256,7 +254,7 @@ def _operator_routes(app: FastAPI, server: Server) -> None:
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", response_model=schema.HealthResponse)
     async def readyz() -> Response:
-        """Every model and the store of histories answer."""
+        """All models and the store of histories answer."""
         ready = await server.ready()
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
@@ -269,7 +267,7 @@ def _page_routes(app: FastAPI) -> None:
     folder = files("sidestep.serving") / "page"
     parts = {part.name: part.read_bytes() for part in folder.iterdir() if part.name.split(".")[-1] in PAGE_TYPES}
 
-    def shown(name: str) -> Response:
+    def part(name: str) -> Response:
         if name not in parts:
             raise HTTPException(404)
         kind = PAGE_TYPES[name.split(".")[-1]]
@@ -277,8 +275,8 @@ def _page_routes(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return shown("index.html")
+        return part("index.html")
 
     @app.get("/assets/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
-        return shown(name)
+        return part(name)

@@ -1,4 +1,4 @@
-"""Requests of many clients, searched together."""
+"""Batching of requests from many clients into one search."""
 
 import asyncio
 import logging
@@ -13,20 +13,20 @@ from sidestep.data.interactions import NO_TIME
 from sidestep.serving.errors import FailedError, OverloadedError, ProcessEndedError
 
 KEPT_FILTERS = 64
-"""How many filters the model's process keeps laid over its tree; 6 bytes an item each."""
+"""Number of filters that the model's process keeps applied to its trie; 6 bytes an item each."""
 LEARNING = 0.2
-"""How fast the expected time of a row follows what is measured."""
+"""Weight of a new measurement in the running mean of the time per row."""
 SAFETY = 0.6
-"""A request is let in if it is expected to be answered within this share of its deadline."""
+"""A request is accepted if its expected waiting time is at most this share of its deadline."""
 LOOKS, STUCK = 1.0, 60.0
-"""Seconds between looks at an idle process, and after which a search is later than any deadline."""
+"""Seconds between checks of an idle process, and seconds after which a search counts as stuck."""
 
 log = logging.getLogger("sidestep.serving")
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which items may be answered, for every row that names it. bits: one an item, packed."""
+    """The items that may be recommended. name: identifies the content. bits: one per item, packed."""
 
     name: str
     bits: bytes
@@ -34,10 +34,10 @@ class Filter:
 
 @dataclass(frozen=True)
 class Row:
-    """One history of item numbers. excluded: items barred for it alone.
+    """One history of item numbers to search for. excluded: items that are excluded for this row only.
 
-    times: when each item was taken, in milliseconds, `NO_TIME` where unknown; None for a model that reads no times, as
-        all rows of a batcher are. at: when the answer is wanted, likewise.
+    times: of each item, in milliseconds, `NO_TIME` if unknown; None for a model that reads no times, and then for all
+        rows of a batcher. at: time of the request, in the same unit.
     """
 
     history: Sequence[int]
@@ -51,13 +51,13 @@ class Row:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What rows must have in common to be searched together, with the same answers as alone."""
+        """Rows of the same kind can be searched together, with the same results as alone."""
         return self.k, self.beams, None if self.allowed is None else self.allowed.name, self.explain
 
 
 @dataclass(frozen=True)
-class Found:
-    """One row's answer. paths: the steps of every item as `Step.as_numbers`, or none."""
+class RowAnswer:
+    """The result of one row. paths: the steps of every item as `Step.as_numbers`, or empty."""
 
     items: list[int]
     scores: list[float]
@@ -68,7 +68,7 @@ class Found:
 class _Waiting:
     row: Row
     deadline: float
-    found: "asyncio.Future[Found]"
+    answer: "asyncio.Future[RowAnswer]"
 
 
 @runtime_checkable
@@ -82,15 +82,15 @@ class AnsweringProcess(Protocol):
 
 
 class Batcher:
-    """Rows wait until the model is free, and are then searched together, at most `most` of them.
+    """A queue of rows, which are searched together when the model is free, at most `most` in a batch.
 
-    A model that is free waits for company only where the last batch was larger than what is here now, and no longer
-    than `patience` seconds: so a lonely client never waits, and many clients who each wait for their answer are not
-    split into halves for ever.
+    A free model waits for more rows only if the last batch was larger than the queue is now, and at most `patience`
+    seconds. So a single client never waits, and many clients that each wait for their answer are not split into two
+    alternating half batches.
 
-    A row is refused at once where it could not be answered before its deadline, judged by what is ahead of it and by
-    how long rows have taken lately; a row whose deadline passes while it waits is dropped unsearched. Where nothing is
-    ahead a row is always let in: it alone can tell whether searching is still as slow as it was.
+    A row is refused immediately if its expected answer time, computed from the queue and the recent time per row,
+    exceeds its deadline. A row whose deadline passes in the queue is dropped without a search. With an empty queue a
+    row is always accepted: only a search can update the time per row.
     """
 
     def __init__(
@@ -100,50 +100,50 @@ class Batcher:
         most: int = 32,
         patience: float = 0.004,
         longest_queue: int = 1_024,
-        told: Callable[[int, float], None] = lambda rows, seconds: None,
+        on_batch: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
-        """start: makes another process where this one has ended. told: of every batch, its rows and seconds."""
+        """start: starts a new process when this one has ended. on_batch: called with rows and seconds of each batch."""
         self._start, self._process = start, process
-        self._most, self._patience, self._longest_queue, self._told = most, patience, longest_queue, told
+        self._most, self._patience, self._longest_queue, self._on_batch = most, patience, longest_queue, on_batch
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._last, self._in_flight = 1, 0
         self._per_row, self._busy_since = 0.0, 0.0
         self._kept: OrderedDict[str, None] = OrderedDict()
-        self._asking = 0
+        self._open_calls = 0
         self._draining, self.restarts, self._alive = False, 0, True
         self._task = asyncio.create_task(self._work())
 
     @property
     def depth(self) -> int:
-        """Rows that wait or are being searched."""
+        """Rows in the queue or in a search."""
         return len(self._waiting) + self._in_flight
 
     @property
     def alive(self) -> bool:
-        """Whether a process is there, and not lost in a search."""
+        """Whether the process is running, and not stuck in a search."""
         stuck = self._in_flight > 0 and time.monotonic() - self._busy_since > STUCK
         return self._alive and self._process.alive and not stuck
 
     def expected(self, ahead: int | None = None) -> float:
-        """Seconds until a row that came now would be answered. ahead: rows before it [`depth`]."""
+        """Seconds until a new row would be answered. ahead: number of rows before it, by default `depth`."""
         ahead = self.depth if ahead is None else ahead
         seconds = ahead * self._per_row
         if self._in_flight:
             seconds -= min(time.monotonic() - self._busy_since, self._in_flight * self._per_row)
         return seconds + min(max(ahead - self._in_flight, 0) + 1, self._most) * self._per_row
 
-    async def ask(self, row: Row, deadline: float) -> Found:
-        """deadline: on the clock of `time.monotonic`.
+    async def ask(self, row: Row, deadline: float) -> RowAnswer:
+        """The answer to a row. deadline: on the clock of `time.monotonic`.
 
         Raises:
-            OverloadedError: it would come too late, or has. ProcessEndedError: the model's process ended while it
-            searched. FailedError.
+            OverloadedError: the answer would be, or is, too late. ProcessEndedError: the model's process ended during
+            the search. FailedError: an internal error.
         """
         return (await self.ask_all([row], deadline))[0]
 
-    async def ask_all(self, rows: Sequence[Row], deadline: float) -> list[Found]:
-        """The same for rows that come together: all are answered, or none is.
+    async def ask_all(self, rows: Sequence[Row], deadline: float) -> list[RowAnswer]:
+        """The answers to several rows; either all are answered or none.
 
         Raises:
             As `ask`.
@@ -162,23 +162,23 @@ class Batcher:
         waiting = [_Waiting(row, deadline, loop.create_future()) for row in rows]
         self._waiting.extend(waiting)
         self._arrived.set()
-        self._asking += 1
+        self._open_calls += 1
         try:
             async with asyncio.timeout(left):
-                return list(await asyncio.gather(*(each.found for each in waiting)))
+                return list(await asyncio.gather(*(each.answer for each in waiting)))
         except TimeoutError:
             raise OverloadedError(
-                f"Not answered within {1000 * left:.0f} ms; ask again, or set a later deadline_ms", self.expected()
+                f"Not answered within {1000 * left:.0f} ms; try again, or set a later deadline_ms", self.expected()
             ) from None
         finally:
-            self._asking -= 1
+            self._open_calls -= 1
             for each in waiting:
-                each.found.cancel()
+                each.answer.cancel()
 
     async def drain(self) -> None:
-        """Answer what was let in, let nothing more in, and end the process, also one that does not answer."""
+        """Answer the accepted rows, accept no others, and end the process, even if it does not answer."""
         self._draining = True
-        while self._asking:  # each for as long as its deadline at most
+        while self._open_calls:  # each until its deadline at most
             await asyncio.sleep(0.005)
         self._task.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self._process.stop, self._in_flight > 0)
@@ -192,13 +192,13 @@ class Batcher:
                 await self._restart()
             if not self._waiting:
                 continue
-            await self._company()
+            await self._wait_for_more()
             batch = self._take()
             if batch and not await self._search(batch):
                 await self._restart()
 
-    async def _company(self) -> None:
-        """Wait a little, where company is likely."""
+    async def _wait_for_more(self) -> None:
+        """Wait up to `patience` seconds if more rows are likely."""
         until = time.monotonic() + self._patience
         while len(self._waiting) < min(self._last, self._most) and (left := until - time.monotonic()) > 0:
             self._arrived.clear()
@@ -213,20 +213,20 @@ class Batcher:
         now = time.monotonic()
         while self._waiting and len(batch) < self._most:
             each = self._waiting.popleft()
-            if not each.found.done() and each.deadline > now:
+            if not each.answer.done() and each.deadline > now:
                 batch.append(each)
         if not self._waiting:
             self._arrived.clear()
         return batch
 
     async def _search(self, batch: list[_Waiting]) -> bool:
-        """Answer them; False where the process ended meanwhile."""
+        """Search a batch and set its answers; False if the process ended meanwhile."""
         groups: dict[tuple[Any, ...], list[_Waiting]] = {}
         for each in batch:
             groups.setdefault(each.row.kind, []).append(each)
         filters = {each.row.allowed.name: each.row.allowed for each in batch if each.row.allowed is not None}
         new, old = self._filters(filters.values())
-        message = {"keep": [each.name for each in new], "forget": old, "groups": list(map(_asked, groups.values()))}
+        message = {"keep": [each.name for each in new], "forget": old, "groups": list(map(_group, groups.values()))}
         self._in_flight, self._busy_since = len(batch), time.monotonic()
         try:
             answers = await self._process.answer(message, [each.bits for each in new])
@@ -238,20 +238,20 @@ class Batcher:
             seconds = time.monotonic() - self._busy_since
             self._last, self._in_flight = len(batch), 0
         self._per_row += (seconds / len(batch) - self._per_row) * (LEARNING if self._per_row else 1)
-        self._told(len(batch), seconds)
+        self._on_batch(len(batch), seconds)
         for group, answer in zip(groups.values(), answers, strict=True):
             for number, each in enumerate(group):
                 if "failed" in answer:
                     _fail(each, FailedError())
-                elif not each.found.done():
+                elif not each.answer.done():
                     paths = answer["paths"][number] if answer["paths"] else []
-                    each.found.set_result(Found(answer["items"][number], answer["scores"][number], paths))
+                    each.answer.set_result(RowAnswer(answer["items"][number], answer["scores"][number], paths))
         return True
 
-    def _filters(self, wanted: Iterable[Filter]) -> tuple[list[Filter], list[str]]:
-        """Those of the wanted filters that the process does not keep yet, and those that it shall forget for them."""
+    def _filters(self, needed: Iterable[Filter]) -> tuple[list[Filter], list[str]]:
+        """The needed filters that the process does not have yet, and the names of those that it must drop for them."""
         new = []
-        for each in wanted:
+        for each in needed:
             if each.name not in self._kept:
                 new.append(each)
             self._kept[each.name] = None
@@ -259,25 +259,25 @@ class Batcher:
         old = []
         while len(self._kept) > max(
             KEPT_FILTERS, self._most
-        ):  # a batch has no more, so none that it wants is forgotten
+        ):  # a batch has at most this many, so none of its own filters is dropped
             old.append(self._kept.popitem(last=False)[0])
         return new, old
 
     async def _restart(self) -> None:
-        """Another process instead of one that ended; until it is there nothing is let in."""
+        """Start a new process; no row is accepted until it runs."""
         self._alive, self.restarts = False, self.restarts + 1
         self._kept.clear()
-        log.error("a model's process ended; another is started")
+        log.error("a model's process ended; starting a new one")
         while not self._alive:
             try:
                 self._process = await self._start()
                 self._alive = True
-            except Exception as error:  # no memory for it, no file: whatever it is may pass
+            except Exception as error:  # such as no memory or no file: may be temporary
                 log.error("a model's process does not start: %s", error)
                 await asyncio.sleep(LOOKS)
 
 
-def _asked(group: Sequence[_Waiting]) -> dict[str, Any]:
+def _group(group: Sequence[_Waiting]) -> dict[str, Any]:
     row = group[0].row
     timed = {} if row.times is None else {
         "times": [each.row.times for each in group],
@@ -294,5 +294,5 @@ def _asked(group: Sequence[_Waiting]) -> dict[str, Any]:
 
 
 def _fail(each: _Waiting, error: Exception) -> None:
-    if not each.found.done():
-        each.found.set_exception(error)
+    if not each.answer.done():
+        each.answer.set_exception(error)

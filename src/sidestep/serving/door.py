@@ -1,4 +1,4 @@
-"""What every request passes: how much it may bring, who may come in, and what is noted of it."""
+"""The middleware for every request: size limits, keys, load shedding, logging."""
 
 import asyncio
 import hmac
@@ -24,7 +24,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/healthz", "/readyz")
 BUSY = 0.05
-"""Seconds of waiting below which nobody is asked when they would like their answer."""
+"""Expected waiting time in seconds below which a request's deadline is not checked here."""
 DEADLINE = re.compile(rb'"deadline_ms"\s*:\s*([0-9]{1,9})')
 ASSETS, ADMIN, RECOMMEND = "/assets/", "/v1/admin/", "/v1/recommend"
 HEADERS = [
@@ -40,14 +40,14 @@ log = logging.getLogger("sidestep.serving")
 
 
 class Shed:
-    """Stands for the route of a request that was refused before it came to one."""
+    """The route of a request that is refused before routing."""
 
     path = RECOMMEND
 
 
 def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The one shape of an error."""
-    safe = message.encode("utf-8", "replace").decode()  # a message quotes what it met
+    """The JSON response of an error."""
+    safe = message.encode("utf-8", "replace").decode()  # a message may quote invalid input
     return JSONResponse({"error": {"code": code, "message": safe}}, status, headers)
 
 
@@ -58,8 +58,8 @@ def overloaded(message: str, seconds: float) -> JSONResponse:
 class Door:
     """An ASGI middleware.
 
-    expected: seconds until another request would be answered, told how many are inside. One for which that is too late
-        is refused here, before anything is made of it: under overload it is refusing that must be cheap.
+    expected: seconds until a new request would be answered, given the number of requests inside. A request whose
+        deadline is too near is refused here, before it is parsed: under overload, refusals must be cheap.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Door:
         begun, path = time.perf_counter(), scope["path"]
         status = 500
 
-        async def noted(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -86,47 +86,47 @@ class Door:
             refused = self._refused(scope)
             limit = self._settings.max_admin_body if path.startswith(ADMIN) else self._settings.max_body
             if refused is not None:
-                await refused(scope, receive, noted)
+                await refused(scope, receive, send_with_headers)
             elif _length(scope) > limit:
-                await _too_large(limit)(scope, receive, noted)
+                await _too_large(limit)(scope, receive, send_with_headers)
             elif path == RECOMMEND:
-                await self._admit(scope, receive, noted, limit)
+                await self._admit(scope, receive, send_with_headers, limit)
             else:
-                await self._within(scope, receive, noted, limit)
+                await self._within(scope, receive, send_with_headers, limit)
         finally:
             seconds = time.perf_counter() - begun
-            route = getattr(scope.get("route"), "path", "none")  # not the path, which holds ids
+            route = getattr(scope.get("route"), "path", "none")  # not the path, which contains ids
             self._numbers.answered(route, status, seconds)
-            told = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
-            log.info("request", extra=told)
+            fields = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+            log.info("request", extra=fields)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Pass on, unless it would be answered too late."""
-        heard: list[Message] = []
+        """Pass the request on, unless it would be answered too late."""
+        received: list[Message] = []
 
-        async def again() -> Message:
-            return heard.pop() if heard else await receive()
+        async def replay() -> Message:
+            return received.pop() if received else await receive()
 
         seconds = self._expected(self._inside)
         if seconds > BUSY:
             try:
                 async with asyncio.timeout(self._settings.body_seconds):
-                    heard.append(await receive())
+                    received.append(await receive())
             except TimeoutError:
                 await _too_slow(self._settings.body_seconds)(scope, receive, send)
                 return
-            whole = not heard[0].get("more_body", False)
-            if whole and seconds > SAFETY * self._deadline(heard[0].get("body", b"")):
+            whole = not received[0].get("more_body", False)
+            if whole and seconds > SAFETY * self._deadline(received[0].get("body", b"")):
                 scope["route"] = Shed
-                told = f"Overloaded: this would be answered in about {1000 * seconds:.0f} ms, too near its deadline"
-                await overloaded(told, seconds)(scope, receive, send)
+                message = f"Overloaded: this would be answered in about {1000 * seconds:.0f} ms, too near its deadline"
+                await overloaded(message, seconds)(scope, receive, send)
                 return
         whole = False
 
         async def counted() -> Message:
             nonlocal whole
-            message = await again()
-            if not whole and not message.get("more_body", False):  # who is still sending waits for nobody's answer
+            message = await replay()
+            if not whole and not message.get("more_body", False):  # counts once the body is complete
                 whole = True
                 self._inside += 1
             return message
@@ -137,26 +137,26 @@ class Door:
             self._inside -= whole
 
     def _deadline(self, body: bytes) -> float:
-        """Seconds that a request may take, found without reading it as JSON."""
-        named = DEADLINE.findall(body)
-        return int(named[0]) / 1000 if len(named) == 1 else self._settings.deadline_ms / 1000
+        """A request's deadline in seconds, read from the body without parsing JSON."""
+        matches = DEADLINE.findall(body)
+        return int(matches[0]) / 1000 if len(matches) == 1 else self._settings.deadline_ms / 1000
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         path = scope["path"]
         if path in OPEN or path.startswith(ASSETS):
             return None
         admin = path.startswith(ADMIN)
-        wanted = self._settings.admin_key if admin else self._settings.api_key
-        if wanted is None and admin:
+        expected = self._settings.admin_key if admin else self._settings.api_key
+        if expected is None and admin:
             return failure(403, "admin_off", "This server has no admin key; start it with --admin-key-file FILE")
-        if wanted is not None and not hmac.compare_digest(_key(scope), wanted.encode()):
+        if expected is not None and not hmac.compare_digest(_key(scope), expected.encode()):
             name = "admin key" if admin else "API key"
             message = f"Expected the {name} in the header 'Authorization: Bearer KEY'"
             return failure(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
         return None
 
     async def _within(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Pass on, and stop a body that is longer than it should be, whatever it says of itself, or too slow."""
+        """Pass the request on, and stop a body that is too long, whatever its Content-Length, or too slow."""
         received, whole = 0, False
         until = asyncio.get_running_loop().time() + self._settings.body_seconds
         refusal: JSONResponse | None = None
@@ -181,7 +181,7 @@ class Door:
 
         async def begun(message: Message) -> None:
             nonlocal answering
-            if refusal is not None:  # the framework has made another error of it
+            if refusal is not None:  # the framework has turned it into another error
                 raise StoppedError
             answering = True
             await send(message)
@@ -199,7 +199,7 @@ def _too_large(limit: int) -> JSONResponse:
 
 
 def _too_slow(seconds: float) -> JSONResponse:
-    message = f"The body was not here after {seconds:g} seconds; send it at once"
+    message = f"The body was not complete after {seconds:g} seconds; send it at once"
     return failure(408, "too_slow", message, {"Connection": "close"})
 
 

@@ -1,4 +1,4 @@
-"""Bundles in service: each behind a name, exchanged for another without a request noticing."""
+"""Bundles in service: each has a name, and is replaced by a newer one without failing a request."""
 
 import asyncio
 import logging
@@ -19,12 +19,12 @@ from sidestep.serving.worker import ModelProcess, Opener
 
 log = logging.getLogger("sidestep.serving")
 
-Told = Callable[[str, int, float], None]
+OnBatch = Callable[[str, int, float], None]
 
 
 @dataclass
 class Edition:
-    """One bundle with its process. requests: how many are using it."""
+    """One bundle with its process. requests: number of requests that use it."""
 
     name: str
     shelf: Shelf
@@ -34,11 +34,11 @@ class Edition:
 
     @property
     def digest(self) -> str:
-        """Of the bundle, in short."""
+        """The first 12 digits of the bundle's digest."""
         return self.shelf.bundle.digest[:12]
 
     async def retire(self) -> None:
-        """Let those who use it finish, then end its process."""
+        """Wait for the requests that use it, then end its process."""
         while self.requests:
             self.left.clear()
             await self.left.wait()
@@ -46,10 +46,13 @@ class Edition:
 
 
 class Editions:
-    """told: of every batch, the model's name, its rows and seconds. sets: which every new edition knows beforehand."""
+    """The editions of all models.
 
-    def __init__(self, opener: Opener, settings: Settings, told: Told, sets: Mapping[str, NamedSet]) -> None:
-        self._opener, self._settings, self._told, self._sets = opener, settings, told, sets
+    on_batch: called after every batch with the model's name, rows and seconds. sets: prepared in every new edition.
+    """
+
+    def __init__(self, opener: Opener, settings: Settings, on_batch: OnBatch, sets: Mapping[str, NamedSet]) -> None:
+        self._opener, self._settings, self._on_batch, self._sets = opener, settings, on_batch, sets
         self._current: dict[str, Edition] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -70,26 +73,26 @@ class Editions:
         """Start every model.
 
         Raises:
-            ArtifactError: a bundle that does not load, or does not answer as it should.
+            ArtifactError: a bundle that does not load or fails its check.
         """
         try:
             for name in self.names:
-                self._current[name] = await self._made(name)
+                self._current[name] = await self._load(name)
         except BaseException:
             await self.close()
             raise
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[Edition]:
-        """The model's edition of this moment, which stays open while it is used.
+        """The model's current edition, which stays open while it is in use.
 
         Raises:
-            UnknownModelError.
+            UnknownModelError: no model with this name.
         """
         name = self.names[0] if name is None else name
         if name not in self._current:
-            known = ", ".join(self.names)
-            raise UnknownModelError(f"Unknown model {name!r}{did_you_mean(name, self.names)}; served are {known}")
+            names = ", ".join(self.names)
+            raise UnknownModelError(f"Unknown model {name!r}{did_you_mean(name, self.names)}; served are {names}")
         edition = self._current[name]
         edition.requests += 1
         try:
@@ -99,28 +102,28 @@ class Editions:
             edition.left.set()
 
     async def reload(self) -> dict[str, str]:
-        """Open what lies in the bundles' folders now, and go over to it; where it does not load or fails its
-        check, the old one stays. The short digests that are served now.
+        """Load the current bundles from their folders and replace the old ones. If a bundle does not load or fails its
+        check, the old one stays. Returns the short digests of the bundles in service.
 
         Raises:
-            ArtifactError: see `open`; models before it may have been exchanged.
+            ArtifactError: see `open`; models before the failed one may have been replaced.
         """
         async with self._one_at_a_time:
             for name in self.names:
-                await self._exchange(name)
+                await self._replace(name)
         return {edition.name: edition.digest for edition in self.all}
 
-    async def _exchange(self, name: str) -> None:
-        new = await self._made(name)
+    async def _replace(self, name: str) -> None:
+        new = await self._load(name)
         old, self._current[name] = self._current[name], new
         log.info("reloaded", extra={"model": name, "old": old.digest, "new": new.digest})
         self._later(old.retire())
 
     async def _renew(self, name: str, digest: str) -> None:
-        """A process of this bundle cannot be started again, for another lies there now: go over to that."""
+        """Replace an edition whose process cannot be restarted because its folder now holds another bundle."""
         async with self._one_at_a_time:
             if self._current[name].shelf.bundle.digest == digest:
-                await self._exchange(name)
+                await self._replace(name)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -135,23 +138,23 @@ class Editions:
     async def close(self) -> None:
         await asyncio.gather(*(edition.retire() for edition in self.all), *self._working, return_exceptions=True)
 
-    async def _made(self, name: str) -> Edition:
+    async def _load(self, name: str) -> Edition:
         loop = asyncio.get_running_loop()
         folder, settings = self._settings.bundles[name], self._settings
-        found = await loop.run_in_executor(None, bundle.read, folder)
-        shelf = await loop.run_in_executor(None, self._filled, found)
+        content = await loop.run_in_executor(None, bundle.read, folder)
+        shelf = await loop.run_in_executor(None, self._make_shelf, content)
         batcher = Batcher(
-            partial(self._again, name, folder, found.digest),
-            await self._start(folder, found.digest),
+            partial(self._restart, name, folder, content.digest),
+            await self._start(folder, content.digest),
             settings.max_batch,
             settings.patience_ms / 1000,
             settings.max_queue,
-            partial(self._told, name),
+            partial(self._on_batch, name),
         )
         return Edition(name, shelf, batcher)
 
-    def _filled(self, found: bundle.Bundle) -> Shelf:
-        shelf = Shelf(found)
+    def _make_shelf(self, content: bundle.Bundle) -> Shelf:
+        shelf = Shelf(content)
         for named in list(self._sets.values()):
             shelf.filters.keep(named)
             unknown = len(shelf.filters.known(named.item_ids)[1])
@@ -159,7 +162,7 @@ class Editions:
                 log.warning("%d of the %d ids of the set %r are unknown", unknown, len(named.item_ids), named.name)
         return shelf
 
-    async def _again(self, name: str, folder: Path, digest: str) -> ModelProcess:
+    async def _restart(self, name: str, folder: Path, digest: str) -> ModelProcess:
         try:
             return await self._start(folder, digest)
         except SidestepError:

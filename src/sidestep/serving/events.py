@@ -1,4 +1,4 @@
-"""Users' events, kept between requests."""
+"""Users' events, and the interface of their stores."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from typing import Protocol, runtime_checkable
 from sidestep.errors import DataError
 
 REMEMBERED = 10
-"""Event ids that are remembered for every event that is kept: an event that comes again counts once, even after it
-was pushed out by later ones.
+"""Number of event ids that are stored per stored event, so that a repeated event is recognised even after later events
+have replaced it.
 """
 
 
 @dataclass(frozen=True)
 class Event:
-    """A user took an item. time: seconds since the epoch. event_id: the same one twice is one event."""
+    """An interaction of a user with an item. time: seconds since the epoch. event_id: identifies repeated events."""
 
     user_id: str
     item_id: str
@@ -25,25 +25,25 @@ class Event:
 
 @runtime_checkable
 class Histories(Protocol):
-    """Keeps the latest events of every user.
+    """A store of the latest events of every user.
 
-    Every method raises HistoriesUnavailableError where the store does not answer.
+    Every method raises HistoriesUnavailableError if the store does not answer.
     """
 
     async def append(self, events: Sequence[Event]) -> int:
-        """Keep events, all of them or none; how many of them were new. What has returned is on the disk.
+        """Store events, all or none, and return the number of new ones. On return they are on the disk.
 
         Raises:
-            DataError: text that cannot be kept, or a time that is no number of seconds.
+            DataError: text that cannot be stored, or a time that is not finite.
         """
         ...
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
-        """A user's latest events, oldest first: by time, and by arrival among equal times. Nothing for a stranger."""
+        """A user's latest events, oldest first, by time and then by arrival; empty for an unknown user."""
         ...
 
     async def forget(self, user_id: str) -> int:
-        """Forget a user's events, and their ids; how many events there were."""
+        """Delete a user's events and their ids, and return the number of events."""
         ...
 
     async def ready(self) -> bool:
@@ -54,19 +54,19 @@ class Histories(Protocol):
 
 
 def check_text(*texts: str) -> None:
-    """Raises: DataError: text that no store can keep."""
+    """Raises: DataError: text that a store cannot hold."""
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise DataError(f"Cannot keep {ascii(text)[:60]}: it holds half a character; send valid Unicode") from None
+            raise DataError(f"Cannot store {ascii(text)[:60]}: a lone surrogate; send valid Unicode") from None
         if "\0" in text:
-            raise DataError(f"Cannot keep {ascii(text)[:60]}: it holds a NUL; leave it out")
+            raise DataError(f"Cannot store {ascii(text)[:60]}: it contains a NUL; leave it out")
 
 
 def check_events(events: Sequence[Event]) -> None:
-    """Raises: DataError: what no store can keep."""
+    """Raises: DataError: an event that a store cannot hold."""
     for event in events:
         check_text(event.user_id, event.item_id, event.event_id or "")
         if not math.isfinite(event.time):
-            raise DataError(f"Cannot keep an event of time {event.time}; expected seconds since the epoch")
+            raise DataError(f"Cannot store an event with time {event.time}; expected seconds since the epoch")

@@ -1,4 +1,4 @@
-"""Which items a request may be answered with: categories, sets that the server knows by name, and lists."""
+"""Filters of recommendable items: categories, named sets, and lists."""
 
 import hashlib
 from collections import OrderedDict
@@ -15,9 +15,9 @@ from sidestep.errors import DataError, did_you_mean
 from sidestep.serving.batcher import Filter
 
 SEPARATOR = " > "
-"""Between the steps of a category's path."""
+"""Separator of the steps of a category's path."""
 KEPT = 256
-"""How many filters, and how many sets, are kept as bits; an eighth of a byte an item each."""
+"""Number of filters, and of sets, that are cached as bits; an eighth of a byte per item each."""
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Bits = np.ndarray[Any, np.dtype[np.uint8]]
@@ -25,7 +25,7 @@ Bits = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class NamedSet:
-    """Items that the server knows by one name, such as those in stock. version: another for another content."""
+    """A named set of items, such as those in stock. version: changes with the content."""
 
     name: str
     version: str
@@ -33,22 +33,22 @@ class NamedSet:
 
     @classmethod
     def of(cls, name: str, content: bytes, item_ids: Iterable[str]) -> "NamedSet":
-        """content: what the items were read from."""
+        """content: the bytes that the items were read from."""
         return cls(name, f"{name}:{hashlib.sha256(content).hexdigest()[:24]}", frozenset(item_ids))
 
 
 class Filters:
-    """One catalogue's filters. Each is made once, and kept as bits while it is asked for.
+    """The filters of one catalogue. Each is computed once, and cached as bits while it is in use.
 
-    number_of: item number by outside id. categories: of every item, as a path; None where it has none.
+    number_of: item number by outside id. categories: of every item, as a path; None for an item without one.
     """
 
     def __init__(self, number_of: Mapping[str, int], categories: Sequence[str | None]) -> None:
         self._number_of, self._num_items = number_of, len(categories)
         self._of_category = _by_category(categories)
         self._sets: OrderedDict[str, Bits] = OrderedDict()
-        self._keeping = Lock()
-        self._made: OrderedDict[str, Filter] = OrderedDict()
+        self._lock = Lock()
+        self._filters: OrderedDict[str, Filter] = OrderedDict()
 
     def known(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
         """The numbers of known items, and the ids of the others, each once."""
@@ -64,15 +64,15 @@ class Filters:
         return numbers, list(unknown)
 
     def category_counts(self) -> list[dict[str, Any]]:
-        """Every category and every beginning of a path, in the order of their names."""
+        """Every category and every prefix of a category path, sorted by name."""
         return [{"name": name, "num_items": len(self._of_category[name])} for name in sorted(self._of_category)]
 
     def keep(self, named: NamedSet) -> Bits:
-        """A set's items, looked up before anybody asks for it. May be called from any thread."""
+        """Look up a set's items in advance, and cache them. May be called from any thread."""
         bits = self._sets.get(named.version)
         if bits is None:
             bits = np.packbits(self._flags(np.array(self.known(named.item_ids)[0], dtype=np.int64)))
-        with self._keeping:
+        with self._lock:
             self._sets[named.version] = bits
             self._sets.move_to_end(named.version)
             if len(self._sets) > KEPT:
@@ -82,24 +82,24 @@ class Filters:
     def allowed(
         self, categories: Sequence[str] | None, sets: Sequence[NamedSet], allow: Sequence[str] | None
     ) -> tuple[Filter | None, list[str]]:
-        """The items of any of the categories that are in every set and on the list; None where that is all there are.
-        And the unknown ids of the list.
+        """The filter for items of any of the categories that are in every set and on the list (None without any of the
+        three), and the unknown ids of the list.
 
         Raises:
             DataError: an unknown category.
         """
         if categories is None and not sets and allow is None:
             return None, []
-        wanted = None if categories is None else sorted(set(categories))
+        names = None if categories is None else sorted(set(categories))
         listed, unknown = (None, []) if allow is None else self.known(allow)
-        key = repr((wanted, [each.version for each in sets], None if listed is None else sorted(set(listed))))
+        key = repr((names, [each.version for each in sets], None if listed is None else sorted(set(listed))))
         name = hashlib.sha256(key.encode()).hexdigest()[:24]
-        if name not in self._made:
-            self._made[name] = Filter(name, self._bits(wanted, sets, listed).tobytes())
-            if len(self._made) > KEPT:
-                self._made.popitem(last=False)
-        self._made.move_to_end(name)
-        return self._made[name], unknown
+        if name not in self._filters:
+            self._filters[name] = Filter(name, self._bits(names, sets, listed).tobytes())
+            if len(self._filters) > KEPT:
+                self._filters.popitem(last=False)
+        self._filters.move_to_end(name)
+        return self._filters[name], unknown
 
     def _bits(self, categories: Sequence[str] | None, sets: Sequence[NamedSet], listed: Sequence[int] | None) -> Bits:
         bits = np.packbits(np.ones(self._num_items, dtype=np.bool_))
@@ -125,12 +125,12 @@ class Filters:
 
 
 def _by_category(categories: Sequence[str | None]) -> dict[str, Ints]:
-    """The items of every category and of every beginning of a category's path."""
+    """The items of every category and of every prefix of a category path."""
     names = pl.Series("name", list(categories), dtype=pl.String)
     table = pl.DataFrame({"name": names, "item": np.arange(len(names))}).drop_nulls()
-    found: dict[str, list[Ints]] = {}
+    parts_of: dict[str, list[Ints]] = {}
     for (name,), part in table.group_by("name", maintain_order=True):
         steps = str(name).split(SEPARATOR)
         for depth in range(1, len(steps) + 1):
-            found.setdefault(SEPARATOR.join(steps[:depth]), []).append(part["item"].to_numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            parts_of.setdefault(SEPARATOR.join(steps[:depth]), []).append(part["item"].to_numpy())
+    return {name: np.concatenate(parts) for name, parts in parts_of.items()}

@@ -1,4 +1,4 @@
-"""Where users' events are kept."""
+"""The choice of a store for users' events."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from sidestep.serving.histories_sqlite import SqliteHistories
 
 
 def open_histories(place: str, max_length: int) -> Histories:
-    """A SQLite file (a path, or sqlite:PATH), or Redis (redis://, rediss://, unix://).
+    """Open a SQLite file (a path, or sqlite:PATH), or Redis (redis://, rediss://, unix://).
 
-    max_length: the latest events of a user that are kept.
+    max_length: number of latest events that are stored per user.
 
     Raises:
-        ConfigError: no such kind of place. DataError: a file that is no store of histories. MissingExtraError.
+        ConfigError: an unknown kind of store. DataError: a file that is not a store of histories. MissingExtraError.
     """
     scheme, colon, _ = place.partition("://")
     if colon and scheme in ("redis", "rediss", "unix"):
@@ -23,5 +23,5 @@ def open_histories(place: str, max_length: int) -> Histories:
             raise MissingExtraError(f"{place!r} needs `pip install 'sidestep[redis]'`") from None
         return RedisHistories(place, max_length)
     if colon:
-        raise ConfigError(f"Cannot keep histories in {place!r}; expected a path, sqlite:PATH or redis://HOST")
+        raise ConfigError(f"Cannot store histories in {place!r}; expected a path, sqlite:PATH or redis://HOST")
     return SqliteHistories(Path(place.removeprefix("sqlite:")), max_length)

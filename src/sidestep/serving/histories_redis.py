@@ -1,4 +1,4 @@
-"""Histories in Redis, for several servers."""
+"""Histories in Redis, shared by several servers."""
 
 import json
 from collections.abc import Awaitable, Sequence
@@ -32,21 +32,21 @@ for place, text in ipairs(ARGV) do
 end
 return new
 """
-"""Events of one call in one script, so that all are kept or none is. A user's events are sorted by time, those of one
-time by the number that stands before each; the ids that were seen, by the order in which they came.
+"""The events of one call in one script, so that either all are stored or none. A user's events are sorted by time, and
+those with the same time by the number in front of each; event ids are sorted by arrival.
 """
 
 
 class RedisHistories:
-    """Every server that names the same Redis sees the same histories.
+    """All servers that use the same Redis have the same histories.
 
-    What Redis acknowledges is as safe as Redis is: with `appendonly yes` and `appendfsync always` it is on the disk,
-    with `everysec`, Redis' default, the last second may be lost where the machine fails. One Redis with its replicas,
-    not a cluster: a call's users are written together.
+    Durability is that of Redis: with `appendonly yes` and `appendfsync always`, acknowledged events are on the disk;
+    with `everysec`, the default of Redis, the last second may be lost if the machine fails. One Redis with its
+    replicas, not a cluster: the users of a call are written together.
     """
 
     def __init__(self, url: str, max_length: int) -> None:
-        """Nothing is asked of Redis yet. Raises: ConfigError: an address that cannot be read."""
+        """Does not connect yet. Raises: ConfigError: an invalid address."""
         self._max_length = max_length
         try:
             pool = BlockingConnectionPool.from_url(
@@ -58,7 +58,7 @@ class RedisHistories:
                 decode_responses=True,
             )
         except ValueError as error:
-            place = url.rsplit("@", 1)[-1]  # what stands before it may be a password
+            place = url.rsplit("@", 1)[-1]  # the part before it may contain a password
             raise ConfigError(f"Cannot read --histories ...{place!r}: {error}") from None
         self._redis = Redis(connection_pool=pool)
         self._append = self._redis.register_script(APPEND)
@@ -68,28 +68,28 @@ class RedisHistories:
         check_events(events)
         texts = [_text(event) for event in events]
         arguments: list[str | int] = [self._max_length, REMEMBERED * self._max_length, *texts]
-        return await _answered(self._append(keys=[PREFIX], args=arguments))
+        return await _result(self._append(keys=[PREFIX], args=arguments))
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
         """See `Histories.history`."""
         check_text(user_id)
         limit = min(limit, self._max_length)
-        found = await _answered(self._redis.zrange(f"{PREFIX}events:{user_id}", -limit, -1, withscores=True))
-        return [_event(text, time) for text, time in found]
+        rows = await _result(self._redis.zrange(f"{PREFIX}events:{user_id}", -limit, -1, withscores=True))
+        return [_event(text, time) for text, time in rows]
 
     async def forget(self, user_id: str) -> int:
         """See `Histories.forget`."""
         check_text(user_id)
         events, ids = f"{PREFIX}events:{user_id}", f"{PREFIX}ids:{user_id}"
-        together = self._redis.pipeline(transaction=True)
-        together.zcard(events)
-        together.delete(events, ids)
-        return (await _answered(together.execute()))[0]
+        transaction = self._redis.pipeline(transaction=True)
+        transaction.zcard(events)
+        transaction.delete(events, ids)
+        return (await _result(transaction.execute()))[0]
 
     async def ready(self) -> bool:
         """See `Histories.ready`."""
         try:
-            return bool(await _answered(cast(Awaitable[Any], self._redis.ping())))
+            return bool(await _result(cast(Awaitable[Any], self._redis.ping())))
         except HistoriesUnavailableError:
             return False
 
@@ -97,9 +97,9 @@ class RedisHistories:
         await self._redis.aclose(close_connection_pool=True)
 
 
-async def _answered(asked: Awaitable[Any]) -> Any:
+async def _result(command: Awaitable[Any]) -> Any:
     try:
-        return await asked
+        return await command
     except (RedisError, OSError) as error:
         raise HistoriesUnavailableError(f"The histories in Redis do not answer: {error}") from None
 

@@ -16,7 +16,7 @@ from sidestep.serving.events import REMEMBERED, Event, check_events, check_text
 
 VERSION = 1
 BUSY_SECONDS, CUT_SECONDS, CUT_AGAIN_SECONDS = 10.0, 0.1, 1.0
-"""How long a writer waits for another, a cut of the log for those who read it, and the next try after that."""
+"""Seconds that a writer waits for another one, that a truncation of the log waits for readers, and until its retry."""
 READERS = 2
 T = TypeVar("T")
 
@@ -42,17 +42,17 @@ Work = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
 
 
 class SqliteHistories:
-    """A write-ahead log that is synced at every commit. One thread writes: whatever waits is one transaction, so that
+    """A write-ahead log that is synced at every commit. One thread writes all waiting work in one transaction, so that
     many clients share a sync. Readers are never blocked. Several processes may share the file.
     """
 
     def __init__(self, path: Path, max_length: int) -> None:
-        """Open the file, or make it.
+        """Open or create the file.
 
         Raises:
-            DataError: it is something else, or of a newer Sidestep.
+            DataError: the file is something else, or was written by a newer Sidestep.
         """
-        path = path.absolute()  # every connection means the same file, also ":memory:"
+        path = path.absolute()  # all connections use the same file, even for ":memory:"
         self._path, self._max_length = path, max_length
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
         self._closed, self._to_cut = False, False
@@ -60,7 +60,7 @@ class SqliteHistories:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _prepared(path)
         except (sqlite3.Error, OSError) as error:
-            raise DataError(f"Cannot keep histories in {str(path)!r}: {error}; name another file") from None
+            raise DataError(f"Cannot store histories in {str(path)!r}: {error}; name another file") from None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="histories")
         self._own = threading.local()
         self._opened: list[sqlite3.Connection] = []
@@ -70,7 +70,7 @@ class SqliteHistories:
     async def append(self, events: Sequence[Event]) -> int:
         """See `Histories.append`."""
         check_events(events)
-        return await self._written(lambda connection: _append(connection, events, self._max_length))
+        return await self._write(lambda connection: _append(connection, events, self._max_length))
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
         """See `Histories.history`."""
@@ -83,16 +83,16 @@ class SqliteHistories:
         return [Event(user_id, *row) for row in reversed(rows)]
 
     async def forget(self, user_id: str) -> int:
-        """See `Histories.forget`. The bytes are overwritten in the file, and cut from the write-ahead log: at once, or
-        as soon as nobody reads any more what it held.
+        """See `Histories.forget`. The bytes are overwritten in the file, and the write-ahead log is truncated: at once,
+        or as soon as no reader uses it.
         """
         check_text(user_id)
 
-        def forgotten(connection: sqlite3.Connection) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM seen WHERE user_id = ?", (user_id,))
             return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
-        count = await self._written(forgotten)
+        count = await self._write(delete)
         if not await self._on_reader(_cut):
             self._to_cut = True
             self._waiting.put((lambda connection: None, Future()))  # wakes the writer
@@ -107,7 +107,7 @@ class SqliteHistories:
         return self._writer.is_alive()
 
     async def close(self) -> None:
-        """What waits is still written."""
+        """Waiting work is still written."""
         if not self._closed:
             self._closed = True
             self._waiting.put(None)
@@ -116,7 +116,7 @@ class SqliteHistories:
             for connection in self._opened:
                 connection.close()
 
-    async def _written(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise HistoriesUnavailableError("The histories are closed")
         done: Future[T] = Future()
@@ -130,14 +130,14 @@ class SqliteHistories:
         return await self._on_reader(lambda connection: connection.execute(query, values).fetchall())
 
     async def _on_reader(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def done() -> T:
+        def on_own_connection() -> T:
             if not hasattr(self._own, "connection"):
                 self._own.connection = _connect(self._path)
                 self._opened.append(self._own.connection)
             return work(self._own.connection)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, done)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, on_own_connection)
         except (sqlite3.Error, RuntimeError) as error:
             raise HistoriesUnavailableError(f"The histories in {str(self._path)!r} do not answer: {error}") from None
 
@@ -149,7 +149,7 @@ class SqliteHistories:
                 batch.append(self._waiting.get(timeout=CUT_AGAIN_SECONDS if self._to_cut else None))
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
-            stopping = None in batch  # the last that comes, for nothing is put behind it
+            stopping = None in batch  # nothing is queued after it
             work = [each for each in batch if each is not None]
             if work:
                 self._commit(work)
@@ -159,7 +159,7 @@ class SqliteHistories:
         self._connection.close()
 
     def _commit(self, batch: Sequence[Work]) -> None:
-        """All work in one transaction, each piece all or none; nobody is told before it is on the disk."""
+        """Commit all work in one transaction, each piece completely or not at all; results are set after the sync."""
         results: list[tuple[Future[Any], Any]] = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -173,12 +173,12 @@ class SqliteHistories:
                 self._connection.execute("RELEASE piece")
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            with suppress(sqlite3.Error):  # whatever happens here, the writer lives on and everybody is told
+            with suppress(sqlite3.Error):  # in any case the writer continues and every caller gets a result
                 self._connection.execute("ROLLBACK")
             results = [(done, error) for _, done in batch]
         for done, result in results:
             if not done.set_running_or_notify_cancel():
-                continue  # whoever asked is gone
+                continue  # the caller has gone
             if isinstance(result, BaseException):
                 done.set_exception(result)
             else:
@@ -198,7 +198,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _cut(connection: sqlite3.Connection) -> bool:
-    """Empty the write-ahead log into the file; False where somebody still reads from it."""
+    """Move the write-ahead log into the file and truncate it; False if a reader still uses it."""
     connection.execute(f"PRAGMA busy_timeout = {int(1000 * CUT_SECONDS)}")
     try:
         return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -219,15 +219,15 @@ def _prepared(path: Path) -> sqlite3.Connection:
 
 
 def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    if found > VERSION:
-        raise DataError(f"{str(path)!r} has format {found}, this Sidestep reads up to {VERSION}; upgrade Sidestep")
-    if found == 0 and tables:
+    if version > VERSION:
+        raise DataError(f"{str(path)!r} has format {version}, this Sidestep reads up to {VERSION}; upgrade Sidestep")
+    if version == 0 and tables:
         raise DataError(
             f"{str(path)!r} is another program's database (tables {', '.join(tables[:3])}); name a new file"
         )
-    if found == 0:
+    if version == 0:
         for statement in filter(str.strip, TABLES.split(";")):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""Requests and responses of the HTTP API."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,13 +10,13 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 At = Annotated[int, Field(strict=True, ge=-(10**15), le=10**15)] | Annotated[str, StringConstraints(max_length=64)]
 
 MAX_HISTORY, MAX_LISTED, MAX_NAMES = 1_000, 10_000, 100
-"""The longest history, list of items and list of categories or sets that a request may carry."""
+"""Maximum length of a request's history, of its lists of items, and of its lists of categories or sets."""
 MAX_REQUESTS, MAX_EVENTS = 64, 1_000
 MAX_K, MAX_BEAMS = 100, 200
 
 
 class Strict(BaseModel):
-    """A key that is not known is a mistake, and is told."""
+    """A model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -27,41 +27,41 @@ class HistoryItem(Strict):
         None,
         ge=-1e11,
         le=1e11,
-        description="Seconds since 1970. Where all items have one they are put into their order.",
+        description="Seconds since 1970. If all items have a time, they are sorted by it.",
     )
 
 
 class Filters(Strict):
-    """What may be answered. Lists of one kind widen, kinds narrow: one of the categories, and in every set."""
+    """The items that may be recommended: of any of the categories, in every one of the sets, and not excluded."""
 
-    exclude_seen: bool = Field(True, description="Nothing that the history holds.")
-    allow: list[Id] | None = Field(None, max_length=MAX_LISTED, description="Nothing but these items.")
+    exclude_seen: bool = Field(True, description="Exclude the items of the history.")
+    allow: list[Id] | None = Field(None, max_length=MAX_LISTED, description="Only these items.")
     deny: list[Id] = Field([], max_length=MAX_LISTED, description="None of these items.")
     categories: list[Name] | None = Field(
-        None, max_length=MAX_NAMES, description="Categories, or the beginnings of their paths: 'Beauty > Makeup'."
+        None, max_length=MAX_NAMES, description="Categories, or prefixes of their paths: 'Beauty > Makeup'."
     )
-    sets: list[Name] = Field([], max_length=MAX_NAMES, description="Sets the server knows by name, such as in-stock.")
+    sets: list[Name] = Field([], max_length=MAX_NAMES, description="Named sets of the server, such as in-stock.")
 
 
 class RecommendRequest(Strict):
     model: Name | None = None
     history: list[Id | HistoryItem] | None = Field(None, max_length=MAX_HISTORY, description="Oldest first.")
-    user_id: Id | None = Field(None, description="A user whose events the server keeps, instead of a history.")
+    user_id: Id | None = Field(None, description="A user with stored events, instead of a history.")
     at: At | None = Field(
         None,
         description="When the answer is wanted: ISO 8601 (UTC where no zone is named), or milliseconds since 1970. "
         "Unknown where it is not given; models that read no times answer the same.",
     )
     k: int = Field(10, ge=1, le=MAX_K, strict=True)
-    beams: int | None = Field(None, ge=1, le=MAX_BEAMS, strict=True, description="At least k are searched.")
+    beams: int | None = Field(None, ge=1, le=MAX_BEAMS, strict=True, description="The search uses at least k beams.")
     filters: Filters = Filters()
-    explain: bool = Field(False, description="The path of thoughts of every answer.")
+    explain: bool = Field(False, description="Return the path of every recommendation.")
     deadline_ms: int | None = Field(None, ge=1, le=60_000, strict=True)
 
     @model_validator(mode="after")
     def _one_history(self) -> "RecommendRequest":
         if self.history is not None and self.user_id is not None:
-            raise ValueError("history and user_id are given; expected one of them, or neither")
+            raise ValueError("both history and user_id are given; expected one of them, or neither")
         return self
 
 
@@ -82,9 +82,9 @@ class NamedCluster(BaseModel):
 
 
 class Step(BaseModel):
-    """One level of a path. thought: the clusters that it names, nearest first; empty where the model does not think.
+    """One level of a path. thought: the clusters nearest to the thought, in order; empty for a model without thoughts.
 
-    probability: of the code, given those before it. name, num_items: of what is left under the codes so far.
+    probability: of the code, given those before it. name, num_items: of the subtree under the codes so far.
     """
 
     level: int
@@ -96,12 +96,12 @@ class Step(BaseModel):
 
 
 class Recommendation(Card):
-    score: float = Field(description="Comparable within one answer only.")
+    score: float = Field(description="Comparable within one response only.")
     path: list[Step] | None = None
 
 
 class RecommendResponse(BaseModel):
-    """by: what answered; popularity where there was no known item to go by. unknown: ids that were skipped."""
+    """by: the source of the items; popularity if the history has no known item. unknown: ids that were skipped."""
 
     model: str
     bundle: str
@@ -162,7 +162,7 @@ class ItemResponse(Card):
 
 
 class Neighbour(Card):
-    shared: int = Field(description="How many codes the two begin with.")
+    shared: int = Field(description="Length of the common prefix in codes.")
 
 
 class SemanticIdResponse(BaseModel):
@@ -182,7 +182,7 @@ class Branch(BaseModel):
 
 
 class TreeResponse(BaseModel):
-    """children: the largest first; empty at the last level, where there are items instead."""
+    """children: the largest first; empty at the last level, which has items instead."""
 
     prefix: list[int]
     name: str
@@ -211,14 +211,14 @@ class SetRequest(Strict):
 class SetResponse(BaseModel):
     name: str
     num_items: int
-    unknown: int = Field(description="How many ids the catalogue does not hold; they wait for one that does.")
+    unknown: int = Field(description="Number of ids that are not in the catalogue; they apply once a bundle has them.")
 
 
 class EventBody(Strict):
     user_id: Id
     item_id: Id
-    time: float | None = Field(None, ge=0, le=1e11, description="Seconds since the epoch; now, where it is not given.")
-    event_id: Id | None = Field(None, description="The same event sent twice counts once.")
+    time: float | None = Field(None, ge=0, le=1e11, description="Seconds since the epoch; by default now.")
+    event_id: Id | None = Field(None, description="Events with the same id count once.")
 
 
 class EventsRequest(Strict):
@@ -244,7 +244,7 @@ class ForgottenResponse(BaseModel):
 
 
 class ReloadResponse(BaseModel):
-    reloaded: dict[str, str] = Field(description="The models' bundles now, by their short digests.")
+    reloaded: dict[str, str] = Field(description="The short digests of the bundles in service, by model.")
 
 
 class HealthResponse(BaseModel):

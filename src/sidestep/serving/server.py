@@ -1,4 +1,4 @@
-"""What a running server holds, and how it answers a request to recommend."""
+"""The state of a running server, and its answer to a recommend request."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from sidestep.data.times import check_rising, read_time
 from sidestep.errors import DataError, NotKeptError, UnknownItemError
 from sidestep.recommenders.step import Step
 from sidestep.serving import schema
-from sidestep.serving.batcher import Found, Row
+from sidestep.serving.batcher import Row, RowAnswer
 from sidestep.serving.editions import Edition, Editions
 from sidestep.serving.errors import HistoriesUnavailableError
 from sidestep.serving.events import Histories
@@ -29,13 +29,13 @@ from sidestep.serving.worker import Opener
 log = logging.getLogger("sidestep.serving")
 
 READY_SECONDS = 1.0
-"""How long the store of histories may take to say that it is there."""
+"""Seconds within which the store of histories must answer a readiness check."""
 MANY = 10
-"""A batch of requests may take so many times as long as one."""
+"""Factor of the default deadline for a batch of requests."""
 
 
 class Server:
-    """What the routes share. Made once for each app; opened when it starts."""
+    """The state that the routes share. One for each app; opened when the app starts."""
 
     def __init__(self, opener: Opener, settings: Settings) -> None:
         self.settings, self.numbers = settings, Numbers()
@@ -50,7 +50,7 @@ class Server:
         await asyncio.to_thread(self.read_sets)
         await self.editions.open()
         if self._histories is not None and not await self._histories.ready():
-            log.warning("the histories do not answer yet")
+            log.warning("the store of histories does not answer yet")
 
     async def close(self) -> None:
         self.stopping = True
@@ -63,7 +63,7 @@ class Server:
         return await self.editions.reload()
 
     def read_sets(self) -> None:
-        """Raises: DataError: a file that is not there, or no text."""
+        """Raises: DataError: a file that is missing or not text."""
         for name, path in self.settings.sets.items():
             try:
                 content = path.read_bytes()
@@ -73,7 +73,7 @@ class Server:
             self._keep(NamedSet.of(name, content, (line.strip() for line in lines if line.strip())))
 
     def put_set(self, name: str, content: bytes) -> dict[str, Any]:
-        """Set the items of a set. Not to be called where others wait: it may hold a million items.
+        """Set the items of a set. To be called from a thread: the set may have a million items.
 
         Raises:
             RequestValidationError: not JSON, or not what `schema.SetRequest` expects.
@@ -90,7 +90,7 @@ class Server:
         return {"name": name, "num_items": len(named.item_ids), "unknown": unknown}
 
     def _keep(self, named: NamedSet) -> None:
-        """Look it up before anybody asks."""
+        """Prepare the set in all editions."""
         for edition in self.editions.all:
             edition.shelf.filters.keep(named)
         self.sets[named.name] = named
@@ -99,14 +99,14 @@ class Server:
     def histories(self) -> Histories:
         """Raises: NotKeptError."""
         if self._histories is None:
-            raise NotKeptError("This server keeps no histories; start it with --histories FILE, or send the history")
+            raise NotKeptError("This server stores no histories; start it with --histories FILE, or send the history")
         return self._histories
 
     def expected(self, inside: int) -> float:
-        """Seconds until any model would answer another request.
+        """Seconds until the fastest model would answer a new request.
 
-        inside: requests that were let in and are not answered, whether or not a batcher knows of them yet. Where there
-        is none, the next is let in, to tell whether the models are still as slow.
+        inside: accepted requests without an answer, whether or not they have reached a batcher. If there are none, the
+            next request is accepted, since only a search can update the expected time.
         """
         if not inside:
             return 0.0
@@ -123,39 +123,39 @@ class Server:
 
     # Recommending
 
-    async def recommend(self, asked: Sequence[schema.RecommendRequest]) -> list[dict[str, Any]]:
-        """Answers in the order asked; those of one model are searched together."""
-        many = MANY if len(asked) > 1 else 1
-        answers: list[dict[str, Any]] = [{} for _ in asked]
+    async def recommend(self, requests: Sequence[schema.RecommendRequest]) -> list[dict[str, Any]]:
+        """The answers in the order of the requests; requests for the same model are searched together."""
+        factor = MANY if len(requests) > 1 else 1
+        answers: list[dict[str, Any]] = [{} for _ in requests]
         by_model: dict[str | None, list[int]] = {}
-        for number, each in enumerate(asked):
+        for number, each in enumerate(requests):
             by_model.setdefault(each.model, []).append(number)
         for model, numbers in by_model.items():
             with self.editions.using(model) as edition:
-                some = [asked[number] for number in numbers]
-                allowed_ms = min(each.deadline_ms or many * self.settings.deadline_ms for each in some)
+                own = [requests[number] for number in numbers]
+                allowed_ms = min(each.deadline_ms or factor * self.settings.deadline_ms for each in own)
                 deadline = time.monotonic() + allowed_ms / 1000
-                prepared = await self._prepared(edition, some, allowed_ms)
-                answered = await edition.batcher.ask_all([row for row, _, _ in prepared], deadline)
-                for number, (row, history, unknown), found in zip(numbers, prepared, answered, strict=True):
-                    answers[number] = _answer(edition, row, history, unknown, found)
+                prepared = await self._prepare(edition, own, allowed_ms)
+                results = await edition.batcher.ask_all([row for row, _, _ in prepared], deadline)
+                for number, (row, history, unknown), result in zip(numbers, prepared, results, strict=True):
+                    answers[number] = _answer(edition, row, history, unknown, result)
         return answers
 
-    async def _prepared(
-        self, edition: Edition, asked: Sequence[schema.RecommendRequest], allowed_ms: float
+    async def _prepare(
+        self, edition: Edition, requests: Sequence[schema.RecommendRequest], allowed_ms: float
     ) -> list[tuple[Row, list[int], list[str]]]:
         try:
             async with asyncio.timeout(allowed_ms / 1000):
-                return list(await asyncio.gather(*(self._row(edition, each) for each in asked)))
+                return list(await asyncio.gather(*(self._row(edition, each) for each in requests)))
         except TimeoutError:
-            raise HistoriesUnavailableError("The histories did not answer before a request's deadline") from None
+            raise HistoriesUnavailableError("The store of histories did not answer before the deadline") from None
 
-    async def _row(self, edition: Edition, asked: schema.RecommendRequest) -> tuple[Row, list[int], list[str]]:
-        """What is searched for, the known items of the history, and all ids that are not known."""
-        shelf, filters = edition.shelf, asked.filters
+    async def _row(self, edition: Edition, request: schema.RecommendRequest) -> tuple[Row, list[int], list[str]]:
+        """The row to search for, the known items of the history, and all unknown ids."""
+        shelf, filters = edition.shelf, request.filters
         reads = shelf.bundle.reads
-        at = read_time(asked.at, "at", shelf.bundle.absolute_times)
-        history, when = await self._history(asked)
+        at = read_time(request.at, "at", shelf.bundle.absolute_times)
+        history, when = await self._history(request)
         known, unknown = shelf.known(history)
         times = None
         if reads.times:
@@ -168,27 +168,27 @@ class Server:
         row = Row(
             known[-reads.items :],
             list(dict.fromkeys([*seen, *denied])),
-            min(asked.k, shelf.num_items),
-            asked.beams,
+            min(request.k, shelf.num_items),
+            request.beams,
             allowed,
-            asked.explain,
+            request.explain,
             None if times is None else times[-reads.items :],
             at,
         )
         return row, known, list(dict.fromkeys([*unknown, *more, *most]))
 
-    async def _history(self, asked: schema.RecommendRequest) -> tuple[list[str], list[int]]:
-        """Item ids, oldest first, and when each was taken, in milliseconds, `NO_TIME` where unknown.
+    async def _history(self, request: schema.RecommendRequest) -> tuple[list[str], list[int]]:
+        """Item ids, oldest first, and their times in milliseconds, `NO_TIME` if unknown.
 
         Raises:
-            DataError: some of the items have times, and these fall.
+            DataError: only some items have times, and these are not in order.
         """
-        if asked.user_id is not None:
-            events = await self.histories.history(asked.user_id, schema.MAX_HISTORY)
+        if request.user_id is not None:
+            events = await self.histories.history(request.user_id, schema.MAX_HISTORY)
             return [event.item_id for event in events], [round(1_000 * event.time) for event in events]
         items = [
             schema.HistoryItem(item_id=item, time=None) if isinstance(item, str) else item
-            for item in asked.history or ()
+            for item in request.history or ()
         ]
         if items and all(item.time is not None for item in items):
             items.sort(key=lambda item: item.time or 0.0)
@@ -198,16 +198,16 @@ class Server:
 
     def _set(self, name: str) -> NamedSet:
         if name not in self.sets:
-            raise UnknownItemError(f"Unknown set {name!r}; this server knows {', '.join(sorted(self.sets)) or 'none'}")
+            raise UnknownItemError(f"Unknown set {name!r}; this server has {', '.join(sorted(self.sets)) or 'none'}")
         return self.sets[name]
 
 
-def _answer(edition: Edition, row: Row, history: list[int], unknown: list[str], found: Found) -> dict[str, Any]:
+def _answer(edition: Edition, row: Row, history: list[int], unknown: list[str], result: RowAnswer) -> dict[str, Any]:
     shelf = edition.shelf
     answers = []
-    for rank, item in enumerate(found.items):
-        path = _path(edition, found.paths[rank]) if row.explain and found.paths else None
-        answers.append({**shelf.card(item), "score": found.scores[rank], "path": path})
+    for rank, item in enumerate(result.items):
+        path = _path(edition, result.paths[rank]) if row.explain and result.paths else None
+        answers.append({**shelf.card(item), "score": result.scores[rank], "path": path})
     return {
         "model": edition.name,
         "bundle": edition.digest,

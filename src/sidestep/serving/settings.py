@@ -1,4 +1,4 @@
-"""How a server is run."""
+"""The settings of a server."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,16 +6,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """bundles: folders by the models' names, the first of which answers where none is named.
-    histories: a SQLite file or a redis:// address that keeps users' events; None keeps none.
-    sets: files with one item id a line, by the names of the sets; read again at every reload.
-    threads: of each model. max_batch: rows searched together. patience_ms: how long a free model may wait for company.
-    deadline_ms: of a request that sets none; a batch of requests has ten times as long.
-    max_queue: requests of a model that may wait. max_body: bytes of a request's body.
-    body_seconds: how long a body may take to come.
-    kept_events: the latest events of a user that are kept.
-    api_key: what every request must carry, but for those of the page and of health; None asks for nothing.
-    admin_key: what lets a request reload bundles and set sets; None lets nobody.
+    """bundles: folders by model name; the first model is the default.
+    histories: a SQLite file or a redis:// address for users' events; None for no store.
+    sets: files with one item id per line, by the names of the sets; read again at every reload.
+    threads: of each model. max_batch: maximum rows of a search. patience_ms: maximum time that a free model waits for
+        more rows.
+    deadline_ms: default deadline of a request; ten times as long for a batch of requests.
+    max_queue: maximum number of waiting rows of a model. max_body: maximum bytes of a request's body.
+    body_seconds: maximum time for a body to arrive.
+    kept_events: number of latest events that are stored per user.
+    api_key: required by every request except those for the page and for health; None for no key.
+    admin_key: required to reload bundles and to set sets; None disables both.
     """
 
     bundles: dict[str, Path]

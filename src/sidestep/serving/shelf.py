@@ -1,4 +1,4 @@
-"""A bundle's catalogue as clients see it: cards, search, filters, and the tree of semantic IDs."""
+"""A bundle's catalogue for clients: cards, search, filters, and the tree of semantic IDs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from sidestep.serving.filters import SEPARATOR, Filters
 
 EXAMPLES = 3
 CLEARLY = 0.5
-"""What is under a prefix has the name of the deepest category that holds more than this share of it."""
+"""A prefix is named after the deepest category with more than this share of its items."""
 
 
 @dataclass(frozen=True)
 class Under:
-    """What begins with a prefix: the items at the places begin .. end - 1 of the order of paths."""
+    """The items with a prefix: those at the places begin .. end - 1 in path order."""
 
     begin: int
     end: int
@@ -31,7 +31,7 @@ class Under:
 
 
 class Shelf:
-    """Everything here is read from memory; nothing waits for the model."""
+    """Look-ups in memory, without the model."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -49,7 +49,7 @@ class Shelf:
         self._name_under = lru_cache(100_000)(self._named_under)
 
     def _in_path_order(self) -> tuple[Ints, Ints] | None:
-        """Items by path, then popularity, and their codes in this order."""
+        """Items sorted by path, then popularity, and their codes in this order."""
         sids = self.bundle.sids
         if sids is None:
             return None
@@ -70,7 +70,7 @@ class Shelf:
         """The number of an item.
 
         Raises:
-            UnknownItemError: there is none.
+            UnknownItemError: an unknown id.
         """
         if item_id not in self.number_of:
             raise UnknownItemError(
@@ -86,12 +86,12 @@ class Shelf:
     def details(self, item: int) -> dict[str, Any]:
         sids = self.bundle.sids
         row = self.bundle.catalog.table.row(item, named=True)
-        shown = (ITEM_ID, "title", CATEGORY, POPULARITY)
+        standard = (ITEM_ID, "title", CATEGORY, POPULARITY)
         return {
             **self.card(item),
             "popularity": int(self.bundle.popularity[item]),
             "semantic_id": None if sids is None else sids.codes[item].tolist(),
-            "fields": {name: _plain(value) for name, value in row.items() if name not in shown},
+            "fields": {name: _plain(value) for name, value in row.items() if name not in standard},
         }
 
     def search(self, query: str, limit: int) -> list[dict[str, Any]]:
@@ -120,23 +120,23 @@ class Shelf:
         return Under(begin, end)
 
     def step(self, codes: Sequence[int]) -> tuple[str, int]:
-        """What stands under the codes: its name, and how many items."""
-        found = self.under(codes)
-        return self._name_under(found.begin, found.end), len(found)
+        """The name of a prefix, and its number of items."""
+        span = self.under(codes)
+        return self._name_under(span.begin, span.end), len(span)
 
     def tree(self, prefix: Sequence[int], limit: int) -> dict[str, Any]:
         """A node of the tree with its largest children, or the items at its end."""
-        found = self.under(prefix)
+        node = self.under(prefix)
         assert self._paths is not None
         order, codes = self._paths
         children, items = [], []
         if len(prefix) < self.num_levels:
-            column = codes[found.begin : found.end, len(prefix)]
+            column = codes[node.begin : node.end, len(prefix)]
             heads = np.flatnonzero(np.diff(column, prepend=-1))
             ends = [*heads[1:], len(column)]
             largest = sorted(zip(heads, ends, strict=True), key=lambda span: span[0] - span[1])[:limit]
             for head, end in largest:
-                begin, until = found.begin + int(head), found.begin + int(end)
+                begin, until = node.begin + int(head), node.begin + int(end)
                 children.append(
                     {
                         "code": int(column[head]),
@@ -146,31 +146,31 @@ class Shelf:
                     }
                 )
         else:
-            items = self.cards(order[found.begin : found.end][:limit].tolist())
-        name = self._name_under(found.begin, found.end)
-        return {"prefix": list(prefix), "name": name, "num_items": len(found), "children": children, "items": items}
+            items = self.cards(order[node.begin : node.end][:limit].tolist())
+        name = self._name_under(node.begin, node.end)
+        return {"prefix": list(prefix), "name": name, "num_items": len(node), "children": children, "items": items}
 
     def neighbours(self, item: int, limit: int) -> list[dict[str, Any]]:
-        """Items whose semantic IDs begin as this one's does, the longest common beginning first, then popularity.
+        """Items that share a prefix of their semantic ID with this one, the longest first, then by popularity.
 
         Raises:
-            ConfigError: the model says no semantic IDs.
+            ConfigError: a model without semantic IDs.
         """
         if self._paths is None or self.bundle.sids is None:
-            raise ConfigError(f"A {self.bundle.meta['method']} says no semantic IDs")
+            raise ConfigError(f"A {self.bundle.meta['method']} has no semantic IDs")
         codes = self.bundle.sids.codes[item].tolist()
-        found: dict[int, int] = {}
+        shared_by: dict[int, int] = {}
         for shared in range(len(codes), 0, -1):
             span = self.under(codes[:shared])
-            for other in self._first_under(span.begin, span.end, limit + 1 + len(found)):
+            for other in self._first_under(span.begin, span.end, limit + 1 + len(shared_by)):
                 if other != item:
-                    found.setdefault(other, shared)
-            if len(found) >= limit:
+                    shared_by.setdefault(other, shared)
+            if len(shared_by) >= limit:
                 break
-        return [{**self.card(other), "shared": shared} for other, shared in list(found.items())[:limit]]
+        return [{**self.card(other), "shared": shared} for other, shared in list(shared_by.items())[:limit]]
 
     def _first_under(self, begin: int, end: int, count: int = EXAMPLES) -> list[int]:
-        """The most popular items at some places."""
+        """The most popular items at the places begin .. end - 1."""
         assert self._paths is not None
         items = self._paths[0][begin:end]
         popularity = self.bundle.popularity[items]
@@ -180,13 +180,13 @@ class Shelf:
         return items[np.lexsort((items, -popularity))].tolist()
 
     def _numbered_categories(self) -> tuple[Ints, list[str]]:
-        """The number of every item's category in a list of names, the first of which is none."""
+        """The index of every item's category in a list of names; index 0 stands for no category."""
         names = sorted({name for name in self.categories if name})
         number = {name: number for number, name in enumerate(names, 1)}
         return np.array([number.get(name or "", 0) for name in self.categories], dtype=np.int64), ["", *names]
 
     def _named_under(self, begin: int, end: int) -> str:
-        """The deepest category that holds most of the items; else the commonest; else the most popular title."""
+        """The deepest category of most of the items, or the most frequent category, or the most popular title."""
         assert self._paths is not None
         if end - begin == self.num_items > 1:
             return "All items"

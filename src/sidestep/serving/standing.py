@@ -1,4 +1,4 @@
-"""A server that stands until it is told to stop."""
+"""The server process: it listens until a signal stops it."""
 
 import asyncio
 import logging
@@ -17,31 +17,31 @@ from sidestep.serving.watch import log_as_json
 from sidestep.serving.worker import Opener
 
 GRACE, KEEP_ALIVE = 30, 75
-"""Seconds that answers under way have when the server is told to stop; and that an idle connection is kept, longer than
-load balancers keep theirs, so that it is they who close it.
+"""Seconds for open requests to finish after a stop signal; and seconds that an idle connection is kept, which is longer
+than load balancers keep theirs, so that they are the ones to close it.
 """
 
 BACKLOG = 2_048
-"""Connections that may wait to be taken."""
+"""Maximum number of connections that wait to be accepted."""
 
 log = logging.getLogger("sidestep.serving")
 
 
-def run(opener: Opener, settings: Settings, host: str, port: int, told: Callable[[str], None]) -> None:
-    """Listen, and answer until SIGINT or SIGTERM; SIGHUP reads the bundles again. told: the address, once it answers.
+def run(opener: Opener, settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; SIGHUP reloads the bundles. on_ready: called with the address once it answers.
 
     Raises:
-        ConfigError: the address is taken. ArtifactError, DataError: a bundle, a set or a store that does not open.
+        ConfigError: the address is in use. ArtifactError, DataError: a bundle, a set or a store that does not open.
     """
     log_as_json()
-    faster = uvicorn.Config("", log_config=None).get_loop_factory()  # uvloop where it is installed
-    with _listening(host, port) as listening, asyncio.Runner(loop_factory=faster) as runner:
-        runner.run(_stand(opener, settings, listening, told))
+    loop_factory = uvicorn.Config("", log_config=None).get_loop_factory()  # uvloop if it is installed
+    with _listen(host, port) as listening, asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_serve(opener, settings, listening, on_ready))
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or loops leave Nagle's delay on
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # explicit, or loops keep Nagle's delay
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -51,18 +51,18 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-class _Standing(uvicorn.Server):
-    """Signals are ours: uvicorn would send them to the process again, which would end it before all is closed."""
+class _HttpServer(uvicorn.Server):
+    """Without uvicorn's signal handling, which raises the signals again and ends the process before all is closed."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def _stand(opener: Opener, settings: Settings, listening: socket.socket, told: Callable[[str], None]) -> None:
+async def _serve(opener: Opener, settings: Settings, listening: socket.socket, on_ready: Callable[[str], None]) -> None:
     app = make_app(opener, settings)
     server: Server = app.state.server
-    await server.open()  # before listening, so that what does not open is told in one line
+    await server.open()  # before listening, so that an error is reported in one line
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -73,10 +73,10 @@ async def _stand(opener: Opener, settings: Settings, listening: socket.socket, t
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
-    standing = _Standing(config)
+    http_server = _HttpServer(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, standing.handle_exit, number, None)
+        loop.add_signal_handler(number, http_server.handle_exit, number, None)
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -86,10 +86,10 @@ async def _stand(opener: Opener, settings: Settings, listening: socket.socket, t
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     host, port = listening.getsockname()[:2]
-    listening.listen(BACKLOG)  # not before: who is refused tries another server
-    told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    listening.listen(BACKLOG)  # not earlier: a refused client tries another server
+    on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     try:
-        await standing.serve(sockets=[listening])
+        await http_server.serve(sockets=[listening])
     finally:
         await server.close()
 
@@ -98,4 +98,4 @@ async def _reload(server: Server) -> None:
     try:
         await server.reload()
     except (SidestepError, OSError) as error:
-        log.error("not reloaded, what was served stays: %s", error)
+        log.error("not reloaded, the old bundles stay in service: %s", error)

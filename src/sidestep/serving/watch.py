@@ -1,4 +1,4 @@
-"""What operators see: numbers for Prometheus, and one JSON line for every request."""
+"""Monitoring: metrics for Prometheus, and logs as JSON lines."""
 
 import json
 import logging
@@ -24,12 +24,12 @@ class Numbers:
         here, model = self.registry, ("model",)
         self._requests = Counter("sidestep_requests", "Answered requests.", ("route", "status"), registry=here)
         self._seconds = Histogram(
-            "sidestep_request_seconds", "From request to answer.", ("route",), buckets=SECONDS, registry=here
+            "sidestep_request_seconds", "Time from request to response.", ("route",), buckets=SECONDS, registry=here
         )
-        self._rows = Histogram("sidestep_batch_rows", "Searched together.", model, buckets=ROWS, registry=here)
-        self._busy = Counter("sidestep_search_seconds", "The model's time.", model, registry=here)
-        self._depth = Gauge("sidestep_queue_rows", "Waiting, or being searched.", model, registry=here)
-        self._restarts = Gauge("sidestep_process_restarts", "How often the process ended.", model, registry=here)
+        self._rows = Histogram("sidestep_batch_rows", "Rows of a search.", model, buckets=ROWS, registry=here)
+        self._busy = Counter("sidestep_search_seconds", "Time of the model's searches.", model, registry=here)
+        self._depth = Gauge("sidestep_queue_rows", "Rows in the queue or in a search.", model, registry=here)
+        self._restarts = Gauge("sidestep_process_restarts", "Restarts of the model's process.", model, registry=here)
         self._items = Gauge("sidestep_items", "Items of the catalogue.", ("model", "bundle"), registry=here)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
@@ -50,7 +50,7 @@ class Numbers:
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON: its message, and whatever `extra` has given it."""
+    """A record as one line of JSON: its message, and the fields of `extra`."""
 
     _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -64,7 +64,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Everything that is logged, the HTTP server's own lines too, as JSON on standard error."""
+    """Log everything, including the HTTP server's own lines, as JSON on standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
@@ -75,4 +75,4 @@ def log_as_json() -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers[:] = []
-        logger.propagate = name != "uvicorn.access"  # ours say more
+        logger.propagate = name != "uvicorn.access"  # our lines have more fields

@@ -1,4 +1,4 @@
-"""The model in a process of its own, so that it and HTTP do not wait for one interpreter lock."""
+"""The model in its own process, so that it does not share an interpreter lock with HTTP."""
 
 import asyncio
 import json
@@ -39,17 +39,17 @@ class Answerer(Protocol):
 
 @runtime_checkable
 class Opener(Protocol):
-    """Makes an answerer of the bundle in a folder whose digest is given, for so many threads."""
+    """Loads the bundle in a folder, if it has the given digest, as an answerer with a number of threads."""
 
     def __call__(self, folder: Path, digest: str, threads: int) -> Answerer: ...
 
 
 LAST_SECONDS = 60
-"""What a process that is told to end has for its parent to end it."""
+"""Seconds after SIGTERM in which the parent can end the process in an orderly way."""
 
 
 class ModelProcess:
-    """A bundle's model, answering in a child process. Messages are JSON; filters follow them as bits."""
+    """A bundle's model in a child process. Messages are JSON; the bits of new filters follow them."""
 
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self._process, self._connection = process, connection
@@ -57,10 +57,10 @@ class ModelProcess:
 
     @classmethod
     def start(cls, opener: Opener, folder: Path, digest: str, threads: int) -> "ModelProcess":
-        """Wait until the bundle is loaded and has answered as it should.
+        """Start a process, and wait until it has loaded and checked the bundle.
 
         Raises:
-            ArtifactError: it has not.
+            ArtifactError: the bundle does not load or fails its check.
         """
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -68,16 +68,16 @@ class ModelProcess:
         process.start()
         theirs.close()
         try:
-            said = json.loads(ours.recv_bytes())
+            reply = json.loads(ours.recv_bytes())
         except EOFError:
-            said = {"failed": f"{str(folder)!r}: the process that should load it ended"}
-        if "failed" in said:
+            reply = {"failed": f"{str(folder)!r}: the process that loads it ended"}
+        if "failed" in reply:
             process.join()
-            raise ArtifactError(said["failed"])
+            raise ArtifactError(reply["failed"])
         return cls(process, ours)
 
     async def answer(self, message: dict[str, Any], filters: Sequence[bytes] = ()) -> list[dict[str, Any]]:
-        """filters: the bits of each filter that the message names as new.
+        """The answers to a message. filters: the bits of each filter under "keep" in the message.
 
         Raises:
             ProcessEndedError: the process ended before it answered.
@@ -99,7 +99,7 @@ class ModelProcess:
         return self._process.is_alive()
 
     def stop(self, now: bool = False) -> None:
-        """End the process, once it has answered what it was asked. now: at once, whatever it does."""
+        """End the process after its current answer. now: end it immediately."""
         if now:
             self._process.kill()
         self._thread.shutdown()
@@ -111,9 +111,9 @@ class ModelProcess:
 
 
 def _answer_on(connection: Connection, opener: Opener, folder: str, digest: str, threads: int) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the parent decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all processes; the parent decides
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))  # systemd does, too; the parent ends us sooner
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))  # systemd sends it to all; the parent ends us
     try:
         model = opener(Path(folder), digest, threads)
     except (SidestepError, OSError) as error:
@@ -123,18 +123,18 @@ def _answer_on(connection: Connection, opener: Opener, folder: str, digest: str,
     while True:
         try:
             message = json.loads(connection.recv_bytes())
-        except EOFError:  # the parent is gone
+        except EOFError:  # the parent has ended
             return
         for name in message["forget"]:
             model.forget_filter(name)
         for name in message["keep"]:
             model.keep_filter(name, connection.recv_bytes())
-        answers = [_answered(model, group) for group in message["groups"]]
+        answers = [_answer(model, group) for group in message["groups"]]
         connection.send_bytes(json.dumps(answers).encode())
 
 
-def _answered(model: Answerer, group: dict[str, Any]) -> dict[str, Any]:
-    """A bug that one request finds must not end the process, which would take others' answers with it."""
+def _answer(model: Answerer, group: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a group. An error in one request must not end the process and lose the others' answers."""
     try:
         return model.answer(**group)
     except Exception:

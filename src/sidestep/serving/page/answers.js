@@ -1,9 +1,9 @@
-// The answers of one model as cards, each with the path of thoughts that led to it.
+// The recommendations of one model as cards, each with its path of thoughts and codes.
 
 import { addButton, bar, count, element, items, lastStep, lastSteps, percent, score } from "./element.js";
 
-// ranks: by id, in the other model's answers, or null. add, find: what to do with an item's card, and with its codes;
-// find is null where the catalogue that is shown is another model's.
+// ranks: by id, in the other model's recommendations, or null. add, find: callbacks for an item's card and for its codes;
+// find is null if the displayed catalogue belongs to another model.
 export function answersOf({ answer, model, ranks, add, find }) {
   const found = answer.recommendations;
   const cards = found.map((each, place) => card(each, place, { answer, model, ranks, add, find }));
@@ -11,24 +11,24 @@ export function answersOf({ answer, model, ranks, add, find }) {
     element("p", { class: "quiet by" }, explained(answer, model)),
     found.length
       ? element("ol", { class: "answers" }, cards)
-      : element("p", { class: "alert" }, "No item is permitted by these filters; widen them."),
+      : element("p", { class: "alert" }, "No item passes these filters; relax them."),
   ];
 }
 
 function explained(answer, model) {
   if (answer.by === "popularity") {
     return answer.unknown.length
-      ? "None of these items is in this catalogue, so the most popular items are shown."
-      : "Nothing is known of this visitor yet, so the most popular items are shown. Add one and see the model think.";
+      ? "None of these items is in this catalogue: these are the most popular items."
+      : "The history is empty: these are the most popular items. Add one to see the model's thoughts.";
   }
   if (!model.num_levels) {
-    return "This model compares all items at once: it says no codes, so there are no paths to show.";
+    return "This model scores all items at once: it has no codes and no paths.";
   }
   const sizes = [...new Set(model.codebook_sizes)];
   const each = sizes.length > 1 ? model.codebook_sizes.map(count).join(", ") : `${count(sizes[0])} each`;
   const levels = `${count(model.num_levels)} codes of ${each}`;
-  const thinks = model.thinks ? "thinks before each" : "does not think";
-  return `From ${items(model.num_items)} by ${levels}; the model ${thinks}.`;
+  const thinks = model.thinks ? "a thought before each" : "no thoughts";
+  return `From ${items(model.num_items)} by ${levels}, with ${thinks}.`;
 }
 
 function card(found, place, { answer, model, ranks, add, find }) {
@@ -53,16 +53,16 @@ function card(found, place, { answer, model, ranks, add, find }) {
 }
 
 const scored = (found, answer) =>
-  answer.by === "popularity" ? `taken ${count(found.score)} times` : `score ${score(found.score)}`;
+  answer.by === "popularity" ? `${count(found.score)} interactions` : `score ${score(found.score)}`;
 
 const compared = (rank) =>
   rank
-    ? element("span", { class: "chip" }, `no. ${count(rank)} there`)
+    ? element("span", { class: "chip" }, `rank ${count(rank)} there`)
     : element("span", { class: "chip only" }, "only here");
 
 function shown(found, find) {
   const codes = found.path.map((step) => step.code);
-  const label = "Where it stands in the catalogue";
+  const label = "Show in the catalogue";
   return element("button", { type: "button", class: "plain", onclick: () => find(codes) }, label);
 }
 
@@ -89,7 +89,7 @@ function thought(step) {
   return element(
     "div",
     { class: "thought" },
-    element("p", { class: "quiet" }, "thinks of"),
+    element("p", { class: "quiet" }, "thought"),
     step.thought.map((cluster) => named(cluster.name, cluster.probability)),
   );
 }
@@ -97,11 +97,11 @@ function thought(step) {
 function said(step, before, found) {
   const kept = step.num_items;
   const name = kept === 1 ? found.title || found.item_id : lastStep(step.name);
-  const words = kept === before ? "still" : "leaves";
+  const words = kept === before ? "still" : "narrows to";
   return element(
     "div",
     { class: "said" },
-    element("p", { class: "quiet" }, "says"),
+    element("p", { class: "quiet" }, "predicts"),
     named(`code ${step.code}`, step.probability),
     element("p", {}, element("span", { class: "quiet" }, `${words} `), items(kept), before === 1 ? "" : `: ${name}`),
   );
@@ -116,12 +116,12 @@ const named = (name, probability) =>
     bar(probability),
   );
 
-// Two models on one history: how far they agree.
+// The agreement of two models on one history.
 export function agreement(first, second) {
   const ids = new Set(first.recommendations.map((each) => each.item_id));
   const both = second.recommendations.filter((each) => ids.has(each.item_id)).length;
   const most = Math.max(first.recommendations.length, second.recommendations.length);
-  return `Both models name ${count(both)} of ${items(most)}.`;
+  return `Both models recommend ${count(both)} of ${items(most)}.`;
 }
 
 export const ranksIn = (answer) => new Map(answer.recommendations.map((each, place) => [each.item_id, place + 1]));

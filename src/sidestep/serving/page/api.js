@@ -1,8 +1,8 @@
-// The server's API. A failed request becomes an error whose message is the sentence that the server wrote.
+// The server's API. A failed request becomes an error with the server's message.
 
 import { byId } from "./element.js";
 
-const ROOT = new URL("../v1/", import.meta.url); // beside the assets, wherever a proxy has put them
+const ROOT = new URL("../v1/", import.meta.url); // relative to the assets, also behind a proxy
 const KEPT = "sidestep-key";
 
 export class Refused extends Error {
@@ -36,7 +36,7 @@ async function request(path, { body, signal }) {
     if (answer.ok) return answer.json();
     const message = await sentence(answer);
     if (answer.status !== 401) throw new Refused(answer.status, message);
-    // Somebody else may have been given the key while this request was under way.
+    // Another request may have set the key in the meantime.
     if (sessionStorage.getItem(KEPT) === key) await askForKey(message);
   }
 }
@@ -45,11 +45,11 @@ async function sentence(answer) {
   try {
     return (await answer.json()).error.message;
   } catch {
-    return `The server answered ${answer.status} without saying why.`;
+    return `The server answered with status ${answer.status} and no message.`;
   }
 }
 
-let asking = null; // several requests may be refused at once; one question is enough
+let asking = null; // several requests may be refused at once; one dialog is enough
 
 function askForKey(message) {
   asking ??= new Promise((resolve) => {
@@ -58,7 +58,7 @@ function askForKey(message) {
     byId("door-message").textContent = message;
     input.value = "";
     const answered = () => {
-      if (!input.value) return door.showModal(); // Escape leaves nothing to go on with
+      if (!input.value) return door.showModal(); // closed with Escape: without a key there is nothing to send
       sessionStorage.setItem(KEPT, input.value);
       door.removeEventListener("close", answered);
       asking = null;

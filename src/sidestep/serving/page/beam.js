@@ -1,10 +1,10 @@
-// The answers' paths as one tree, which narrows from the whole catalogue to single items.
+// The paths of the recommendations as one tree, from the whole catalogue to single items.
 
 import { bar, count, element, items, lastStep, percent } from "./element.js";
 
 const WIDE = 4; // levels that fit side by side; deeper trees are indented
 
-// Answers that begin with the same codes share a branch; branches stand in the order of their best answer.
+// Recommendations with the same first codes share a branch; branches are in the order of their best item.
 export function grow(recommendations) {
   const root = { children: new Map(), found: [] };
   recommendations.forEach((found, place) => {
@@ -21,14 +21,14 @@ export function grow(recommendations) {
 export function treeOf(answer, model) {
   const root = grow(answer.recommendations);
   if (!root.children.size) {
-    return element("p", { class: "quiet" }, "No paths: these answers were not said code by code.");
+    return element("p", { class: "quiet" }, "No paths: these items were not predicted code by code.");
   }
   const first = element("div", { class: "node root" }, element("b", {}, "Everything"), left(model.num_items));
   const wide = model.num_levels <= WIDE;
   return element(
     "div",
     { class: wide ? "beam wide" : "beam" },
-    element("ul", { "aria-label": "The answers' paths" }, element("li", {}, first, branches(root))),
+    element("ul", { "aria-label": "The paths of the recommendations" }, element("li", {}, first, branches(root))),
   );
 }
 
@@ -41,7 +41,7 @@ function branches(node) {
 }
 
 function shown({ step, found }) {
-  // A prefix that holds one item is named by it; its title stands at the end of the path anyway.
+  // A prefix with a single item needs no name: the item's title is at the end of the path.
   const name = step.num_items > 1 && !found.length ? element("span", { class: "name" }, lastStep(step.name)) : null;
   return element(
     "div",
@@ -59,7 +59,7 @@ const ends = (found) =>
     element(
       "span",
       { class: "end" },
-      element("b", { title: "Place among the answers" }, count(each.rank)),
+      element("b", { title: "Rank" }, count(each.rank)),
       element("span", { class: "item", title: each.item_id }, each.title || each.item_id),
     ),
   );

@@ -1,12 +1,12 @@
-// The catalogue as a tree from coarse to fine; a branch is asked for when it is opened.
+// The catalogue as a tree from coarse to fine; a branch is fetched when it is opened.
 
 import { get } from "./api.js";
 import { addButton, bar, byId, count, element, items, lastStep, lastSteps } from "./element.js";
 
-const FIRST = 16; // branches that are shown before one asks for more
+const FIRST = 16; // branches before the button for more
 const ALL = 1000;
 
-// model: its name. add: what to do with an item's card.
+// model: its name. add: callback for an item's card.
 export async function showCatalogue(model, add) {
   const place = byId("catalogue");
   await fill(place, [], { model, add });
@@ -39,7 +39,7 @@ function branches(node, given) {
     const unfold = () => last.replaceWith(...rest.map(make));
     more.addEventListener("click", () => {
       unfold();
-      list.children[FIRST].querySelector("summary").focus(); // the button that had the focus is gone
+      list.children[FIRST].querySelector("summary").focus(); // the focused button has been removed
     });
     list.unfold = unfold;
     list.append(last);
@@ -83,22 +83,22 @@ function leaves(node, add) {
   return element("ul", { class: "leaves", "aria-label": `Items with the semantic ID ${node.prefix.join(".")}` }, made);
 }
 
-// Opens the branches down to some codes and goes there.
+// Opens the branches of a prefix and scrolls to it.
 export async function openAt(codes) {
   let place = byId("catalogue");
   let last = null;
   for (let level = 1; level <= codes.length; level += 1) {
-    const wanted = `:scope > .branches > li > [data-prefix="${codes.slice(0, level).join(".")}"]`;
-    let found = place.querySelector(wanted);
-    if (!found) {
+    const selector = `:scope > .branches > li > [data-prefix="${codes.slice(0, level).join(".")}"]`;
+    let branch = place.querySelector(selector);
+    if (!branch) {
       place.querySelector(":scope > .branches")?.unfold?.();
-      found = place.querySelector(wanted);
+      branch = place.querySelector(selector);
     }
-    if (!found) break;
-    found.open = true;
-    await found.load();
-    place = found.querySelector(":scope > .inside");
-    last = found;
+    if (!branch) break;
+    branch.open = true;
+    await branch.load();
+    place = branch.querySelector(":scope > .inside");
+    last = branch;
   }
   if (last) {
     last.querySelector("summary").focus({ preventScroll: true });

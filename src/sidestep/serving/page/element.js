@@ -1,4 +1,4 @@
-// Elements, and numbers and names as people read them. Data only ever becomes text: nothing here parses markup.
+// Elements, and formatting of numbers and names. Data is inserted as text only: nothing here parses markup.
 
 export function element(tag, settings = {}, ...children) {
   const made = document.createElement(tag);
@@ -30,7 +30,7 @@ export function percent(share) {
 
 const STEP = " > "; // between the steps of a category's path
 
-// The end of a category's path says most, and leaves room for it.
+// The end of a category's path is the most specific part.
 export const lastStep = (name) => name.split(STEP).at(-1);
 export const lastSteps = (name) => (name ?? "").split(STEP).slice(-2).join(" › ");
 
@@ -42,8 +42,8 @@ export function bar(share) {
 }
 
 export function addButton(title, onclick) {
-  const told = { title: "Add to the history", "aria-label": `Add ${title} to the history` };
-  return element("button", { type: "button", class: "mark", ...told, onclick }, "+");
+  const labels = { title: "Add to the history", "aria-label": `Add ${title} to the history` };
+  return element("button", { type: "button", class: "mark", ...labels, onclick }, "+");
 }
 
 export function say(sentence) {

@@ -3,21 +3,21 @@
 import { get } from "./api.js";
 import { byId, count, element, lastSteps, say } from "./element.js";
 
-const PAUSE = 120; // milliseconds without a key before the server is asked
+const PAUSE = 120; // milliseconds without a key press before a search
 const SHOWN = 12;
 
-// picked: what to do with an item's card. model: the name of the model whose catalogue is searched.
+// picked: callback for an item's card. model: returns the name of the model whose catalogue is searched.
 export function makeFinder(picked, model) {
   const input = byId("find");
   const list = byId("found");
   let cards = [];
   let active = -1;
   let waiting = 0;
-  let asked = null;
+  let running = null;
 
   function close() {
     clearTimeout(waiting);
-    asked?.abort();
+    running?.abort();
     list.hidden = true;
     input.setAttribute("aria-expanded", "false");
     mark(-1);
@@ -48,16 +48,16 @@ export function makeFinder(picked, model) {
     const title = element("span", { class: "item" }, card.title || card.item_id);
     const under = element("span", { class: "quiet" }, card.category ? lastSteps(card.category) : card.item_id);
     const made = element("li", { role: "option", id: `found-${place}`, "aria-selected": "false" }, title, under);
-    made.addEventListener("mousedown", (event) => event.preventDefault()); // the focus stays where one types
+    made.addEventListener("mousedown", (event) => event.preventDefault()); // the focus stays in the input
     made.addEventListener("click", () => take(place));
     return made;
   }
 
   async function search() {
-    asked?.abort();
-    asked = new AbortController();
+    running?.abort();
+    running = new AbortController();
     try {
-      const answer = await get("items", { query: input.value.trim(), limit: SHOWN, model: model() }, asked.signal);
+      const answer = await get("items", { query: input.value.trim(), limit: SHOWN, model: model() }, running.signal);
       show(answer.items);
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -75,7 +75,7 @@ export function makeFinder(picked, model) {
     picked(card);
   }
 
-  // Enter right after typing means what is about to be found, not what was found for fewer letters.
+  // Enter right after typing chooses from the results for the whole query, not from earlier results.
   async function enter() {
     if (active >= 0) return take(active);
     clearTimeout(waiting);

@@ -1,16 +1,16 @@
-// The history as cards, and example histories made of popular items.
+// The history as cards, and example histories of popular items.
 
 import { byId, count, element, lastStep, lastSteps } from "./element.js";
 
 const EXAMPLES = 4;
 const LENGTH = 3;
 
-// entries: {id, card} with card null where the catalogue does not hold the id. removed: what to do with a place.
+// entries: {id, card}, with card null for an id that is not in the catalogue. removed: callback for a place.
 export function showHistory(entries, removed) {
   const list = byId("history");
   const focused = [...list.querySelectorAll("button")].indexOf(document.activeElement);
   list.replaceChildren(...entries.map((entry, place) => listed(entry, () => removed(place))));
-  if (focused >= 0) focusHistory(focused); // an answer that arrives must not take the focus away
+  if (focused >= 0) focusHistory(focused); // an arriving response must not change the focus
   byId("clear").hidden = entries.length === 0;
 }
 
@@ -26,13 +26,13 @@ function listed({ id, card }, removed) {
   );
 }
 
-// Removing a card takes the focus with it; the next one, or the field, is where one goes on.
+// Removing a card removes its focus; it moves to the next card, or to the input.
 export function focusHistory(place) {
   const buttons = byId("history").querySelectorAll("button");
   (buttons[Math.min(place, buttons.length - 1)] ?? byId("find")).focus();
 }
 
-// cards: popular items, the most popular first. A few of one kind make a history with a point.
+// cards: popular items, the most popular first. Each example has a few items of one category.
 export function exampleHistories(cards) {
   const groups = new Map();
   for (const card of cards) {

@@ -1,4 +1,4 @@
-// The page: from the address to a question, from the answer to what is shown.
+// The page: sends the requests for the state in the address, and shows the responses.
 
 import { agreement, answersOf, ranksIn, showFailure } from "./answers.js";
 import { ask, get } from "./api.js";
@@ -9,15 +9,15 @@ import { makeFinder } from "./finder.js";
 import { exampleHistories, focusHistory, showExamples, showHistory } from "./history.js";
 import { begin, isNew, read, write } from "./state.js";
 
-const POPULAR = 120; // items that the examples are chosen from
-const CATEGORIES = 400; // more would not be read in a list
+const POPULAR = 120; // number of items that the examples are chosen from
+const CATEGORIES = 400; // maximum length of the list of categories
 
-const cards = new Map(); // every card that was met, by id: an answer brings its history's titles
+const cards = new Map(); // all received cards by id; a response includes those of its history
 let models = [];
 let standard = "";
-let asked = ""; // the question whose answer is shown, so that it is not asked again
-let under = null; // the question under way
-let shownModel = ""; // whose examples, categories and catalogue are shown
+let lastRequest = ""; // the request of the displayed answers, so that it is not repeated
+let running = null; // the controller of the current request
+let shownModel = ""; // the model of the displayed examples, categories and catalogue
 let shownHistory = [];
 
 const named = (name) => models.find((model) => model.name === name);
@@ -43,12 +43,12 @@ function showIds(ids, unknown) {
 }
 
 function find(codes) {
-  at = ""; // asked for again, it is gone to again
+  at = ""; // scrolls there again, even if it is the current place
   if (read().at === codes.join(".")) update();
   else write({ at: codes.join(".") });
 }
 
-function questions(state) {
+function requestsFor(state) {
   const filters = { exclude_seen: state.unseen, sets: state.sets };
   if (state.category) filters.categories = [state.category];
   const given = state.user ? { user_id: state.user } : { history: state.history };
@@ -57,24 +57,24 @@ function questions(state) {
 }
 
 async function answer(state) {
-  const wanted = questions(state);
-  const question = JSON.stringify(wanted);
-  if (question === asked) return;
-  asked = question;
+  const requests = requestsFor(state);
+  const request = JSON.stringify(requests);
+  if (request === lastRequest) return;
+  lastRequest = request;
   if (!state.user && state.history.every((id) => cards.has(id))) showIds(state.history, new Set());
-  under?.abort();
+  running?.abort();
   const mine = new AbortController();
-  under = mine;
+  running = mine;
   byId("told").setAttribute("aria-busy", "true");
-  const told = await Promise.allSettled(wanted.map((body) => ask(body, mine.signal)));
+  const results = await Promise.allSettled(requests.map((body) => ask(body, mine.signal)));
   if (mine.signal.aborted) return;
   byId("told").removeAttribute("aria-busy");
-  show(state, told);
+  show(state, results);
 }
 
-// told: one settled promise per model; a model that refused does not hide what the other one said.
-function show(state, told) {
-  const answers = told.map((each) => each.value ?? null);
+// results: one settled promise per model; a failure of one model does not hide the answers of the other.
+function show(state, results) {
+  const answers = results.map((each) => each.value ?? null);
   const whose = [chosen(state), beside(state)].filter(Boolean);
   const first = answers.find(Boolean);
   if (first) {
@@ -83,15 +83,15 @@ function show(state, told) {
   } else {
     showIds(state.user ? [] : state.history, new Set());
   }
-  if (!answers.every(Boolean)) asked = ""; // the same question may be answered the next time
+  if (!answers.every(Boolean)) lastRequest = ""; // the same request may succeed the next time
   byId("history-note").textContent = noteOn(state, first);
 
   const both = answers.length === 2 && answers.every(Boolean);
   const columns = whose.map((model, place) => {
-    const column = element("section", { class: "column", "aria-label": `Answers of ${model.name}` });
+    const column = element("section", { class: "column", "aria-label": `Recommendations of ${model.name}` });
     const method = model.method === model.name ? null : element("span", { class: "quiet" }, ` ${model.method}`);
     const heading = whose.length > 1 ? element("h3", {}, model.name, method) : null;
-    if (!answers[place]) showFailure(column, told[place].reason.message, update);
+    if (!answers[place]) showFailure(column, results[place].reason.message, update);
     else {
       const ranks = both ? ranksIn(answers[1 - place]) : null;
       column.append(...answersOf({ answer: answers[place], model, ranks, add, find: place ? null : find }));
@@ -105,7 +105,7 @@ function show(state, told) {
   place.replaceChildren(...summary, ...columns);
   place.classList.toggle("two", whose.length > 1);
   showTrees(whose, answers);
-  say(first ? `${items(first.recommendations.length)} answered` : told[0].reason.message);
+  say(first ? `${items(first.recommendations.length)} recommended` : results[0].reason.message);
 }
 
 function showTrees(whose, answers) {
@@ -122,8 +122,8 @@ function showTrees(whose, answers) {
 
 function noteOn(state, first) {
   if (state.user && first) {
-    if (!first.history.length) return `Nothing is kept of the user ${state.user}.`;
-    return `The history kept of the user ${state.user}; adding or removing an item makes it yours.`;
+    if (!first.history.length) return `No events are stored for the user ${state.user}.`;
+    return `The stored history of the user ${state.user}; if you add or remove an item, you edit a copy.`;
   }
   return shownHistory.length > 1 ? "The oldest first." : "";
 }
@@ -143,7 +143,7 @@ function showSettings(state) {
   for (const option of byId("other").options) option.disabled = option.value === chosen(state).name;
 }
 
-// What hangs on the catalogue, and so on the model, and not on the history.
+// The parts that depend on the model's catalogue, not on the history.
 async function showWorld(model) {
   if (shownModel === model.name) return;
   shownModel = model.name;
@@ -165,7 +165,7 @@ async function showWorld(model) {
 
 function showCategories(counted) {
   const largest = [...counted].sort((one, other) => other.num_items - one.num_items).slice(0, CATEGORIES);
-  const kept = counted.filter((category) => largest.includes(category)); // in the order of their paths
+  const kept = counted.filter((category) => largest.includes(category)); // in path order
   const options = kept.map(({ name, num_items }) => {
     const steps = name.split(" > ");
     const indent = "\u2003".repeat(steps.length - 1);
@@ -187,7 +187,7 @@ function showSets(sets) {
 }
 
 function listen() {
-  byId("more").open = window.matchMedia("(min-width: 861px)").matches; // on a phone the answers come first
+  byId("more").open = window.matchMedia("(min-width: 861px)").matches; // on a phone the recommendations come first
   byId("settings").addEventListener("submit", (event) => event.preventDefault());
   byId("model").addEventListener("change", (event) => write({ model: event.target.value, category: "", at: "" }));
   byId("other").addEventListener("change", (event) => write({ other: event.target.value }));
@@ -225,16 +225,16 @@ async function update() {
     showFailure(byId("told"), error.message, update);
     return;
   }
-  showSettings(read()); // the categories may only now be there
+  showSettings(read()); // the categories may have arrived only now
   if (state.at && state.at !== at) await openAt(state.at.split(".").map(Number));
   at = state.at;
 }
 
 async function start() {
   try {
-    const [told, sets] = await Promise.all([get("models"), get("sets")]);
-    models = told.models;
-    standard = told.default;
+    const [served, sets] = await Promise.all([get("models"), get("sets")]);
+    models = served.models;
+    standard = served.default;
     showSets(sets.sets);
   } catch (error) {
     showFailure(byId("told"), error.message, start);
@@ -247,7 +247,7 @@ async function start() {
   listen();
   makeFinder(add, () => chosen(read()).name);
   if (isNew()) {
-    // A first visitor should see thoughts at once, not an empty page.
+    // A new visitor sees an example with thoughts instead of an empty page.
     const popular = await get("items", { limit: POPULAR });
     const example = exampleHistories(popular.items)[0];
     for (const card of example?.cards ?? []) cards.set(card.item_id, card);

@@ -1,4 +1,4 @@
-// What the visitor has chosen, kept in the address's fragment: a link shows the same page, and Back goes back.
+// The state of the page, in the fragment of its address: a link shows the same page, and Back works.
 
 const MAX_K = 100;
 
@@ -6,7 +6,7 @@ export const START = Object.freeze({
   history: [], user: "", model: "", other: "", k: 10, unseen: true, category: "", sets: [], at: "",
 });
 
-// Nothing is known of a visitor who comes with an empty fragment; one who removed everything has `h=`.
+// A new visitor has an empty fragment; the fragment of an emptied history is `h=`.
 export const isNew = () => location.hash.length < 2;
 
 export function read() {
@@ -26,21 +26,21 @@ export function read() {
 }
 
 function fragment(state) {
-  const told = new URLSearchParams();
-  for (const id of state.history) told.append("h", id);
-  if (!state.history.length && !state.user) told.append("h", "");
-  if (state.user) told.append("user", state.user);
-  if (state.model) told.append("model", state.model);
-  if (state.other) told.append("beside", state.other);
-  if (state.k !== START.k) told.append("k", state.k);
-  if (!state.unseen) told.append("seen", "1");
-  if (state.category) told.append("category", state.category);
-  for (const name of state.sets) told.append("set", name);
-  if (state.at) told.append("at", state.at);
-  return `#${told}`;
+  const parameters = new URLSearchParams();
+  for (const id of state.history) parameters.append("h", id);
+  if (!state.history.length && !state.user) parameters.append("h", "");
+  if (state.user) parameters.append("user", state.user);
+  if (state.model) parameters.append("model", state.model);
+  if (state.other) parameters.append("beside", state.other);
+  if (state.k !== START.k) parameters.append("k", state.k);
+  if (!state.unseen) parameters.append("seen", "1");
+  if (state.category) parameters.append("category", state.category);
+  for (const name of state.sets) parameters.append("set", name);
+  if (state.at) parameters.append("at", state.at);
+  return `#${parameters}`;
 }
 
-// `hashchange` then shows it: there is one way in, whether a click, a link or Back changed the address.
+// The `hashchange` event then updates the page, whether a click, a link or Back changed the address.
 export function write(changes) {
   location.hash = fragment({ ...read(), ...changes });
 }
