@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import numpy as np
 import pytest
 
 from command import MODEL, refuse, snapshot, succeed

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from page_reader import NASTY, Reader
-from sidestep import artifact, cli
+from sidestep import artifact, cli, durable
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.errors import ArtifactError
