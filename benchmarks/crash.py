@@ -246,15 +246,15 @@ class Trials:
         with disk(self.place) as resize:
             resize("64m")
             before, after = self._on_disk(verb)
-            used = sum(path.stat().st_size for path in self.place.rglob("*") if path.is_file())
             for number in range(times + 1):
                 self._empty()
                 verb.old(self.run, self.place)
-                held = sum(4096 * -(-path.stat().st_size // 4096) for path in self.place.rglob("*"))
+                old = [path.stat().st_size for path in self.place.rglob("*") if path.is_file()]
+                held = sum(4096 * -(-size // 4096) for size in old)
                 if number == times:
                     resize("64m,ro")
                 else:
-                    resize(f"{held // 1024 + 4 + self.draw.randint(0, max(used - held, 60_000)) // 1024}k")
+                    resize(f"{held // 1024 + 4 + self.draw.randint(0, 60)}k")
                 stopped = command(verb.words(self.place), self.log)
                 halfway = contents(self.place)
                 lost = [name for name, old in before.items() if name not in halfway]

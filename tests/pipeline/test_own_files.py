@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import numpy as np
+import polars as pl
 import pytest
 
 from command import MODEL, refuse, snapshot, succeed
