@@ -14,7 +14,8 @@ from sidestep.methods.glass import sparse
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, new_recipe
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.exporting import export, load
+from sidestep.pipeline.exporting import export
+from sidestep.pipeline.models import load
 from sidestep.pipeline.run import Run
 from sidestep.sids.semantic_ids import SemanticIds
 
