@@ -18,7 +18,7 @@ from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.report import gather
 from sidestep.pipeline.run import Run
-from sidestep.pipeline.stage import TRAIN
+from sidestep.pipeline.stage import PREPARE, TOKENIZE, TRAIN
 from sidestep.report.page import render, write_report
 from small_world import make_sids
 
@@ -34,15 +34,19 @@ def make_run(folder: Path, method: str) -> Run:
     run.keep_recipe()
     titles = [NASTY, *(f"Item {item}" for item in range(1, NUM_ITEMS))]
     item_ids = [f"i{item}" for item in range(NUM_ITEMS)]
-    Catalog(pl.DataFrame({"item_id": item_ids, "title": titles})).save(run.path("catalog"))
+    Catalog(pl.DataFrame({"item_id": item_ids, "title": titles})).save(
+        run.path("catalog"), config=PREPARE.settings(recipe)
+    )
     rng = np.random.default_rng(0)
     lengths = rng.integers(3, 16, NUM_USERS)
     items = rng.integers(0, NUM_ITEMS, lengths.sum())
     items[: lengths[0]] = 0
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    Interactions([f"<u{user}>" for user in range(NUM_USERS)], offsets, items).save(run.path("interactions"))
+    Interactions([f"<u{user}>" for user in range(NUM_USERS)], offsets, items).save(
+        run.path("interactions"), config=PREPARE.settings(recipe), parents=PREPARE.origin(run, "interactions")
+    )
     sids = make_sids(NUM_ITEMS)
-    sids.save(run.path("sids"))
+    sids.save(run.path("sids"), config=TOKENIZE.settings(recipe))
     torch.manual_seed(0)
     model = METHODS[method].build(Materials(np.bincount(items, minlength=NUM_ITEMS), sids), recipe)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
