@@ -94,8 +94,8 @@ def test_any_k_is_told_from_the_lists_that_are_ranked_already(finished: Path) ->
 @pytest.mark.parametrize(
     ("at", "message"),
     [
-        ("1,50", "Cannot tell metrics at 1, 50 from lists of 20; expected numbers from 1 to 20"),
-        ("0", "Cannot tell metrics at 0"),
+        ("1,50", "Cannot compute metrics at 1, 50 from lists of 20; expected numbers from 1 to 20"),
+        ("0", "Cannot compute metrics at 0"),
         ("ten", "Cannot read --at 'ten'; expected whole numbers with commas, as in 1,5,10"),
     ],
 )

@@ -84,11 +84,11 @@ def test_time_left_is_told_from_the_slowest_epoch_of_the_method_or_its_kind(
     longer, akin, other = cell("tiger", 1, "train.epochs=6"), cell("s2gr", 0, "train.epochs=3"), cell("sasrec-ce")
     asked = [CELLS[0], longer, akin, other, cell("popularity", 1)]
     done, left, near, unknown, quick = states(asked, files, runs)
-    assert (done.condition, left.condition, left.asked) == ("done", "left", 6)
+    assert (done.condition, left.condition, left.max_epochs) == ("done", "left", 6)
     assert left.minutes == pytest.approx(6 * training.seconds / training.done / 60)
     assert near.minutes == pytest.approx(left.minutes / 2)  # another generator: as slow as those that are known
     assert unknown.minutes is None
-    assert (quick.condition, quick.asked, quick.minutes) == ("left", 0, 0)
+    assert (quick.condition, quick.max_epochs, quick.minutes) == ("left", 0, 0)
     lines = table([done, left, unknown]).splitlines()
     assert [line.split()[3].rstrip(",") for line in lines[:3]] == ["done", "left", "left"]
     assert lines[-1].startswith("1 of 3 cells done; about")
