@@ -58,7 +58,8 @@ def test_length_groups_hold_every_user_once_and_none_is_tiny(lengths: list[int])
 def test_hit_rate_by_length_averages_to_the_hit_rate() -> None:
     rng = np.random.default_rng(0)
     size = 400
-    table = pl.DataFrame({"length": rng.integers(3, 70, size), "rank": rng.integers(0, 15, size)})
+    columns = {"length": rng.integers(3, 70, size), "rank": rng.integers(0, 15, size)}
+    table = pl.DataFrame({"user": np.arange(size), **columns})
     ranks = {name: RankTable(table.with_columns(rank=(pl.col("rank") + i) % 15), 20, "kept") for i, name in
              enumerate(METHODS)}  # fmt: skip
     plot = figures.by_length(ranks)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.siblings import Siblings
-from sidestep.sids.trie import NOWHERE, Permitted, Trie
+from sidestep.sids.trie import NOWHERE, Allowed, Permitted, Trie
 from small_world import SIZES, make_sids
 
 
@@ -46,7 +46,8 @@ def test_a_filter_closes_children_and_leaves_them_in_existence() -> None:
     trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes)
     nodes = torch.tensor([[0, NOWHERE]])
     free = Permitted(trie).children(0, nodes)
-    barred = Permitted(trie, torch.zeros(40, dtype=torch.bool), torch.tensor([[1]])).children(0, nodes)
+    nothing = Allowed.of(trie, torch.zeros(40, dtype=torch.bool))
+    barred = Permitted(trie, nothing, torch.tensor([[1]])).children(0, nodes)
     assert torch.equal(barred.exists, free.exists)
     assert free.exists[0, 0].all()
     assert not free.exists[0, 1].any()
