@@ -255,7 +255,7 @@ def test_an_operators_mistake_is_one_line(exported: Path, tmp_path: Path) -> Non
         taken.listen()
         said = refuse("serve", exported, "--port", taken.getsockname()[1])
     assert "Address already in use; choose another --port" in said
-    assert "export one with `sidestep export" in refuse("serve", tmp_path)
+    assert "make one with `sidestep export" in refuse("serve", tmp_path)
     assert "no-such-file" in refuse("serve", exported, "--api-key-file", tmp_path / "no-such-file")
     assert "Cannot read the set 'stock'" in refuse(
         "serve", exported, "--set", f"stock={tmp_path / 'no-list'}", "--port", 0
