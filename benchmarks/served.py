@@ -27,7 +27,7 @@ from sidestep.data.sequences import pad, question
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.answering import Answering
-from sidestep.pipeline.exporting import CHECK, answers_to_check, trie_tensors
+from sidestep.pipeline.exporting import answers_to_check, trie_tensors
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
 from sidestep.recommenders.recommender import ItemFilter
@@ -79,7 +79,7 @@ def made_up(folder: Path, items: int) -> Path:
         names = [[f"Cluster {cluster}" for cluster in range(CLUSTERS)] for _ in range(LEVELS)]
         bundle.write_cluster_names(staging, names)
         bundle.write_catalog(staging, Catalog(table), categories, popularity, [])
-        (staging / CHECK).write_text(json.dumps(answers_to_check(ranker, items, popularity)), encoding="utf-8")
+        (staging / bundle.CHECK).write_text(json.dumps(answers_to_check(ranker, items, popularity)), encoding="utf-8")
     return folder
 
 

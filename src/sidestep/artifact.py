@@ -146,7 +146,7 @@ def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
     Raises:
         ArtifactError: see `load`.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, way_out)
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -159,25 +159,25 @@ def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
     return manifest
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, way_out: str = AGAIN) -> Manifest:
     """The manifest, compared with its own digest but not with the files."""
     path = folder / MANIFEST
     if not exists(folder):
         raise ArtifactError(f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first")
-    content = read_json(path, AGAIN)
+    content = read_json(path, way_out)
     try:
         manifest = Manifest(**content)
     except (TypeError, ValidationError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(content)[:40]}
         where = ".".join(map(str, problem["loc"])) or "the whole"
-        raise ArtifactError(f"Cannot read {str(path)!r}: {where}: {problem['msg']}; {AGAIN}") from None
+        raise ArtifactError(f"Cannot read {str(path)!r}: {where}: {problem['msg']}; {way_out}") from None
     if manifest.version > FORMAT_VERSION:
         raise ArtifactError(
             f"{str(folder)!r} has format {manifest.version}, this Sidestep reads up to {FORMAT_VERSION}; "
             "upgrade Sidestep"
         )
     if manifest.compute_digest() != manifest.digest:
-        raise ArtifactError(f"{str(path)!r} was changed after it was written; make it again with --force")
+        raise ArtifactError(f"{str(path)!r} was changed after it was written; {way_out}")
     return manifest
 
 

@@ -14,15 +14,18 @@
 Nothing here needs torch: `pipeline.models` loads the model.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as typed_dataclass
 from safetensors import SafetensorError, safe_open
 
 from sidestep import artifact, durable
@@ -37,7 +40,37 @@ WEIGHTS, SIDS, TRIE, VECTORS = (
     f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors")
 )  # the weights have the Hub's file name
 ITEMS, CLUSTERS = "items", "clusters"
+CHECK = "check.json"
+"""The answers of the exported model to a few fixed histories."""
 CATEGORY, POPULARITY = "category", "popularity"
+
+AGAIN = "export it again, or download it again"
+Count = Annotated[int, Field(ge=1)]
+
+
+@typed_dataclass(frozen=True, config=ConfigDict(strict=True))
+class _Reads:
+    recent: Count
+    long: Annotated[int, Field(ge=0)]
+    times: bool
+
+
+@typed_dataclass(frozen=True, config=ConfigDict(strict=True))
+class _Meta:
+    """The types of `Bundle.meta`."""
+
+    method: str
+    num_items: Count
+    codebook_sizes: list[Count]
+    thinks: bool
+    max_history: Count
+    beams: Count | None
+    version: Count
+    reads: _Reads | None = None
+    absolute_times: bool = False
+
+
+_META = TypeAdapter(_Meta)
 
 
 @dataclass(frozen=True)
@@ -70,7 +103,14 @@ class Bundle:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return Catalog(artifact.read_table(self.folder / f"{ITEMS}.parquet"))
+        path = self.folder / f"{ITEMS}.parquet"
+        table = artifact.read_table(path)
+        for name, kind in {ITEM_ID: pl.String, "title": pl.String, CATEGORY: pl.String, POPULARITY: pl.Int64}.items():
+            if table.schema.get(name) != kind:
+                raise ArtifactError(f"{str(path)!r}: {name} is {table.schema.get(name)}, expected {kind}; {AGAIN}")
+        if len(table) != self.meta["num_items"] or table[ITEM_ID].null_count() or table["title"].null_count():
+            raise ArtifactError(f"{str(path)!r} does not name the {self.meta['num_items']:,} items; {AGAIN}")
+        return Catalog(table)
 
     @cached_property
     def popularity(self) -> Ints:
@@ -81,7 +121,11 @@ class Bundle:
     def sids(self) -> SemanticIds | None:
         if SIDS not in self.manifest.files:
             return None
-        return SemanticIds.of_tensors(self.tensors(SIDS))
+        tensors = self.tensors(SIDS)
+        shape = self.meta["num_items"], len(self.meta["codebook_sizes"])
+        if "codes" not in tensors or tensors["codes"].shape != shape:
+            raise ArtifactError(f"{str(self.folder / SIDS)!r} holds no codes of shape {shape}; {AGAIN}")
+        return SemanticIds.of_tensors(tensors)
 
     @cached_property
     def cluster_names(self) -> list[list[str]]:
@@ -109,9 +153,20 @@ def read(folder: Path) -> Bundle:
     """
     if not artifact.exists(folder):
         raise ArtifactError(f"No bundle in {str(folder)!r}; `sidestep export RUN --to {folder}` writes one")
-    manifest = artifact.verify(folder, "export it again, or download it again")
+    manifest = artifact.verify(folder, AGAIN)
     if manifest.kind != KIND:
         raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected a bundle; `sidestep export` writes one")
+    try:
+        _META.validate_json(json.dumps(manifest.meta))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise ArtifactError(f"{str(folder)!r}: {where} in its manifest: {problem['msg']}; {AGAIN}") from None
+    parts = {WEIGHTS, f"{ITEMS}.parquet", CHECK}
+    if manifest.meta["codebook_sizes"]:
+        parts |= {SIDS, TRIE, f"{CLUSTERS}.parquet"}
+    for name in sorted(parts - manifest.files.keys()):
+        raise ArtifactError(f"{str(folder)!r}: its manifest does not name {name}; {AGAIN}")
     return Bundle(folder, manifest)
 
 

@@ -236,3 +236,91 @@ def test_a_place_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "sidestep.serving.histories_redis", None)
     with pytest.raises(MissingExtraError, match=r"sidestep\[redis\]"):
         open_histories("redis://somewhere", KEPT)
+
+
+def gone(folder: Path) -> None:
+    for path in folder.glob("kept.sqlite*"):
+        path.unlink()
+
+
+def replaced(folder: Path) -> None:
+    gone(folder)
+    asyncio.run(open_histories(str(folder / "kept.sqlite"), KEPT).close())
+
+
+def without_log(folder: Path) -> None:
+    (folder / "kept.sqlite-wal").unlink()
+
+
+def moved(folder: Path) -> None:
+    (folder / "kept.sqlite").rename(folder / "elsewhere")
+
+
+def overwritten(folder: Path) -> None:
+    other = folder / "other.sqlite"
+    asyncio.run(open_histories(str(other), KEPT).close())
+    (folder / "kept.sqlite").write_bytes(other.read_bytes())
+
+
+def emptied(folder: Path) -> None:
+    (folder / "kept.sqlite").write_bytes(b"")
+
+
+LOST = {
+    gone: "deleted",
+    moved: "deleted",
+    without_log: "deleted",
+    replaced: "replaced",
+    overwritten: "overwritten",
+    emptied: "overwritten",
+}
+
+
+@pytest.mark.parametrize("lose", LOST, ids=lambda lose: lose.__name__)
+def test_nothing_is_acknowledged_by_a_file_that_is_not_in_its_place(
+    tmp_path: Path, lose: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def steps(histories: Histories) -> None:
+        await histories.append([event(1)])
+        await asyncio.to_thread(lose, tmp_path)
+        calls = (histories.append([event(2)]), histories.history("u", 9), histories.forget("u"))
+        for call in calls:
+            with pytest.raises(HistoriesUnavailableError, match=f"was {LOST[lose]} while it was in use"):
+                await call
+        assert not await histories.ready()
+
+    on(str(tmp_path / "kept.sqlite"), steps)
+    assert caplog.text.count("start the server again") == 1
+    assert (tmp_path / "kept.sqlite").exists() == (lose not in (gone, moved))  # nobody made an empty one
+
+
+def test_a_file_that_is_put_back_answers_again(tmp_path: Path) -> None:
+    async def steps(histories: Histories) -> None:
+        await histories.append([event(1)])
+        (tmp_path / "kept.sqlite").rename(tmp_path / "elsewhere")
+        assert not await histories.ready()
+        (tmp_path / "elsewhere").rename(tmp_path / "kept.sqlite")
+        assert await histories.ready()
+        assert await histories.append([event(2)]) == 1
+
+    *_, read = on(str(tmp_path / "kept.sqlite"), steps, lambda h: h.history("u", 9))
+    assert items(read) == ["item 1", "item 2"]
+
+
+def test_what_lay_in_a_log_that_was_deleted_is_in_the_file_once_the_server_has_ended(tmp_path: Path) -> None:
+    async def steps(histories: Histories) -> None:
+        await histories.append([event(1)])
+        without_log(tmp_path)
+
+    *_, read = on(str(tmp_path / "kept.sqlite"), steps, lambda h: h.history("u", 9))
+    assert items(read) == ["item 1"]
+
+
+def test_a_store_of_an_older_release_is_kept_as_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "kept.sqlite"
+    on(str(place), lambda h: h.append([event(1)]))
+    connection = sqlite3.connect(place)
+    connection.execute("PRAGMA application_id = 0")
+    connection.close()
+    _, read = on(str(place), lambda h: h.append([event(2)]), lambda h: h.history("u", 9))
+    assert items(read) == ["item 1", "item 2"]

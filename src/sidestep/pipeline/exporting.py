@@ -28,8 +28,6 @@ from sidestep.recommenders.recommender import Recommendations, Recommender, Serv
 from sidestep.sids.trie import Trie
 from sidestep.vectors.item_vectors import ItemVectors
 
-CHECK = "check.json"
-"""The answers of the exported model to a few fixed histories."""
 CHECKED_ITEMS = 10
 CHECKED_LENGTHS = (0, 1, 3, 12)
 EXPORT_AGAIN = "export it again from its run"
@@ -68,7 +66,7 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
         durable.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
         parts = {path.name: artifact.file_hash(path) for path in sorted(staging.iterdir())}
         answers = answers_to_check(model, len(contents.catalog), contents.popularity)
-        durable.write_json(staging / CHECK, {**answers, "parts": parts})
+        durable.write_json(staging / bundle.CHECK, {**answers, "parts": parts})
         durable.write_text(staging / "README.md", _card(meta))
     return artifact.read_manifest(folder)
 
@@ -113,7 +111,7 @@ def check(opened: Bundle, model: Recommender) -> None:
     Raises:
         ArtifactError: they differ.
     """
-    asked = durable.read_json(opened.folder / CHECK, EXPORT_AGAIN)
+    asked = durable.read_json(opened.folder / bundle.CHECK, EXPORT_AGAIN)
     for history, items, scores in zip(asked["histories"], asked["items"], asked["scores"], strict=True):
         answer = _ask(model, history, len(items))
         now = answer.scores[0].numpy()

@@ -18,8 +18,10 @@ LEARNING = 0.2
 """Weight of a new measurement in the running mean of the time per row."""
 SAFETY = 0.6
 """A request is accepted if its expected waiting time is at most this share of its deadline."""
-LOOKS, STUCK = 1.0, 60.0
-"""Seconds between checks of an idle process, and seconds after which a search counts as stuck."""
+LOOKS, LATE = 1.0, 5.0
+"""Seconds between checks of an idle process, and seconds after which a process that does not answer is not ready."""
+NOTHING: dict[str, Any] = {"keep": [], "forget": [], "groups": []}
+"""A message that only a process that hangs does not answer at once."""
 
 log = logging.getLogger("sidestep.serving")
 
@@ -91,6 +93,8 @@ class Batcher:
     A row is refused immediately if its expected answer time, computed from the queue and the recent time per row,
     exceeds its deadline. A row whose deadline passes in the queue is dropped without a search. With an empty queue a
     row is always accepted: only a search can update the time per row.
+
+    A process that has ended, or that hangs, is replaced by another one; an idle one is asked every second.
     """
 
     def __init__(
@@ -101,14 +105,20 @@ class Batcher:
         patience: float = 0.004,
         longest_queue: int = 1_024,
         on_batch: Callable[[int, float], None] = lambda rows, seconds: None,
+        hang_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """start: starts a new process when this one has ended. on_batch: called with rows and seconds of each batch."""
+        """start: starts a new process when this one has ended. on_batch: called with rows and seconds of each batch.
+        hang_seconds: after which a process that does not answer is ended. clock: of the deadlines, in seconds.
+        """
         self._start, self._process = start, process
         self._most, self._patience, self._longest_queue, self._on_batch = most, patience, longest_queue, on_batch
+        self._hang_seconds, self._clock = hang_seconds, clock
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._last, self._in_flight = 1, 0
-        self._per_row, self._busy_since = 0.0, 0.0
+        self._per_row = 0.0
+        self._busy_since: float | None = None
         self._kept: OrderedDict[str, None] = OrderedDict()
         self._open_calls = 0
         self._draining, self.restarts, self._alive = False, 0, True
@@ -121,20 +131,24 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is running, and not stuck in a search."""
-        stuck = self._in_flight > 0 and time.monotonic() - self._busy_since > STUCK
-        return self._alive and self._process.alive and not stuck
+        """Whether the process is running, and answers."""
+        return self._alive and self._process.alive and self._busy_seconds <= min(LATE, self._hang_seconds)
+
+    @property
+    def _busy_seconds(self) -> float:
+        """For how long the process has been busy with a message."""
+        return 0.0 if self._busy_since is None else self._clock() - self._busy_since
 
     def expected(self, ahead: int | None = None) -> float:
         """Seconds until a new row would be answered. ahead: number of rows before it, by default `depth`."""
         ahead = self.depth if ahead is None else ahead
         seconds = ahead * self._per_row
         if self._in_flight:
-            seconds -= min(time.monotonic() - self._busy_since, self._in_flight * self._per_row)
+            seconds -= min(self._busy_seconds, self._in_flight * self._per_row)
         return seconds + min(max(ahead - self._in_flight, 0) + 1, self._most) * self._per_row
 
     async def ask(self, row: Row, deadline: float) -> RowAnswer:
-        """The answer to a row. deadline: on the clock of `time.monotonic`.
+        """The answer to a row. deadline: on the clock.
 
         Raises:
             OverloadedError: the answer would be, or is, too late. ProcessEndedError: the model's process ended during
@@ -148,7 +162,7 @@ class Batcher:
         Raises:
             As `ask`.
         """
-        left = deadline - time.monotonic()
+        left = deadline - self._clock()
         expected = self.expected() + (len(rows) - 1) * self._per_row
         if self._draining or not self._alive:
             raise OverloadedError("The server is starting or stopping; try again", 1.0)
@@ -181,26 +195,52 @@ class Batcher:
         while self._open_calls:  # each until its deadline at most
             await asyncio.sleep(0.005)
         self._task.cancel()
-        await asyncio.get_running_loop().run_in_executor(None, self._process.stop, self._in_flight > 0)
+        await self._stop(now=self._busy_since is not None)
+
+    async def _stop(self, now: bool) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._process.stop, now)
 
     async def _work(self) -> None:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOKS):
                     await self._arrived.wait()
-            if not self._process.alive:
+            if not self._process.alive or not await (self._search_next() if self._waiting else self._answers()):
                 await self._restart()
-            if not self._waiting:
-                continue
-            await self._wait_for_more()
-            batch = self._take()
-            if batch and not await self._search(batch):
-                await self._restart()
+
+    async def _answers(self) -> bool:
+        """Whether the idle process answers."""
+        try:
+            await self._exchange(NOTHING)
+        except ProcessEndedError:
+            return False
+        return True
+
+    async def _exchange(self, message: dict[str, Any], filters: Sequence[bytes] = ()) -> list[dict[str, Any]]:
+        """The process's answers.
+
+        Raises:
+            ProcessEndedError: it ended, or it hangs.
+        """
+        self._busy_since = self._clock()
+        try:
+            async with asyncio.timeout(self._hang_seconds):
+                return await self._process.answer(message, filters)
+        except TimeoutError:
+            raise ProcessEndedError(f"The model did not answer within {self._hang_seconds:g} seconds") from None
+        finally:
+            self._busy_since = None
+
+    async def _search_next(self) -> bool:
+        """Search the rows that wait, as many as fit in a batch; False if the process ended meanwhile."""
+        await self._wait_for_more()
+        batch = self._take()
+        return not batch or await self._search(batch)
 
     async def _wait_for_more(self) -> None:
         """Wait up to `patience` seconds if more rows are likely."""
-        until = time.monotonic() + self._patience
-        while len(self._waiting) < min(self._last, self._most) and (left := until - time.monotonic()) > 0:
+        until = self._clock() + self._patience
+        while len(self._waiting) < min(self._last, self._most) and (left := until - self._clock()) > 0:
             self._arrived.clear()
             try:
                 async with asyncio.timeout(left):
@@ -210,7 +250,7 @@ class Batcher:
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        now = time.monotonic()
+        now = self._clock()
         while self._waiting and len(batch) < self._most:
             each = self._waiting.popleft()
             if not each.answer.done() and each.deadline > now:
@@ -227,15 +267,15 @@ class Batcher:
         filters = {each.row.allowed.name: each.row.allowed for each in batch if each.row.allowed is not None}
         new, old = self._filters(filters.values())
         message = {"keep": [each.name for each in new], "forget": old, "groups": list(map(_group, groups.values()))}
-        self._in_flight, self._busy_since = len(batch), time.monotonic()
+        self._in_flight, begun = len(batch), self._clock()
         try:
-            answers = await self._process.answer(message, [each.bits for each in new])
+            answers = await self._exchange(message, [each.bits for each in new])
         except ProcessEndedError as error:
             for each in batch:
                 _fail(each, error)
             return False
         finally:
-            seconds = time.monotonic() - self._busy_since
+            seconds = self._clock() - begun
             self._last, self._in_flight = len(batch), 0
         self._per_row += (seconds / len(batch) - self._per_row) * (LEARNING if self._per_row else 1)
         self._on_batch(len(batch), seconds)
@@ -267,7 +307,8 @@ class Batcher:
         """Start a new process; no row is accepted until it runs."""
         self._alive, self.restarts = False, self.restarts + 1
         self._kept.clear()
-        log.error("a model's process ended; starting a new one")
+        log.error("a model's process %s; starting a new one", "hangs" if self._process.alive else "ended")
+        await self._stop(now=True)
         while not self._alive:
             try:
                 self._process = await self._start()

@@ -150,6 +150,7 @@ class Editions:
             settings.patience_ms / 1000,
             settings.max_queue,
             partial(self._on_batch, name),
+            settings.hang_seconds,
         )
         return Edition(name, shelf, batcher)
 

@@ -1,6 +1,8 @@
 """Histories in one SQLite file."""
 
 import asyncio
+import logging
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +15,9 @@ from typing import Any, TypeVar
 from sidestep.errors import DataError
 from sidestep.serving.errors import HistoriesUnavailableError
 from sidestep.serving.events import REMEMBERED, Event, check_events, check_text
+from sidestep.serving.histories_file import StoreFile
+
+log = logging.getLogger("sidestep.serving")
 
 VERSION = 1
 BUSY_SECONDS, CUT_SECONDS, CUT_AGAIN_SECONDS = 10.0, 0.1, 1.0
@@ -44,6 +49,9 @@ Work = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
 class SqliteHistories:
     """A write-ahead log that is synced at every commit. One thread writes all waiting work in one transaction, so that
     many clients share a sync. Readers are never blocked. Several processes may share the file.
+
+    A file that is deleted or replaced meanwhile makes the store unavailable, until the file is back or the server is
+    started again: nothing is acknowledged that only a nameless file holds.
     """
 
     def __init__(self, path: Path, max_length: int) -> None:
@@ -55,10 +63,11 @@ class SqliteHistories:
         path = path.absolute()  # all connections use the same file, even for ":memory:"
         self._path, self._max_length = path, max_length
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
-        self._closed, self._to_cut = False, False
+        self._closed, self._to_cut, self._lost = False, False, False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _prepared(path)
+            self._file = StoreFile.of(path, self._connection)
         except (sqlite3.Error, OSError) as error:
             raise DataError(f"Cannot store histories in {str(path)!r}: {error}; name another file") from None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="histories")
@@ -131,8 +140,9 @@ class SqliteHistories:
 
     async def _on_reader(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def on_own_connection() -> T:
+            self._check_file()
             if not hasattr(self._own, "connection"):
-                self._own.connection = _connect(self._path)
+                self._own.connection = _connect(self._path, create=False)
                 self._opened.append(self._own.connection)
             return work(self._own.connection)
 
@@ -140,6 +150,15 @@ class SqliteHistories:
             return await asyncio.get_running_loop().run_in_executor(self._readers, on_own_connection)
         except (sqlite3.Error, RuntimeError) as error:
             raise HistoriesUnavailableError(f"The histories in {str(self._path)!r} do not answer: {error}") from None
+
+    def _check_file(self) -> None:
+        """Raises: HistoriesUnavailableError: the file is not in its place any more."""
+        problem = self._file.problem()
+        if problem and not self._lost:
+            log.error("%s; put it back, or start the server again", problem)
+        self._lost = problem is not None
+        if problem:
+            raise HistoriesUnavailableError(f"The histories do not answer: {problem}")
 
     def _write_on(self) -> None:
         stopping = False
@@ -162,6 +181,7 @@ class SqliteHistories:
         """Commit all work in one transaction, each piece completely or not at all; results are set after the sync."""
         results: list[tuple[Future[Any], Any]] = []
         try:
+            self._check_file()
             self._connection.execute("BEGIN IMMEDIATE")
             for work, done in batch:
                 self._connection.execute("SAVEPOINT piece")
@@ -172,7 +192,8 @@ class SqliteHistories:
                     results.append((done, error))
                 self._connection.execute("RELEASE piece")
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._check_file()  # what is acknowledged lies where it will be looked for
+        except (sqlite3.Error, HistoriesUnavailableError) as error:
             with suppress(sqlite3.Error):  # in any case the writer continues and every caller gets a result
                 self._connection.execute("ROLLBACK")
             results = [(done, error) for _, done in batch]
@@ -185,8 +206,14 @@ class SqliteHistories:
                 done.set_result(result)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, create: bool = True) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -230,6 +257,7 @@ def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         for statement in filter(str.strip, TABLES.split(";")):
             connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {secrets.randbelow(2**31 - 1) + 1}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -11,6 +11,7 @@ import uvicorn
 
 from sidestep.errors import ConfigError, SidestepError
 from sidestep.serving.app import make_app
+from sidestep.serving.connections import protocol
 from sidestep.serving.server import Server
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import log_as_json
@@ -65,6 +66,7 @@ async def _serve(opener: Opener, settings: Settings, listening: socket.socket, o
     await server.open()  # before listening, so that an error is reported in one line
     config = uvicorn.Config(
         app,
+        http=protocol(settings),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -44,8 +44,8 @@ class Opener(Protocol):
     def __call__(self, folder: Path, digest: str, threads: int) -> Answerer: ...
 
 
-LAST_SECONDS = 60
-"""Seconds after SIGTERM in which the parent can end the process in an orderly way."""
+LAST_SECONDS, LOAD_SECONDS = 60, 600.0
+"""Seconds after SIGTERM in which the parent can end the process in an orderly way, and seconds for loading."""
 
 
 class ModelProcess:
@@ -68,10 +68,12 @@ class ModelProcess:
         process.start()
         theirs.close()
         try:
-            reply = json.loads(ours.recv_bytes())
+            late = {"failed": f"{str(folder)!r} was not loaded within {LOAD_SECONDS:g} seconds"}
+            reply = json.loads(ours.recv_bytes()) if ours.poll(LOAD_SECONDS) else late
         except EOFError:
             reply = {"failed": f"{str(folder)!r}: the process that loads it ended"}
         if "failed" in reply:
+            process.kill()
             process.join()
             raise ArtifactError(reply["failed"])
         return cls(process, ours)
