@@ -84,7 +84,7 @@ VERBS = (
     Verb("record", lambda p: ("record", p / "run", "--recipe", "s2gr-planted", "--cells", p / "cells"), _copied, 2),
     Verb(
         "study",
-        lambda p: ("sids", "study", "table3", "s2gr-planted", *SHOP, "--seeds", "0", "--row", "RQ-VAE",
+        lambda p: ("sids", "study", "table3", "s2gr-planted", *SHOP, "--seeds", "0", "--row", "rq-vae",
                    "--out", p / "study"),
         lambda run, p: None,
         2,
@@ -176,7 +176,7 @@ class Trials:
     """Everything in one temporary folder. failures: in words."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.draw, self.failures = folder, random.Random(seed), list[str]()
+        self.folder, self.seed, self.failures = folder, seed, list[str]()
         self.log, self.place, self.run = folder / "log.json", folder / "place", folder / "finished"
         self.counts = dict[str, list[int]]()
         made = command(("run", "s2gr-planted", *SHOP, "--out", self.run), self.log)
@@ -204,14 +204,19 @@ class Trials:
         if not good:
             self.failures.append(f"{kind} {verb.name}: {problem}")
 
+    def drawing(self, kind: str, verb: Verb) -> random.Random:
+        """Each kind of trial of each verb draws for itself, so that pieces are the whole."""
+        return random.Random(f"{self.seed} {kind} {verb.name}")
+
     def kill(self, verb: Verb, times: int) -> None:
         _, after, whole = self.wanted(verb)
+        draw = self.drawing("kill", verb)
         for number in range(times):
             words = self.fresh(verb)
             if number % 2:
-                moment: dict[str, Any] = {"kill_after": self.draw.uniform(0, whole.seconds)}
+                moment: dict[str, Any] = {"kill_after": draw.uniform(0, whole.seconds)}
             else:
-                moment = {"kill_at": self.draw.randint(1, whole.operations)}
+                moment = {"kill_at": draw.randint(1, whole.operations)}
             command(words, self.log, **moment)
             again = command(words, self.log)
             found = contents(self.place)
@@ -226,9 +231,10 @@ class Trials:
     def twice(self, verb: Verb, times: int) -> None:
         """The same command beside one that stands still at a file operation."""
         _, after, whole = self.wanted(verb)
+        draw = self.drawing("twice", verb)
         for _ in range(times):
             words = self.fresh(verb)
-            moment = self.draw.randint(1, whole.operations)
+            moment = draw.randint(1, whole.operations)
             first, begun = fork(words, self.log, stop_at=moment), time.monotonic()
             os.waitpid(first, os.WUNTRACED)
             second = command(words, self.folder / "second.json")
@@ -243,6 +249,7 @@ class Trials:
 
     def full(self, verb: Verb, times: int) -> None:
         """Disks of rising size, then one that is read-only, then room again."""
+        draw = self.drawing("full", verb)
         with disk(self.place) as resize:
             resize("64m")
             before, after = self._on_disk(verb)
@@ -254,7 +261,7 @@ class Trials:
                 if number == times:
                     resize("64m,ro")
                 else:
-                    resize(f"{held // 1024 + 4 + self.draw.randint(0, 60)}k")
+                    resize(f"{held // 1024 + 4 + draw.randint(0, 60)}k")
                 stopped = command(verb.words(self.place), self.log)
                 halfway = contents(self.place)
                 lost = [name for name, old in before.items() if name not in halfway]
@@ -302,13 +309,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", help="this verb alone; may be repeated")
+    parser.add_argument("--only", action="append", help="this verb alone, with its share of the kills; may be repeated")
     parser.add_argument("--minutes", type=float, default=600, help="begin no further verb after so long")
     parser.add_argument("--quick", action="store_true", help="a few trials of the quick verbs")
     options = parser.parse_args()
     wanted = options.only or (["export", "append"] if options.quick else [verb.name for verb in VERBS])
-    kills, begun, left_out = (6 if options.quick else options.kills), time.monotonic(), ""
-    shares = sum(verb.share for verb in VERBS if verb.name in wanted)
+    kills, begun, left_out = (12 if options.quick else options.kills), time.monotonic(), ""
+    shares = sum(verb.share for verb in VERBS)
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(Path(folder), options.seed)
         for verb in (verb for verb in VERBS if verb.name in wanted):
