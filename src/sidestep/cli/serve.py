@@ -58,9 +58,7 @@ def serve(
     deadline_ms: Annotated[int, typer.Option(min=1, help="Default deadline of a request.")] = 2_000,
     max_queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting histories.")] = 1_024,
     max_body: Annotated[int, typer.Option(min=1, help="Maximum bytes of a request.")] = 1_000_000,
-    hang_seconds: Annotated[
-        float, typer.Option(min=0.1, help="A model that does not answer for so long is replaced.")
-    ] = 30.0,
+    hang_seconds: Annotated[float, typer.Option(min=0.1, help="Replace a model that hangs for so long.")] = 30.0,
     kept_events: Annotated[int, typer.Option(min=1, help="Number of latest events stored per user.")] = 200,
     api_key_file: Annotated[
         Path | None, typer.Option(help="A file with the key that requests need [or SIDESTEP_API_KEY].")
