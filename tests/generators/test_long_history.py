@@ -11,6 +11,7 @@ from torch import Tensor
 
 from long_world import KINDS, make_glass, make_long_batch
 from sidestep.data.sequences import SequenceBatch
+from sidestep.generators import long_history
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.long_history import LongHistory
 from sidestep.layers.blocks import DecoderBlock, RecallBlock
@@ -137,6 +138,7 @@ def test_the_mask_is_a_search_of_the_history_from_its_end(
     long = {"retrieved": retrieved, "neighbours": neighbours, "sparse_below": sparse_below}
     model, words = make_glass(long=long), make_sids().codebooks[0]
     found = model.retrieved(torch.tensor([older]), torch.arange(5)[None])[0]
+    places = model.places(torch.tensor([older]), torch.arange(5)[None])[0]
     for route in range(5):
         own = [place for place, code in enumerate(older) if code == route][-retrieved:]
         if len(own) < sparse_below:
@@ -145,6 +147,7 @@ def test_the_mask_is_a_search_of_the_history_from_its_end(
             room = retrieved - len(own)
             own = sorted([*own, *joined[len(joined) - min(room, len(joined)) :]])
         assert found[route].nonzero()[:, 0].tolist() == own
+        assert [place for place in places[route].tolist() if place >= 0] == own[::-1]
 
 
 # Laws 5 and 6
@@ -226,6 +229,50 @@ def test_one_projection_of_the_catalogue_equals_one_of_every_older_item() -> Non
         alone = model(batch.take(torch.tensor([row])))
         for ours, theirs in zip(alone.logits, together.logits, strict=True):
             torch.testing.assert_close(ours, theirs[together.rows == row], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("neighbours", [0, 2])
+@pytest.mark.parametrize("kept", [2**28, 0], ids=["one table", "a table of the batch"])
+def test_what_is_gathered_equals_what_a_mask_leaves(
+    kind: str, kept: int, neighbours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two roads: at training's targets, in a search, and after a selection of users."""
+    model, batch = make_glass(kind, long={"neighbours": neighbours}), make_long_batch()
+    monkeypatch.setattr(long_history, "TABLE_BYTES", kept)
+    masked, list_of_masked = model(batch), searched(model, batch)
+    monkeypatch.setattr(long_history, "MASKED", 1)
+    for ours, theirs in zip(model(batch).logits, masked.logits, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(searched(model, batch), list_of_masked, atol=1e-5, rtol=0)
+    rows = torch.tensor([2, 0])
+    torch.testing.assert_close(searched(model, batch.take(rows)), list_of_masked[rows], atol=1e-5, rtol=0)
+    test_steps_on_different_routes_equal_teacher_forcing_after_select_and_take(kind)
+
+
+@pytest.mark.parametrize("users", [4, 1], ids=["the catalogue's table", "a table of the batch"])
+def test_gradients_of_what_is_gathered_equal_those_behind_a_mask(users: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for masked in (64, 1):
+        monkeypatch.setattr(long_history, "MASKED", masked)
+        model, batch = make_glass(), make_long_batch().take(torch.arange(users))
+        sum(logits.logsumexp(-1).sum() for logits in model(batch).logits).backward()  # type: ignore[union-attr]
+        found.append({name: p.grad for name, p in model.named_parameters() if "recall" in name or "gate" in name})
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@torch.no_grad()
+def test_the_kept_table_follows_the_weights() -> None:
+    model, batch = make_glass(), make_long_batch()
+    before = searched(model, batch)
+    assert torch.equal(searched(model, batch), before)
+    model.recall_projection.weight.mul_(-2)
+    fresh = make_glass()
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(searched(model, batch), searched(fresh, batch))
+    assert not torch.allclose(searched(model, batch), before)
 
 
 # The gate, and gradients

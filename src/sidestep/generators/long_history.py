@@ -4,6 +4,7 @@ The generator encodes a window of the last items. Of those before the window, th
 they are like (`tier.py`) before the first code, and looks up those that share the first code once that is taken.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -26,6 +27,10 @@ from sidestep.sids.semantic_ids import SemanticIds
 
 MOST_ITEMS = 1_000
 """As many items of history as a request may carry."""
+MASKED = 64
+"""Up to so many older items, all of them are looked at behind a mask; of more, those looked up are gathered."""
+TABLE_BYTES = 2**28
+"""The largest table of the catalogue's keys and values that a model keeps, over all layers."""
 
 
 class LongConfig(Section):
@@ -83,6 +88,7 @@ class LongHistory(Thinking):
         looks_back = long.search and long.items > 0 and sids.num_levels > 1
         super().__init__(sids, config, thinking, RecallBlock if looks_back else DecoderBlock)
         self.long, self.looks_back = long, looks_back
+        self._kept: tuple[list[tuple[int, int]], list[Remembered]] | None = None
         if looks_back:
             self.recall_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
             nn.init.normal_(self.recall_projection.weight, std=self.recall_projection.in_features**-0.5)
@@ -111,9 +117,9 @@ class LongHistory(Thinking):
     def recall(self, batch: SequenceBatch, tokens: Int[Tensor, "B P L"]) -> Recall | None:
         if not self.looks_back:
             return None
-        older, queries = _older(batch), tokens.shape[1] * (self.num_levels - 1)
-        seen = self.retrieved(self.buckets(older), self.vocabulary.codes(tokens)[:, :, 0])
-        return Recall(self._remembered(older, queries), seen, self._opens)
+        older, route = _older(batch), self.vocabulary.codes(tokens)[:, :, 0]
+        layers, rows = self._remembered(older, tokens.shape[1] * (self.num_levels - 1))
+        return self._recall(layers, rows, self.buckets(older), route, self._opens)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         state = super().start(batch)
@@ -121,7 +127,8 @@ class LongHistory(Thinking):
             return state
         assert isinstance(state, RecallState)
         older = _older(batch)
-        return replace(state, older=tuple(self._remembered(older)), buckets=self.buckets(older))
+        layers, rows = self._remembered(older)
+        return replace(state, older=tuple(layers), rows=rows, buckets=self.buckets(older))
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
@@ -133,7 +140,7 @@ class LongHistory(Thinking):
         state = replace(state, route=codes) if state.level == 1 else state
         assert state.buckets is not None
         assert state.route is not None
-        recall = Recall(list(state.older), self.retrieved(state.buckets, state.route))
+        recall = self._recall(list(state.older), state.rows, state.buckets, state.route)
         log_probs, after = super().step(replace(state, memory=replace(state.memory, recall=recall)), codes)
         return log_probs, replace(after, memory=state.memory)
 
@@ -157,6 +164,22 @@ class LongHistory(Thinking):
         room = (limit - count).where(count < self.long.sparse_below, 0)
         return own | (joined & (_rank_from_the_end(joined) <= room))
 
+    def places(self, buckets: Int[Tensor, "B Tl"], route: Int[Tensor, "B Q"]) -> Int[Tensor, "B Q R"]:
+        """The same as `retrieved` by their places in the history, the last first, -1 as padding."""
+        limit = min(self.long.retrieved, buckets.shape[1])
+        if self.long.neighbours:
+            numbers = torch.arange(buckets.shape[1], device=buckets.device)
+            found = numbers.where(self.retrieved(buckets, route), numbers.new_tensor(-1))
+            return found.topk(limit, dim=2).values
+        size = self.codebook_sizes[0]
+        sorted_buckets, order = buckets.where(buckets >= 0, size).sort(dim=1, stable=True)
+        codes = torch.arange(size + 1, device=buckets.device).expand(len(buckets), -1).contiguous()
+        starts = torch.searchsorted(sorted_buckets, codes)
+        back = torch.arange(1, limit + 1, device=buckets.device)
+        sought = starts.gather(1, route + 1)[:, :, None] - back
+        found = order.gather(1, sought.clamp(min=0).flatten(1)).view_as(sought)
+        return found.where(sought >= starts.gather(1, route)[:, :, None], -1)
+
     def num_retrieved(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Int[Tensor, "B C"]:
         """How many items are looked up on the way to each of some items; 0 where the generator does not look back."""
         if not self.looks_back:
@@ -170,14 +193,58 @@ class LongHistory(Thinking):
         kept = self.thinking.thoughts and self.thinking.remember
         return 1 + (len(self._thoughts_before(0)) if kept else 0)
 
-    def _remembered(self, older: Int[Tensor, "B Tl"], queries: int | None = None) -> list[Remembered]:
-        """The keys and values of older items for every layer. They depend on no user: where there are more of them than
-        items in the catalogue, that is projected once and its rows are taken.
+    def _recall(
+        self,
+        layers: list[Remembered],
+        rows: Int[Tensor, "B Tl"] | None,
+        buckets: Int[Tensor, "B Tl"],
+        route: Int[Tensor, "B Q"],
+        opens: int = 0,
+    ) -> Recall:
+        """What every query row looks up: by a mask over the user's own older items, or gathered from a table."""
+        if rows is None:
+            return Recall(layers, self.retrieved(buckets, route), opens)
+        places = self.places(buckets, route)
+        taken = rows.gather(1, places.clamp(min=0).flatten(1)).view_as(places)
+        return Recall(layers, places >= 0, opens, taken)
+
+    def _remembered(
+        self, older: Int[Tensor, "B Tl"], queries: int | None = None
+    ) -> tuple[list[Remembered], Int[Tensor, "B Tl"] | None]:
+        """The keys and values of older items for every layer: the users' own, or a table and every older item's row.
+
+        They depend on no user: where there are more of them than items in the catalogue, and wherever nothing is
+        learnt, that is projected once.
         """
-        items = older.clamp(min=0)
-        if older.numel() > len(self.tokens):
-            return self.decoder.remember_rows(self._read_older(self.tokens), items)
-        return self.decoder.remember_older(self._read_older(self.tokens[items]), queries)
+        items, gathers = older.clamp(min=0), older.shape[1] > MASKED
+        catalogue = self._catalogue(older.numel())
+        if catalogue is not None:
+            return (catalogue, items) if gathers else ([table.of_users(items) for table in catalogue], None)
+        read = self._read_older(self.tokens[items])
+        if not gathers:
+            return self.decoder.remember_older(read, queries), None
+        rows = torch.arange(older.numel(), device=older.device).view_as(older)
+        return self.decoder.remember_table(read.flatten(0, 1)), rows
+
+    def _catalogue(self, num_older: int) -> list[Remembered] | None:
+        """The keys and values of the whole catalogue for every layer, or None where those of the `num_older` items are
+        less work. Where nothing is learnt they are kept, up to `TABLE_BYTES`, until a weight changes.
+        """
+        learns = torch.is_grad_enabled()
+        num_bytes = 8 * len(self.tokens) * len(self.decoder.blocks) * self.config.num_heads * self.config.head_width
+        if learns or num_bytes > TABLE_BYTES:
+            few = num_older <= len(self.tokens)
+            return None if few else self.decoder.remember_table(self._read_older(self.tokens))
+        weights = (self.tokens, self.code_embedding.weight, *self._recall_weights())
+        versions = [(id(weight), weight._version) for weight in weights]
+        if self._kept is None or self._kept[0] != versions:
+            self._kept = (versions, self.decoder.remember_table(self._read_older(self.tokens)))
+        return self._kept[1]
+
+    def _recall_weights(self) -> Iterator[Tensor]:
+        yield self.recall_projection.weight
+        for block in self.decoder.blocks:
+            yield from (block.recall.key.weight, block.recall.value.weight)
 
     def _read_older(self, tokens: Int[Tensor, "*rows L"]) -> Float[Tensor, "*rows D"]:
         items: Tensor = self.recall_projection(self.read(tokens).detach().flatten(-2))

@@ -62,11 +62,13 @@ class ThinkingState(DecodingState):
 class RecallState(ThinkingState):
     """A search that looks back.
 
-    older: keys and values of the items before the window, for every decoder layer. buckets: their codes of the first
-    level, -1 as padding. route: the first code of every beam, whose items it looks up; None before there is one.
+    older: keys and values of the items before the window, for every decoder layer. rows: where these are tables of all
+    users' items, the row of each. buckets: their codes of the first level, -1 as padding. route: the first code of every
+    beam, whose items it looks up; None before there is one.
     """
 
     older: tuple[Remembered, ...] = ()
+    rows: Int[Tensor, "B Tl"] | None = None
     buckets: Int[Tensor, "B Tl"] | None = None
     route: Int[Tensor, "B W"] | None = None
 
@@ -76,7 +78,8 @@ class RecallState(ThinkingState):
     def _taken(self, rows: Int[Tensor, " n"]) -> dict[str, Any]:
         return {
             **super()._taken(rows),
-            "older": tuple(layer.take(rows) for layer in self.older),
+            "older": self.older if self.rows is not None else tuple(layer.take(rows) for layer in self.older),
+            "rows": None if self.rows is None else self.rows[rows],
             "buckets": None if self.buckets is None else self.buckets[rows],
             "route": None if self.route is None else self.route[rows],
         }

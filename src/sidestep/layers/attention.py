@@ -131,10 +131,9 @@ class CrossAttention(Attention):
         shape = (batch, self.num_heads * memory, width)
         return Remembered(keys.reshape(shape), values.reshape(shape), folded=True)
 
-    def remember_rows(self, table: Float[Tensor, "N D"], rows: Int[Tensor, "B M"]) -> Remembered:
-        """The same of rows of a table, each of which is projected once however many users have it."""
-        keys, values = (nn.functional.embedding(rows, projection(table)) for projection in (self.key, self.value))
-        return Remembered(self._heads(keys).transpose(1, 2), self._heads(values).transpose(1, 2), folded=False)
+    def remember_table(self, table: Float[Tensor, "N D"]) -> Remembered:
+        """Keys and values of items that no user owns, `[N, H, d]` each: an item is projected once for all users."""
+        return Remembered(self._heads(self.key(table)), self._heads(self.value(table)), folded=False)
 
     def look(
         self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q M"]
@@ -145,6 +144,20 @@ class CrossAttention(Attention):
         scores = (x @ remembered.keys.transpose(1, 2)).view(*x.shape[:2], self.num_heads, mask.shape[2])
         scores = scores + mask[:, :, None]
         return self.dropout(scores.softmax(-1)).flatten(2) @ remembered.values
+
+    def look_up(
+        self,
+        x: Float[Tensor, "B Q D"],
+        table: Remembered,
+        rows: Int[Tensor, "B Q M"],
+        mask: Float[Tensor, "B Q M"],
+    ) -> Float[Tensor, "B Q D"]:
+        """Every query attends to M rows of its own of a table. The mask is added to the products."""
+        keys, values = (nn.functional.embedding(rows, part.flatten(1)) for part in (table.keys, table.values))
+        scores = torch.einsum("bqhd,bqmhd->bqhm", self._heads(self.query(x)), self._heads(keys))
+        probs = self.dropout((scores + mask[:, :, None]).softmax(-1))
+        out: Tensor = self.out(torch.einsum("bqhm,bqmhd->bqhd", probs, self._heads(values)).flatten(2))
+        return out
 
 
 class RowProduct(torch.autograd.Function):

@@ -151,7 +151,10 @@ class RecallBlock(DecoderBlock):
             return short
         places = lookup.places
         own, asking = (short, x) if places is None else (short[:, places], x[:, places])
-        found = self.recall.look(asking, lookup.remembered, lookup.mask)
+        if lookup.rows is None:
+            found = self.recall.look(asking, lookup.remembered, lookup.mask)
+        else:
+            found = self.recall.look_up(asking, lookup.remembered, lookup.rows, lookup.mask)
         gate = self.gate(torch.cat([own, found], dim=-1)).sigmoid() * lookup.found[:, :, None]
         mixed = ((1 - gate) * own + gate * found).to(short.dtype)
         return mixed if places is None else short.index_copy(1, places, mixed)
@@ -196,9 +199,9 @@ class Decoder(nn.Module):
         """The keys and values of items that may be looked up, for every layer of `RecallBlock`s."""
         return [block.recall.remember(items, queries) for block in cast(Iterable[RecallBlock], self.blocks)]
 
-    def remember_rows(self, table: Float[Tensor, "N D"], rows: Int[Tensor, "B M"]) -> list[Remembered]:
-        """The same of some rows of a table."""
-        return [block.recall.remember_rows(table, rows) for block in cast(Iterable[RecallBlock], self.blocks)]
+    def remember_table(self, items: Float[Tensor, "N D"]) -> list[Remembered]:
+        """The same of items that all users share."""
+        return [block.recall.remember_table(items) for block in cast(Iterable[RecallBlock], self.blocks)]
 
     def forward(
         self, x: Float[Tensor, "B P S D"], memory: Memory, cache: Cache

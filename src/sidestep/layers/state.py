@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -15,7 +16,7 @@ class Remembered:
     """Keys and values of a history for one layer's cross-attention.
 
     folded: whether the query and output projections are folded in. Keys and values are then `[B, H * M, D]` each,
-        otherwise `[B, H, M, d]`.
+        otherwise `[B, H, M, d]`; a table of items, of no user, has `[N, H, d]`.
     """
 
     keys: Tensor
@@ -25,18 +26,29 @@ class Remembered:
     def take(self, rows: Int[Tensor, " n"]) -> "Remembered":
         return replace(self, keys=self.keys[rows], values=self.values[rows])
 
+    def of_users(self, rows: Int[Tensor, "B M"]) -> "Remembered":
+        """The rows of a table that every user's M items have, as the user's own keys and values."""
+        keys, values = (embedding(rows, x.flatten(1)).unflatten(2, x.shape[1:]) for x in (self.keys, self.values))
+        return replace(self, keys=keys.transpose(1, 2), values=values.transpose(1, 2))
+
+    @property
+    def num_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
 
 class Lookup(NamedTuple):
     """What some of a layer's Q queries look up.
 
     places: the queries that look something up; None where all of the Q do. mask: which of the M items each of them
-    attends to, additive. found: False where a query has none, so that nothing of this reaches it.
+    attends to, additive. found: False where a query has none, so that nothing of this reaches it. rows: the rows of a
+    table that each of them attends to; None where all of a user's attend to the same M items.
     """
 
     remembered: Remembered
     places: Int[Tensor, " n"] | None
     mask: Float[Tensor, "B n M"]
     found: Bool[Tensor, "B n"]
+    rows: Int[Tensor, "B n M"] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,14 @@ class Recall:
     """Items that tokens look up beside the encoded history, for every decoder layer.
 
     seen: True where query row q of user b attends to an item. opens: the position of the first token that looks
-    something up; those before it see none of this.
+    something up; those before it see none of this. rows: where the layers are tables of all users' items, the rows
+    that each query row attends to as far as they are `seen`.
     """
 
     layers: list[Remembered]
     seen: Bool[Tensor, "B Q M"]
     opens: int = 0
+    rows: Int[Tensor, "B Q M"] | None = None
 
     def lookups(self, past: int, new: int) -> list[Lookup | None]:
         """What the `new` tokens of every query row look up that come after `past` ones, for every layer."""
@@ -58,8 +72,9 @@ class Recall:
             return [None for _ in self.layers]
         seen = self.seen.repeat_interleave(new - blind, dim=1)
         places = torch.arange(self.seen.shape[1] * new, device=seen.device).view(-1, new)[:, blind:].flatten()
+        rows = None if self.rows is None else self.rows.repeat_interleave(new - blind, dim=1)
         mask, found = additive(seen), seen.any(dim=2)
-        return [Lookup(layer, places if blind else None, mask, found) for layer in self.layers]
+        return [Lookup(layer, places if blind else None, mask, found, rows) for layer in self.layers]
 
 
 @dataclass(frozen=True)
