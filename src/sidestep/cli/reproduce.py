@@ -20,11 +20,14 @@ def reproduce(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="STUDY", help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau, thoughts or base."
+            metavar="STUDY",
+            help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau, thoughts, base, regulars or long.",
         ),
     ],
     overrides: OverridesArgument = None,
-    recipe: Annotated[str, typer.Option(help="A built-in recipe or a TOML file.")] = "s2gr-beauty",
+    recipe: Annotated[
+        str | None, typer.Option(help="A built-in recipe or a TOML file [default: the study's own].")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",
     only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Only this row; may be repeated.")] = None,
     against: Annotated[
@@ -49,6 +52,7 @@ def reproduce(
     from sidestep.report.study_page import render
     from sidestep.report.study_terminal import study_text
     from sidestep.studies import reproduce as studies
+    from sidestep.studies.papers import study_named
     from sidestep.studies.running import table
     from sidestep.studies.table3 import table3
     from sidestep.studies.tokenizers import TABLE3
@@ -60,8 +64,9 @@ def reproduce(
     if name == TABLE3.name:
         if against is not None:
             raise ConfigError("--against tests accuracy between rows, and table3 has none")
-        outcome = table3(recipe, *settings, runs, say, dry_run)
+        outcome = table3(recipe or TABLE3.recipe, *settings, runs, say, dry_run)
     else:
+        recipe = recipe or study_named(name).recipe
         request = studies.Request(name, recipe, settings[0], settings[1], cells, runs, settings[2], against)
         if dry_run:
             outcome = studies.status(request)

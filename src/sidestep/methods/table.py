@@ -15,8 +15,10 @@ from sidestep.methods.recipe import Recipe, recipe_with
 OWN: dict[str, Method] = {**generative.METHODS, **glass.METHODS, **fused.METHODS, **scoring.METHODS}
 PLUGINS = plugins.installed(OWN)
 METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}
-NON_NEURAL = ("popularity", "item-knn", "item-knn-recent")
-"""Baselines without training, in every evaluation. In the last one an item counts half as much as the one after it."""
+OWN_COUNTS = "own-counts"
+"""A baseline that says something only where users repeat items."""
+NON_NEURAL = ("popularity", "item-knn", "item-knn-recent", OWN_COUNTS)
+"""Baselines without training, in every evaluation. In `item-knn-recent` an item counts half as much as the one after it."""
 
 
 def _sections() -> dict[str, type[Section]]:

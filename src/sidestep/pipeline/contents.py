@@ -15,7 +15,7 @@ from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import method_of
+from sidestep.methods.table import OWN_COUNTS, method_of
 from sidestep.pipeline import lineage, versions
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.stage import TRAIN
@@ -23,6 +23,7 @@ from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender, Servable
+from sidestep.scorers.counts import OwnCounts
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
@@ -204,6 +205,8 @@ class RunContents(FinishedRun):
         train, num_items = self.split.train, len(self.catalog)
         if name == "popularity":
             return ItemwiseRecommender(Popularity.fit(train, num_items), num_items)
+        if name == OWN_COUNTS:
+            return ItemwiseRecommender(OwnCounts.fit(train, num_items), num_items)
         if name in ("item-knn", "item-knn-recent"):
             config = ItemKNNConfig(half_life=1 if name == "item-knn-recent" else None)
             return ItemwiseRecommender(ItemKNN.fit(train, num_items, config), num_items)

@@ -14,7 +14,7 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
-from sidestep.methods.table import NON_NEURAL, method_of
+from sidestep.methods.table import NON_NEURAL, OWN_COUNTS, method_of
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.stage import Stage
@@ -58,7 +58,7 @@ def main_depth(at: Sequence[int]) -> int:
 
 
 def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
-    """Rank the test cases with the trained model, popularity and item-kNN; what is ranked already is read.
+    """Rank the test cases with the trained model and the baselines without training; what is ranked already is read.
 
     at: the K of the metrics; none takes the recipe's.
 
@@ -68,7 +68,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     contents, ks = RunContents(run), _depths(run, at)
     tables = [
         summary(ranked(contents, name), ks, contents.popularity).select(pl.lit(name).alias("method"), pl.all())
-        for name in (*NON_NEURAL, run.recipe.method)
+        for name in (*baselines(contents.split.test), run.recipe.method)
     ]
     best = None
     if run.recipe.data.source == "planted":
@@ -128,6 +128,11 @@ def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[
         if changes(manifest.config, settings) or manifest.parents.keys() != parents.keys():
             return False
     return run.done(stage, settings, parents)
+
+
+def baselines(cases: Cases) -> tuple[str, ...]:
+    """The baselines without training: the user's own counts among them where some held-out item is a repetition."""
+    return tuple(name for name in NON_NEURAL if name != OWN_COUNTS or _repeats(cases))
 
 
 def _repeats(cases: Cases) -> bool:

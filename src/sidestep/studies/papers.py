@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sidestep.errors import ConfigError
 from sidestep.studies.foundation import BASE
+from sidestep.studies.long import LONG, REGULARS
 from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
 from sidestep.studies.tokenizers import TABLE3
 
@@ -194,6 +195,8 @@ STUDIES: dict[str, Study] = {
             analysis=True,
         ),
         BASE,
+        REGULARS,
+        LONG,
     )
 }
 

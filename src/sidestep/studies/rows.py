@@ -67,7 +67,7 @@ class Study:
     axis: quantity on the axis of a curve; if empty, every line has its own axis, named like the line.
     industrial: whether the paper uses its own industrial data. costs: whether to report times.
     ratios: the paper's hours as (TIGER, S2GR), of training and of inference. analysis: whether to report that of the
-    models.
+    models. recipe: the built-in recipe that it is made for.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Study:
     costs: bool = False
     ratios: Mapping[str, tuple[float, float]] | None = None
     analysis: bool = False
+    recipe: str = "s2gr-beauty"
 
     def row(self, name: str) -> Row:
         """The row with this name.
