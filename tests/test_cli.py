@@ -63,10 +63,10 @@ def test_evaluating_again_prints_the_same_table_and_writes_nothing(finished: Pat
 def test_an_evaluation_as_json_has_a_row_for_every_method_users_and_seen(finished: Path) -> None:
     found = json.loads(succeed("evaluate", finished, "--json").out)
     rows = found["rows"]
-    assert len(rows) == 4 * 2 * 2
+    assert len(rows) == 5 * 2 * 2
     assert {(row["method"], row["seen"], row["users"]) for row in rows} == {
         (method, seen, users)
-        for method in ("popularity", "item-knn", "item-knn-recent", "s2gr")
+        for method in ("popularity", "item-knn", "item-knn-recent", "own-counts", "s2gr")
         for seen in ("masked", "kept")
         for users in ("all", ">=10")
     }

@@ -19,6 +19,7 @@ from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.scorers.bert4rec import BERT4Rec
 from sidestep.scorers.caser import Caser
 from sidestep.scorers.content import ContentSASRec
+from sidestep.scorers.counts import OwnCounts
 from sidestep.scorers.gru4rec import GRU4Rec
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
@@ -64,6 +65,7 @@ def fused(balance: float, neighbours: int = 0) -> FusedRecommender:
 VECTORS = torch.randn(N, 5, generator=torch.Generator().manual_seed(0))
 RECOMMENDERS: dict[str, Callable[[], Any]] = {
     "popularity": lambda: ItemwiseRecommender(Popularity.fit(log(), N), N),
+    "own-counts": lambda: ItemwiseRecommender(OwnCounts.fit(log(), N), N),
     "item-knn": lambda: ItemwiseRecommender(ItemKNN.fit(log(), N, ItemKNNConfig(neighbours=5)), N),
     "item-knn-recent": lambda: ItemwiseRecommender(ItemKNN.fit(log(), N, ItemKNNConfig(neighbours=5, half_life=1)), N),
     **{

@@ -14,6 +14,7 @@ from sidestep.recommenders import itemwise
 from sidestep.recommenders.itemwise import ItemwiseRecommender, best
 from sidestep.recommenders.recommender import ItemFilter, Recommender
 from sidestep.scorers import item_knn
+from sidestep.scorers.counts import OwnCounts
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig, similarities
 from sidestep.scorers.popularity import Popularity
 
@@ -36,6 +37,7 @@ def recommenders() -> list[Recommender]:
         ItemwiseRecommender(Popularity.fit(training(), NUM_ITEMS), NUM_ITEMS),
         ItemwiseRecommender(ItemKNN.fit(training(), NUM_ITEMS), NUM_ITEMS),
         ItemwiseRecommender(ItemKNN.fit(training(), NUM_ITEMS, ItemKNNConfig(half_life=2)), NUM_ITEMS),
+        ItemwiseRecommender(OwnCounts.fit(training(), NUM_ITEMS), NUM_ITEMS),
     ]
 
 
@@ -43,6 +45,13 @@ def test_popularity_ranks_by_training_counts_and_equal_counts_by_item_number() -
     # Occurrences: item 3 four times, 0 thrice, 1 twice, 2 once, 4 and 5 never.
     answers = recommenders()[0].rank(ask([1], []), 6)
     assert answers.items.tolist() == [[3, 0, 1, 2, 4, 5]] * 2
+
+
+def test_own_counts_rank_by_the_history_and_equal_counts_by_popularity() -> None:
+    # Occurrences in training: item 3 four times, 0 thrice, 1 twice, 2 once, 4 and 5 never.
+    answers = recommenders()[3].rank(ask([4, 2, 2, 4, 2], [1, 0], []), 6)
+    assert answers.items.tolist() == [[2, 4, 3, 0, 1, 5], [0, 1, 3, 2, 4, 5], [3, 0, 1, 2, 4, 5]]
+    assert answers.scores[0, :3].tolist() == pytest.approx([3.2, 2, 0.8])
 
 
 def test_similarity_is_the_cosine_of_the_users_of_two_items() -> None:

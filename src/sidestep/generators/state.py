@@ -63,8 +63,8 @@ class RecallState(ThinkingState):
     """A search that looks back.
 
     older: keys and values of the items before the window, for every decoder layer. rows: where these are tables of all
-    users' items, the row of each. buckets: their codes of the first level, -1 as padding. route: the first code of every
-    beam, whose items it looks up; None before there is one.
+    users' items, the row of each. buckets: their codes of the first level, -1 as padding. route: the first code of
+    every beam, whose items it looks up; None before there is one.
     """
 
     older: tuple[Remembered, ...] = ()

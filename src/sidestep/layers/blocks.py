@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sidestep.layers.attention import Attention, CrossAttention, RelativeBias, SelfAttention

@@ -18,7 +18,7 @@ METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}
 OWN_COUNTS = "own-counts"
 """A baseline that says something only where users repeat items."""
 NON_NEURAL = ("popularity", "item-knn", "item-knn-recent", OWN_COUNTS)
-"""Baselines without training, in every evaluation. In `item-knn-recent` an item counts half as much as the one after it."""
+"""Baselines without training, in every evaluation. In `item-knn-recent` an item counts half as much as the next."""
 
 
 def _sections() -> dict[str, type[Section]]:
