@@ -4,7 +4,6 @@ The generator encodes a window of the last items. Of those before the window, th
 they are like (`tier.py`) before the first code, and looks up those that share the first code once that is taken.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -235,16 +234,16 @@ class LongHistory(Thinking):
         if learns or num_bytes > TABLE_BYTES:
             few = num_older <= len(self.tokens)
             return None if few else self.decoder.remember_table(self._read_older(self.tokens))
-        weights = (self.tokens, self.code_embedding.weight, *self._recall_weights())
+        weights = (
+            self.tokens,
+            self.code_embedding.weight,
+            self.recall_projection.weight,
+            *self.decoder.recall_weights(),
+        )
         versions = [(id(weight), weight._version) for weight in weights]
         if self._kept is None or self._kept[0] != versions:
             self._kept = (versions, self.decoder.remember_table(self._read_older(self.tokens)))
         return self._kept[1]
-
-    def _recall_weights(self) -> Iterator[Tensor]:
-        yield self.recall_projection.weight
-        for block in self.decoder.blocks:
-            yield from (block.recall.key.weight, block.recall.value.weight)
 
     def _read_older(self, tokens: Int[Tensor, "*rows L"]) -> Float[Tensor, "*rows D"]:
         items: Tensor = self.recall_projection(self.read(tokens).detach().flatten(-2))

@@ -203,6 +203,11 @@ class Decoder(nn.Module):
         """The same of items that all users share."""
         return [block.recall.remember_table(items) for block in cast(Iterable[RecallBlock], self.blocks)]
 
+    def recall_weights(self) -> list[Tensor]:
+        """All that a table of `remember_table` depends on besides the items."""
+        looking = [block.recall for block in cast(Iterable[RecallBlock], self.blocks)]
+        return [projection.weight for recall in looking for projection in (recall.key, recall.value)]
+
     def forward(
         self, x: Float[Tensor, "B P S D"], memory: Memory, cache: Cache
     ) -> tuple[Float[Tensor, "B P S D"], Cache]:

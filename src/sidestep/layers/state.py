@@ -28,7 +28,8 @@ class Remembered:
 
     def of_users(self, rows: Int[Tensor, "B M"]) -> "Remembered":
         """The rows of a table that every user's M items have, as the user's own keys and values."""
-        keys, values = (embedding(rows, x.flatten(1)).unflatten(2, x.shape[1:]) for x in (self.keys, self.values))
+        shape = (*rows.shape, *self.keys.shape[1:])
+        keys, values = (embedding(rows, x.flatten(1)).view(shape) for x in (self.keys, self.values))
         return replace(self, keys=keys.transpose(1, 2), values=values.transpose(1, 2))
 
     @property
