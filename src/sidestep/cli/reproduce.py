@@ -12,7 +12,10 @@ from sidestep.cli.parsing import read_seeds
 from sidestep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sidestep.errors import SidestepError
     from sidestep.pipeline.run import Run
+    from sidestep.studies.outcome import Outcome
+    from sidestep.studies.reproduce import Request
     from sidestep.studies.running import State
 
 
@@ -53,7 +56,6 @@ def reproduce(
     from sidestep.report.study_terminal import study_text
     from sidestep.studies import reproduce as studies
     from sidestep.studies.papers import study_named
-    from sidestep.studies.running import table
     from sidestep.studies.table3 import table3
     from sidestep.studies.tokenizers import TABLE3
 
@@ -68,18 +70,26 @@ def reproduce(
     else:
         recipe = recipe or study_named(name).recipe
         request = studies.Request(name, recipe, settings[0], settings[1], cells, runs, settings[2], against)
-        if dry_run:
-            outcome = studies.status(request)
-            if not as_json:
-                print(table(studies.progress(request)))
-        else:
-            outcome, failure = studies.reproduce(request, cores or os.cpu_count() or 1, _watch(table), say, _inside)
+        outcome, failure = _outcome(request, dry_run, cores or os.cpu_count() or 1, as_json)
     write_text(out / f"{name}.md", markdown(outcome))
     write_text(out / f"{name}.html", render(outcome))
     show(as_json, outcome.as_json(), study_text(outcome))
     say(f"written: {out / name}.md and .html")
     if failure is not None:
         raise failure
+
+
+def _outcome(request: "Request", dry_run: bool, cores: int, as_json: bool) -> "tuple[Outcome, SidestepError | None]":
+    """The outcome of a study of trainings, and what went wrong in those that failed."""
+    from sidestep.studies import reproduce as studies
+    from sidestep.studies.running import table
+
+    if not dry_run:
+        return studies.reproduce(request, cores, _watch(table), say, _inside)
+    outcome = studies.status(request)
+    if not as_json:
+        print(table(studies.progress(request)))
+    return outcome, None
 
 
 def record(
