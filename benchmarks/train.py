@@ -25,6 +25,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.generators.encoder_decoder import GeneratorConfig
+from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, RECIPE
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig

@@ -91,6 +91,40 @@ def test_steps_of_beams_equal_one_pass_over_their_paths() -> None:
     torch.testing.assert_close(stepped, in_one_pass[:, :, 2])
 
 
+def test_gradients_gathered_over_passes_are_the_sum_of_those_of_every_pass() -> None:
+    """Three passes, the later ones fed with outputs of the earlier ones; the last state leaves one of them unread."""
+    torch.manual_seed(0)
+    decoder = Decoder(WIDTH, HEADS, HEAD_WIDTH, 16, num_layers=2, dropout=0.0)
+    tokens, weights = torch.randn(BATCH, QUERIES, 4, WIDTH), torch.randn(BATCH, QUERIES, 2, WIDTH)
+    outcomes = []
+    for gathers in (False, True):
+        encoded = torch.linspace(-1, 1, BATCH * 4 * WIDTH).view(BATCH, 4, WIDTH).sin().requires_grad_()
+        memory = decoder.remember(encoded, seen()[:, :, :4], queries=1)
+        memory = memory.gathered() if gathers else memory
+        assert (memory.layers[0].pending is not None) == gathers
+        first, cache = decoder(tokens[:, :, :1], memory, Cache())
+        second, cache = decoder(torch.cat([first, tokens[:, :, 1:2]], 2), memory, cache)
+        third, _ = decoder(second[:, :, 1:] + tokens[:, :, 2:3], memory, cache)
+        loss = (torch.cat([second[:, :, :1], third], 2) * weights).sum()
+        gradients = torch.autograd.grad(loss, [encoded, *decoder.parameters()], retain_graph=gathers)
+        outcomes.append((loss.detach(), *gradients))
+        if gathers:  # a second time through the same graph
+            again = torch.autograd.grad(loss, [encoded])
+            torch.testing.assert_close(again[0], gradients[0])
+    torch.testing.assert_close(outcomes[1], outcomes[0], atol=1e-5, rtol=1e-4)
+    assert all(value.abs().max() > 1e-3 for value in outcomes[0])
+
+
+def test_nothing_is_gathered_of_folded_histories_and_where_there_are_no_gradients() -> None:
+    decoder = Decoder(WIDTH, HEADS, HEAD_WIDTH, 16, num_layers=1, dropout=0.0)
+    encoded = torch.randn(BATCH, 4, WIDTH)
+    folded = decoder.remember(encoded, seen()[:, :, :4])
+    with torch.no_grad():
+        kept = decoder.remember(encoded, seen()[:, :, :4], queries=1)
+    assert (folded.layers[0].folded, kept.layers[0].folded) == (True, False)
+    assert folded.gathered().layers[0].pending is kept.gathered().layers[0].pending is None
+
+
 def test_choosing_twice_is_choosing_from_the_chosen() -> None:
     torch.manual_seed(0)
     tokens = [(torch.randn(BATCH, 1, HEADS, 4),) * 2, (torch.randn(BATCH, 3, HEADS, 4),) * 2]

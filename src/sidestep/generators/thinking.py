@@ -189,7 +189,7 @@ class Thinking(EncoderDecoder):
             return super().decode(tokens, real, encoded, seen, recall)
         begin, num_targets = self._begin(encoded, seen), tokens.shape[1]
         queries = num_targets * (self.num_levels + len(self.thought_position))
-        memory = replace(self.decoder.remember(encoded, seen, queries=queries), recall=recall)
+        memory = replace(self.decoder.remember(encoded, seen, queries=queries).gathered(), recall=recall)
         passes = self._in_turn if self.thinking.remember else self._apart
         outputs, thoughts = passes(begin[:, :, 0], self.read(tokens), memory)
         supervised = {level: thoughts[self._supervised(level)] for level in self.levels}

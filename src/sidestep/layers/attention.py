@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sidestep.layers.dropout import Dropout
-from sidestep.layers.state import KeysValues, Remembered
+from sidestep.layers.gathered import product
+from sidestep.layers.state import KeysValues, PendingPair, Remembered
 
 
 class RelativeBias(nn.Module):
@@ -74,11 +75,14 @@ class Attention(nn.Module):
         keys: Float[Tensor, "B H S d"],
         values: Float[Tensor, "B H S d"],
         mask: Float[Tensor, "#B #H #Q S"],
+        pending: PendingPair | None = None,
     ) -> Float[Tensor, "B Q D"]:
-        """The mask is added to the products."""
-        scores = _product(self._heads(self.query(x)).transpose(1, 2), keys.transpose(2, 3))
+        """The mask is added to the products. pending: where the gradients of keys and values are gathered."""
+        query = self._heads(self.query(x)).transpose(1, 2)
+        scores = _product(query, keys.transpose(2, 3)) if pending is None else product(query, keys, pending[0], True)
         probs = self.dropout((scores + mask).softmax(-1))
-        out: Tensor = self.out(_product(probs, values).transpose(1, 2).flatten(2))
+        mixed = _product(probs, values) if pending is None else product(probs, values, pending[1], False)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _heads(self, x: Float[Tensor, "*rows inner"]) -> Float[Tensor, "*rows H d"]:
@@ -139,11 +143,13 @@ class CrossAttention(Attention):
         self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q M"]
     ) -> Float[Tensor, "B Q D"]:
         """The mask is added to the products."""
+        keys, values, pending = remembered.keys, remembered.values, remembered.pending
         if not remembered.folded:
-            return self(x, remembered.keys, remembered.values, mask[:, None])
-        scores = (x @ remembered.keys.transpose(1, 2)).view(*x.shape[:2], self.num_heads, mask.shape[2])
-        scores = scores + mask[:, :, None]
-        return self.dropout(scores.softmax(-1)).flatten(2) @ remembered.values
+            return self(x, keys, values, mask[:, None], pending)
+        scores = x @ keys.transpose(1, 2) if pending is None else product(x, keys, pending[0], True)
+        scores = scores.view(*x.shape[:2], self.num_heads, mask.shape[2]) + mask[:, :, None]
+        probs = self.dropout(scores.softmax(-1)).flatten(2)
+        return probs @ values if pending is None else product(probs, values, pending[1], False)
 
     def look_up(
         self,

@@ -8,7 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from sidestep.layers.gathered import Pending, gathered
+
 KeysValues = tuple[Tensor, Tensor]
+PendingPair = tuple[Pending, Pending]
+"""Where the gradients of keys, and of values, are gathered."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +21,25 @@ class Remembered:
 
     folded: whether the query and output projections are folded in. Keys and values are then `[B, H * M, D]` each,
         otherwise `[B, H, M, d]`; a table of items, of no user, has `[N, H, d]`.
+    pending: where their gradients are gathered; None where each pass that reads them adds its own.
     """
 
     keys: Tensor
     values: Tensor
     folded: bool
+    pending: PendingPair | None = None
 
     def take(self, rows: Int[Tensor, " n"]) -> "Remembered":
-        return replace(self, keys=self.keys[rows], values=self.values[rows])
+        return replace(self, keys=self.keys[rows], values=self.values[rows], pending=None)
+
+    def gathered(self) -> "Remembered":
+        """The same for several passes, whose gradients reach keys and values as one product in the end. Folded ones
+        are read by so many queries in each pass that their gradients are no larger than what they are made of.
+        """
+        if self.folded or not self.keys.requires_grad:
+            return self
+        (keys, of_keys), (values, of_values) = gathered(self.keys), gathered(self.values)
+        return replace(self, keys=keys, values=values, pending=(of_keys, of_values))
 
     def of_users(self, rows: Int[Tensor, "B M"]) -> "Remembered":
         """The rows of a table that every user's M items have, as the user's own keys and values."""
@@ -93,6 +108,10 @@ class Memory:
     def take(self, rows: Int[Tensor, " n"]) -> "Memory":
         """The histories of some rows. What is looked up is of one step, and not taken along."""
         return Memory([layer.take(rows) for layer in self.layers], self.mask[rows])
+
+    def gathered(self) -> "Memory":
+        """The same for several passes: see `Remembered.gathered`."""
+        return replace(self, layers=[layer.gathered() for layer in self.layers])
 
     def lookups(self, past: int, new: int) -> list[Lookup | None]:
         """What the `new` tokens of every query row look up that come after `past` ones, for every layer."""
