@@ -10,12 +10,13 @@
     items.parquet                outside id, title, category, popularity, and further fields
     clusters.parquet             a name for every cluster
     check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
+    graph.onnx                   weights, tree and search as one graph, where it was exported; `fast` answers from it
 
 Nothing here needs torch: `pipeline.models` loads the model.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,9 +40,13 @@ KIND = "bundle"
 WEIGHTS, SIDS, TRIE, VECTORS = (
     f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors")
 )  # the weights have the Hub's file name
-ITEMS, CLUSTERS = "items", "clusters"
+GRAPH = "graph.onnx"
 CHECK = "check.json"
 """The answers of the exported model to a few fixed histories."""
+EXPORT_AGAIN = "export it again from its run"
+TOLERANCE = 1e-3
+"""How far a score may be from the one on the machine that exported it; sums round otherwise there."""
+ITEMS, CLUSTERS = "items", "clusters"
 CATEGORY, POPULARITY = "category", "popularity"
 
 AGAIN = "export it again, or download it again"
@@ -203,6 +208,31 @@ def write_cluster_names(staging: Path, names: Sequence[Sequence[str]]) -> None:
     rows = [(level, cluster, name) for level, some in enumerate(names, 1) for cluster, name in enumerate(some)]
     schema = {"level": pl.Int64, "cluster": pl.Int64, "name": pl.String}
     artifact.write_table(staging / f"{CLUSTERS}.parquet", pl.DataFrame(rows, schema=schema, orient="row"))
+
+
+def check(opened: Bundle, ask: Callable[[list[int], int], tuple[list[int], list[float]]], tolerance: float) -> None:
+    """Compare answers with those of the bundle's model when it was exported.
+
+    ask: the items after a history of item numbers, so many, with their scores. tolerance: how far a score may be off.
+
+    Raises:
+        ArtifactError: they differ.
+    """
+    asked = durable.read_json(opened.folder / CHECK, EXPORT_AGAIN)
+    for history, items, scores in zip(asked["histories"], asked["items"], asked["scores"], strict=True):
+        answer, now = ask(history, len(items))
+        if len(now) != len(scores) or not np.allclose(now, scores, rtol=tolerance, atol=tolerance):
+            raise ArtifactError(
+                f"{str(opened.folder)!r} does not answer as it did when it was exported: scores {now[:3]}, expected "
+                f"{scores[:3]}; export it again from its run"
+            )
+        by_score = dict(zip(items, scores, strict=True))
+        for item, score in zip(answer, now, strict=True):
+            if abs(by_score.get(item, scores[-1]) - score) > tolerance * max(1.0, abs(score)):
+                raise ArtifactError(f"{str(opened.folder)!r} answers with item number {item}, which it did not before")
+    for name, digest in asked.get("parts", {}).items():  # items and names of clusters change no score
+        if opened.manifest.files.get(name) != digest:
+            raise ArtifactError(f"{str(opened.folder / name)!r} belongs to another bundle; {EXPORT_AGAIN}")
 
 
 RESERVED = {ITEM_ID, "title", "name", CATEGORY, POPULARITY, "text", "source_row"}

@@ -22,12 +22,15 @@ def export(
     fields: Annotated[
         list[str] | None, typer.Option("--field", help="A column of the catalogue to include; may be repeated [all].")
     ] = None,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Include the whole search as one graph: fast answers without PyTorch.")
+    ] = False,
 ) -> None:
     """Write a trained run as one folder that can be served, copied and published."""
     from sidestep.pipeline.exporting import export as write
     from sidestep.pipeline.run import Run
 
-    manifest = write(Run.open(run), to, fields)
+    manifest = write(Run.open(run), to, fields, graph)
     size = sum(path.stat().st_size for path in to.iterdir()) / 1e6
     print(
         f"{to}: {manifest.meta['method']}, {manifest.meta['num_items']:,} items, {size:.1f} MB, {manifest.digest[:12]}"

@@ -168,6 +168,14 @@ class Thinking(EncoderDecoder):
         frozen: Tensor = getattr(self, f"centroid_{level}")
         return self.projections[level](frozen) if self.thinking.centroids == "projected" else frozen
 
+    @torch.no_grad()
+    def fix_centroids(self) -> None:
+        """Compute the centroids of every level once; the model is not trained any further."""
+        centroids = [self.centroids(level) for level in range(self.num_levels)]
+        self.thinking = self.thinking.model_copy(update={"centroids": "codebook"})
+        for level, values in enumerate(centroids):
+            self.register_buffer(f"centroid_{level}", values.clone())
+
     def cluster_probs(self, level: int, thoughts: Float[Tensor, "*n D"]) -> Float[Tensor, "*n C"]:
         """What thoughts of a level name: probabilities of its clusters, by the head where there is one, else by the
         softmax of eq. 18. At a level without thoughts all clusters are alike.

@@ -22,14 +22,20 @@ class RelativeBias(nn.Module):
 
     Half of the buckets hold exact distances, the others grow logarithmically up to `max_distance`. A causal stack
     attends only to earlier positions, so all its buckets cover the past.
+
+    bucket_of: the bucket of every distance from `-max_distance` to `max_distance`; further ones share the last bucket.
     """
+
+    bucket_of: Int[Tensor, " _"]
 
     def __init__(self, num_heads: int, causal: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
         self.causal, self.num_buckets, self.max_distance = causal, num_buckets, max_distance
         self.weight = nn.Parameter(torch.zeros(num_buckets, num_heads))
+        all_distances = torch.arange(-max_distance, max_distance + 1)
+        self.register_buffer("bucket_of", self.buckets(all_distances), persistent=False)
 
-    def buckets(self, distance: Int[Tensor, "Q S"]) -> Int[Tensor, "Q S"]:
+    def buckets(self, distance: Int[Tensor, "*Q"]) -> Int[Tensor, "*Q"]:
         """Bucket of every signed distance (key position minus query position)."""
         if self.causal:
             offset, num_buckets = torch.zeros_like(distance), self.num_buckets
@@ -44,7 +50,8 @@ class RelativeBias(nn.Module):
         return offset + torch.where(distance < exact, distance, far)
 
     def forward(self, queries: Int[Tensor, " Q"], keys: Int[Tensor, " S"]) -> Float[Tensor, "H Q S"]:
-        return self.weight[self.buckets(keys[None, :] - queries[:, None])].permute(2, 0, 1)
+        distance = (keys[None, :] - queries[:, None]).clamp(-self.max_distance, self.max_distance)
+        return self.weight[self.bucket_of[distance + self.max_distance]].permute(2, 0, 1)
 
 
 class Attention(nn.Module):
@@ -126,7 +133,7 @@ class CrossAttention(Attention):
         width, batch, memory = self.query.in_features, encoded.shape[0], encoded.shape[1]
         product = width * self.head_width
         own = product / queries if queries else 0
-        if memory * (width - self.head_width + own) >= product:
+        if _holds(memory * (width - self.head_width + own) >= product):
             keys, values = self.keys_values(encoded)
             return Remembered(keys, values, folded=False)
         keys, values = self._heads(self.key(encoded)), self._heads(self.value(encoded))
@@ -164,6 +171,15 @@ class CrossAttention(Attention):
         probs = self.dropout((scores + mask[:, :, None]).softmax(-1))
         out: Tensor = self.out(torch.einsum("bqhm,bqmhd->bqhd", probs, self._heads(values)).flatten(2))
         return out
+
+
+def _holds(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition on shapes is true; while a graph is captured, for all shapes that it permits or for some."""
+    if isinstance(condition, bool):
+        return condition
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return not statically_known_true(torch.sym_not(condition))  # type: ignore[no-untyped-call]
 
 
 class RowProduct(torch.autograd.Function):

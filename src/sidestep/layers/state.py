@@ -178,7 +178,7 @@ class BeamCache:
     def _picked(self, x: Float[Tensor, "B _ H d"]) -> Float[Tensor, "B _ H d"]:
         if self.parents is None or x.shape[1] == 1:
             return x
-        firsts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+        firsts = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
         return x.flatten(0, 1)[self.parents + firsts]
 
 

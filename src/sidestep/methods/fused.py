@@ -42,6 +42,7 @@ class GeneratorAndScorer(Thoughtful):
     }
     grows = False  # its scorer knows items by their numbers
     ranks_by_paths = False
+    exports_graph = False
 
     @property
     def needs(self) -> Needs:

@@ -38,6 +38,7 @@ class Generative(Method):
     sections: ClassVar[Mapping[str, type[Section]]] = {"generator": GeneratorConfig, "thinking": ThinkingConfig}
     grows = True
     ranks_by_paths = True
+    exports_graph = True
 
     @property
     def needs(self) -> Needs:

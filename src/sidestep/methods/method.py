@@ -120,6 +120,8 @@ class Method(ABC):
     """Whether the trained model also answers with items that get their semantic IDs later."""
     ranks_by_paths: ClassVar[bool] = False
     """Whether its answers are ranked by the paths of their codes alone, so that `analyse` explains them."""
+    exports_graph: ClassVar[bool] = False
+    """Whether its whole search can be exported as one graph (`pipeline/graph.py`)."""
 
     @property
     @abstractmethod

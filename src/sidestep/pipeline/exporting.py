@@ -17,35 +17,40 @@ from sidestep.data.interactions import Ints, by_popularity
 from sidestep.data.labels import labels
 from sidestep.data.sequences import question
 from sidestep.errors import ArtifactError, ConfigError, did_you_mean
+from sidestep.fast.recommender import CLOSE, GraphRecommender
+from sidestep.fast.recommender import check as check_graph
 from sidestep.methods.method import Materials
 from sidestep.methods.table import method_of, saved_recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.graph import check_exportable, write_graph
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import trie_of
 from sidestep.recommenders.recommender import Recommendations, Recommender, Servable
+from sidestep.sids.flat_trie import FlatTrie
 from sidestep.sids.trie import Trie
 from sidestep.vectors.item_vectors import ItemVectors
 
 CHECKED_ITEMS = 10
 CHECKED_LENGTHS = (0, 1, 3, 12)
-EXPORT_AGAIN = "export it again from its run"
-TOLERANCE = 1e-3
-"""How far a score may be from the one on the machine that exported it; sums round otherwise there."""
 
 
-def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.Manifest:
+def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool = False) -> artifact.Manifest:
     """Write what answers for a run into one folder, of the newest version of its catalogue.
 
-    fields: columns of the catalogue to show; None means all that can be shown.
+    fields: columns of the catalogue to show; None means all that can be shown. graph: also the whole search as one
+        graph, which takes a minute, and is compared with the model on the bundle's own questions.
 
     Raises:
         ArtifactError: a stage not done, altered bytes, or a folder that holds something else. ConfigError: no such
-        column.
+        column, or a method without a graph. MissingExtraError: the libraries that write a graph.
     """
     contents = RunContents(run, versions.newest(run))
-    model, recipe = contents.trained(), run.recipe
+    recipe = run.recipe
+    if graph:
+        check_exportable(recipe)
+    model = contents.trained()
     settings = decisive(recipe, {**TRAIN.keys(recipe), "evaluate": True})
     parents = {name: run.digest(name) for name in ("interactions", "model")}
     if contents.materials.vectors is not None or contents.materials.sids is not None:
@@ -58,6 +63,9 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
             artifact.write_tensors(staging / bundle.SIDS, contents.materials.sids.as_tensors())
             tree = trie_of(contents.materials.sids, contents.popularity)
             artifact.write_tensors(staging / bundle.TRIE, trie_tensors(tree))
+            if graph:
+                flat = FlatTrie.of(trie_tensors(tree))
+                write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads)
             bundle.write_cluster_names(staging, contents.cluster_names)
         if contents.materials.vectors is not None:
             artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
@@ -67,6 +75,10 @@ def export(run: Run, folder: Path, fields: list[str] | None = None) -> artifact.
         parts = {path.name: artifact.file_hash(path) for path in sorted(staging.iterdir())}
         answers = answers_to_check(model, len(contents.catalog), contents.popularity)
         durable.write_json(staging / bundle.CHECK, {**answers, "parts": parts})
+        if graph:
+            manifest = artifact.Manifest(bundle.KIND, artifact.FORMAT_VERSION, meta, {}, {}, parts)
+            unsealed = Bundle(staging, manifest)
+            check_graph(unsealed, GraphRecommender.of_bundle(unsealed), CLOSE)
         durable.write_text(staging / "README.md", _card(meta))
     return artifact.read_manifest(folder)
 
@@ -111,22 +123,12 @@ def check(opened: Bundle, model: Recommender) -> None:
     Raises:
         ArtifactError: they differ.
     """
-    asked = durable.read_json(opened.folder / bundle.CHECK, EXPORT_AGAIN)
-    for history, items, scores in zip(asked["histories"], asked["items"], asked["scores"], strict=True):
-        answer = _ask(model, history, len(items))
-        now = answer.scores[0].numpy()
-        if not np.allclose(now, scores, rtol=TOLERANCE, atol=TOLERANCE):
-            raise ArtifactError(
-                f"{str(opened.folder)!r} does not answer as it did when it was exported: scores {now[:3].tolist()}, "
-                f"expected {scores[:3]}; export it again from its run"
-            )
-        by_score = dict(zip(items, scores, strict=True))
-        for item, score in zip(answer.items[0].tolist(), now.tolist(), strict=True):
-            if abs(by_score.get(item, scores[-1]) - score) > TOLERANCE:
-                raise ArtifactError(f"{str(opened.folder)!r} answers with item number {item}, which it did not before")
-    for name, digest in asked.get("parts", {}).items():  # items and names of clusters change no score
-        if opened.manifest.files.get(name) != digest:
-            raise ArtifactError(f"{str(opened.folder / name)!r} belongs to another bundle; {EXPORT_AGAIN}")
+
+    def ask(history: list[int], k: int) -> tuple[list[int], list[float]]:
+        answer = _ask(model, history, k)
+        return answer.items[0].tolist(), answer.scores[0].tolist()
+
+    bundle.check(opened, ask, bundle.TOLERANCE)
 
 
 def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:

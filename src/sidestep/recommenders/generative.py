@@ -42,6 +42,9 @@ class Thinker(Protocol):
 
     def cluster_probs(self, level: int, thoughts: Float[Tensor, "*n D"]) -> Float[Tensor, "*n C"]: ...
 
+    def fix_centroids(self) -> None:
+        """Compute once what probabilities of clusters depend on, before the search is exported."""
+
 
 class GenerativeRecommender:
     """Ranks items by the log-probability of their semantic ID; items that share one stand in order of popularity.
@@ -180,7 +183,7 @@ class GenerativeRecommender:
         permitted = barred.on(self.trie)
         beams = beam_search(cast(Steppable[Any], self.model), batch, permitted, max(self.num_beams, k), k)
         answers = permitted.items_under(beams.nodes)
-        order = _best_first(beams.scores, answers)
+        order = best_first(beams.scores, answers)
         answers = answers.gather(1, order[:, :, None].expand_as(answers))
         real = answers.flatten(1) >= 0
         first = (~real).int().sort(dim=1, stable=True).indices[:, :k]
@@ -231,7 +234,7 @@ def trie_of(sids: SemanticIds, popularity: Ints) -> Trie:
     return Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes, torch.from_numpy(popularity))
 
 
-def _best_first(scores: Float[Tensor, "B W"], answers: Int[Tensor, "B W M"]) -> Int[Tensor, "B W"]:
+def best_first(scores: Float[Tensor, "B W"], answers: Int[Tensor, "B W M"]) -> Int[Tensor, "B W"]:
     """Beams by falling score, equal ones by the number of their first item."""
     first = answers.masked_fill(answers < 0, torch.iinfo(torch.int64).max).min(dim=2).values
     by_item = first.sort(dim=1, stable=True).indices

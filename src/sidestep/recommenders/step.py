@@ -4,7 +4,7 @@ and the page. This file needs no tensor library, so that the server's own proces
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,13 @@ class Step:
 
 Path = list[Step]
 """The steps of one path, one a level."""
+
+
+class RankedRow(NamedTuple):
+    """The answer to one history: item numbers, best first, with their scores, and the path of each, where paths were
+    wanted and there are any.
+    """
+
+    items: list[int]
+    scores: list[float]
+    paths: list[Path] | None

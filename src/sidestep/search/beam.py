@@ -1,7 +1,7 @@
 """Beam search under the trie: one loop over levels, in log-probabilities, for every generator."""
 
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import Generic, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -53,19 +53,26 @@ def beam_search(
     beams = first_beams(model, batch)
     for level in range(permitted.num_levels - 1):
         child_log_probs, children, beams = advanced(model, beams, permitted, level)
-        beams = _best(beams, child_log_probs, _totals(beams, child_log_probs, children), children, num_beams)
+        beams = _best(beams, child_log_probs, totals_of(beams, child_log_probs, children), children, num_beams)
     return _completed(model, beams, permitted, min(k or num_beams, num_beams))
 
 
 def first_beams(model: Steppable[S], batch: SequenceBatch) -> Beams[S]:
     """One path without a code for every row."""
-    rows, device = len(batch), batch.history.device
+    rows, device = batch.history.shape[0], batch.history.device
     nodes, scores = torch.zeros(rows, 1, dtype=torch.int64, device=device), torch.zeros(rows, 1, device=device)
     return Beams(nodes, scores, nodes.new_empty(rows, 1, 0), scores.new_empty(rows, 1, 0), model.start(batch))
 
 
+@runtime_checkable
+class Branching(Protocol):
+    """What gives the children of nodes, as `Permitted` does."""
+
+    def children(self, level: int, nodes: Int[Tensor, "B W"]) -> Children: ...
+
+
 def advanced(
-    model: Steppable[S], beams: Beams[S], permitted: Permitted, level: int
+    model: Steppable[S], beams: Beams[S], permitted: Branching, level: int
 ) -> tuple[Float[Tensor, "B W n"], Children, Beams[S]]:
     """The children of every beam with their log-probabilities, and the beams with the state after that step."""
     log_probs, state = _step(model, beams)
@@ -75,12 +82,31 @@ def advanced(
 
 
 def extended(
-    beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children, places: Int[Tensor, "B V"]
+    beams: Beams[S],
+    child_log_probs: Float[Tensor, "B W n"],
+    children: Children,
+    places: Int[Tensor, "B V"],
+    scores: Float[Tensor, "B V"] | None = None,
 ) -> Beams[S]:
-    """The paths that are one code longer and end in the children at some of the `W x n` places."""
-    return _extended(
-        beams, child_log_probs, _totals(beams, child_log_probs, children).gather(1, places), children, places
+    """The paths that are one code longer and end in the children at some of the `W x n` places.
+
+    scores: of these paths, `-inf` for one that leads nowhere whatever its place; None adds them up.
+    """
+    if scores is None:
+        scores = totals_of(beams, child_log_probs, children).gather(1, places)
+    parents, nodes, codes = children.take(places)
+    return Beams(
+        nodes.masked_fill(scores.isinf(), NOWHERE),
+        scores,
+        torch.cat([_rows(beams.codes, parents), codes[:, :, None]], dim=2),
+        torch.cat([_rows(beams.log_probs, parents), child_log_probs.flatten(1).gather(1, places)[:, :, None]], dim=2),
+        beams.state.select(parents),
     )
+
+
+def totals_of(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children) -> Float[Tensor, "B Wn"]:
+    """The score of every path that is one code longer; `-inf` where it leads nowhere."""
+    return (beams.scores[:, :, None] + child_log_probs).masked_fill(~children.open, -torch.inf).flatten(1)
 
 
 def last_state(model: Steppable[S], complete: Beams[S]) -> S:
@@ -123,12 +149,12 @@ def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: in
         child_log_probs[rows, begin:end] = _of_children(model, log_probs, codes, exists)
         if end == width:
             break
-        totals = _totals(beams, child_log_probs, children)[rows]
+        totals = totals_of(beams, child_log_probs, children)[rows]
         worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1]
         following = beams.scores[rows, end]
         rows = rows[(following >= worst) & ~following.isinf()]
         begin, end = end, min(4 * end, width)
-    totals = _totals(beams, child_log_probs, children)
+    totals = totals_of(beams, child_log_probs, children)
     worst = totals.topk(min(k, totals.shape[1]), dim=1).values[:, -1:]
     equal_or_better = ((totals >= worst) & ~totals.isinf()).sum(1)
     return _best(beams, child_log_probs, totals, children, max([k, *equal_or_better.tolist()]))
@@ -143,29 +169,7 @@ def _best(
 ) -> Beams[S]:
     """The `count` best paths that are one code longer."""
     scores, places = totals.topk(min(count, totals.shape[1]), dim=1)
-    return _extended(beams, child_log_probs, scores, children, places)
-
-
-def _extended(
-    beams: Beams[S],
-    child_log_probs: Float[Tensor, "B W n"],
-    scores: Float[Tensor, "B V"],
-    children: Children,
-    places: Int[Tensor, "B V"],
-) -> Beams[S]:
-    parents, nodes, codes = children.take(places)
-    return Beams(
-        nodes.masked_fill(scores.isinf(), NOWHERE),
-        scores,
-        torch.cat([_rows(beams.codes, parents), codes[:, :, None]], dim=2),
-        torch.cat([_rows(beams.log_probs, parents), child_log_probs.flatten(1).gather(1, places)[:, :, None]], dim=2),
-        beams.state.select(parents),
-    )
-
-
-def _totals(beams: Beams[S], child_log_probs: Float[Tensor, "B W n"], children: Children) -> Float[Tensor, "B Wn"]:
-    """The score of every path that is one code longer; `-inf` where it leads nowhere."""
-    return (beams.scores[:, :, None] + child_log_probs).masked_fill(~children.open, -torch.inf).flatten(1)
+    return extended(beams, child_log_probs, children, places, scores)
 
 
 def _rows(x: Tensor, parents: Int[Tensor, "B W"]) -> Tensor:

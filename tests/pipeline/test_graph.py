@@ -1,0 +1,118 @@
+"""The whole search as one ONNX file: ONNX Runtime answers as the search does, and who cannot be exported says so."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from command import WORLD, contents, refuse, succeed
+from graph_world import agree, asks, unchecked
+from sidestep import artifact, bundle
+from sidestep.errors import ArtifactError
+from sidestep.fast.recommender import GraphRecommender, check, open_recommender
+from sidestep.fast.session import Session
+from sidestep.pipeline.exporting import recommender_of, trie_tensors
+from sidestep.pipeline.graph import write_graph
+from sidestep.recommenders.generative import GenerativeRecommender, trie_of
+from sidestep.sids.flat_trie import FlatTrie
+from small_world import THINKING, make, make_sids
+
+PARTS = ("generator.softmax=trie", "generator.item_part=true", "evaluate.num_beams=5")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    succeed("run", "s2gr-planted", *WORLD, *PARTS, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    folder = run.parent / "bundle"
+    with unchecked():
+        succeed("export", run, "--to", folder, "--graph")
+    return folder
+
+
+def both(folder: Path) -> tuple[GenerativeRecommender, GraphRecommender]:
+    eager = recommender_of(bundle.read(folder))
+    assert isinstance(eager, GenerativeRecommender)
+    return eager, open_recommender(folder)[1]
+
+
+@pytest.mark.slow
+def test_a_bundles_graph_answers_as_its_model_does(exported: Path) -> None:
+    agree(*both(exported), asks(300, 48, longest=25))
+
+
+@pytest.mark.slow
+def test_the_manifest_names_the_graph_and_its_check_covers_it(exported: Path, tmp_path: Path) -> None:
+    assert bundle.GRAPH in bundle.read(exported).manifest.files
+    other = shutil.copytree(exported, tmp_path / "other")
+    (other / bundle.GRAPH).write_bytes((other / bundle.GRAPH).read_bytes() + b" ")
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        bundle.read(other)
+    (other / artifact.MANIFEST).unlink()
+    old = bundle.read(exported).manifest
+    artifact.seal(other, bundle.KIND, old.meta, old.config, old.parents)
+    found = bundle.read(other)
+    with pytest.raises(ArtifactError, match=r"belongs to another bundle|Cannot read"):
+        check(found, GraphRecommender.of_bundle(found))
+
+
+def test_a_graph_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "graph.onnx").write_bytes(b"no graph")
+    with pytest.raises(ArtifactError, match="with ONNX Runtime") as found:
+        Session(tmp_path / "graph.onnx", 1)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("method", ["sasrec-ce", "s2gr-fused", "glass"])
+def test_a_method_without_a_graph_says_so_and_writes_nothing(tmp_path: Path, method: str) -> None:
+    succeed("prepare", "s2gr-planted", f"method={method}", *WORLD, "--out", tmp_path / "run")
+    line = refuse("export", tmp_path / "run", "--to", tmp_path / "bundle", "--graph")
+    assert f"method {method!r} cannot be exported as a graph" in line
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_graph_is_of_full_precision_or_refused(tmp_path: Path) -> None:
+    succeed("prepare", "s2gr-planted", *WORLD, "evaluate.precision=bf16", "--out", tmp_path / "run")
+    assert "computes in fp32" in refuse("export", tmp_path / "run", "--to", tmp_path / "bundle", "--graph")
+
+
+@pytest.mark.slow
+def test_exporting_twice_gives_the_same_graph(run: Path, exported: Path, tmp_path: Path) -> None:
+    with unchecked():
+        succeed("export", run, "--to", tmp_path / "again", "--graph")
+    assert contents(tmp_path / "again") == contents(exported)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("tiger", {"encoder": "bidirectional", "history": "codes", "max_history": 200}),
+        ("tiger, trie", {"max_history": 1000}),
+        ("s2gr", {"max_history": 1}),
+        *((f"{kind}, trie", {"item_part": True}) for kind in THINKING),
+    ],
+)
+def test_thousands_of_histories_are_answered_alike(kind: str, changes: dict[str, object], tmp_path: Path) -> None:
+    sids, popularity = make_sids(300, (12, 12, 12)), np.arange(300)[::-1].copy() % 7
+    model = make(kind, sids, **changes)
+    if model.item_part is not None:
+        nn.init.normal_(model.item_part.table.weight)
+    eager = GenerativeRecommender(model, sids, popularity, model.reads, 20)
+    trie = FlatTrie.of(trie_tensors(trie_of(sids, popularity)))
+    with unchecked():
+        write_graph(tmp_path / "graph.onnx", model, trie, model.reads)
+    for beams in (20, 1000):
+        graph = GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads.recent, beams)
+        longest = 2 * int(min(model.reads.recent, 50))
+        agree(eager.with_beams(beams), graph, asks(2_000 if beams == 20 else 100, 300, longest, seed=beams))
+    agree(eager, GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads.recent, 20),
+          asks(20, 300, longest=1_200, seed=2))  # fmt: skip
