@@ -52,6 +52,11 @@ def succeed(*words: object) -> Done:
     return done
 
 
+def is_refusal(done: Done) -> bool:
+    """Whether a mistake was answered in one line."""
+    return done.code == 2 and sum(line.startswith("error: ") for line in done.err.splitlines()) == 1
+
+
 def refuse(*words: object) -> str:
     """The one line that a mistake is answered with."""
     done = sidestep(*words)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,26 @@ def test_the_mark_is_no_part_of_the_first_id(faults: Path) -> None:
 
     assert read_ids_or_file(str(faults / "bom" / "allow.txt"), "--allow") == ["P0003", "P0017"]
     assert read_question(None, None, faults / "bom" / "histories.jsonl", False).histories == [["P0001", "P0002"]]
+
+
+def test_null_words_are_counted_and_named(faults: Path, tmp_path: Path) -> None:
+    done = succeed("init", "--interactions", faults / "null-words" / "log.csv", "--out", tmp_path / "r.toml")
+    assert "dropped 5 of 25 rows" in done.out
+    assert "'NULL' 5 times" in done.out
+
+
+def test_objects_with_free_keys_stay_one_column(faults: Path, tmp_path: Path) -> None:
+    folder, items = faults / "free-keys", tmp_path / "x.jsonl"
+    made = subprocess.run([sys.executable, folder / "make.py", "4000"], capture_output=True, check=True)
+    items.write_bytes(made.stdout)
+    catalog, *_ = prepared(tmp_path, "--interactions", folder / "log.csv", "--items", items)
+    number = catalog.item_ids[0].removeprefix("i")
+    assert catalog.table["details"][0] == f'{{"k{number}": "v"}}'
+    assert len(catalog.table.columns) < 10
+
+
+def test_every_small_input_is_tried_here(faults: Path) -> None:
+    tried = Path(__file__).read_text(encoding="utf-8")
+    folders = [path.name for path in faults.iterdir() if path.is_dir()]
+    assert len(folders) >= 15
+    assert [name for name in folders if name not in tried] == []

@@ -3,6 +3,7 @@
 `DEPENDS` is the table of which is which; `.` stands for an answer that is the same.
 """
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from command import Done, sidestep, succeed
+from command import WORLD, Done, is_refusal, sidestep, succeed
+from sealing import reseal
+from sidestep import artifact
 
 RUN = {
     "recommend": lambda run, place: ("recommend", run, "--user", "u01", "--json"),
@@ -63,11 +66,6 @@ def plain(done: Done) -> str:
     return "\n".join(lines)
 
 
-def is_refusal(done: Done) -> bool:
-    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
-    return done.code == 2 and len(lines) == 1
-
-
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -104,3 +102,69 @@ def test_every_damaged_file_is_refused_or_does_not_count(
             ]
             for name, wanted in zip(commands, expected, strict=True):
                 assert {met[file, name] for file in parts} == {wanted}, (first, name)
+
+
+def parts(run: Path) -> list[str]:
+    """The artifacts in a run."""
+    return sorted(str(path.parent.relative_to(run)) for path in run.rglob(artifact.MANIFEST))
+
+
+def swap(here: Path, other: Path, part: str) -> None:
+    """An artifact of another run, sealed there."""
+    shutil.rmtree(here / part)
+    shutil.copytree(other / part, here / part)
+
+
+def swap_resealed(here: Path, other: Path, part: str) -> None:
+    """An artifact of another run that claims to be made from what this run holds."""
+    manifest = artifact.read_manifest(here / part)
+    swap(here, other, part)
+    reseal(here / part, parents=manifest.parents, config=manifest.config)
+
+
+def swap_file(here: Path, other: Path, part: str) -> None:
+    """A file of another bundle."""
+    shutil.copy(other / part, here / part)
+
+
+def swap_file_resealed(here: Path, other: Path, part: str) -> None:
+    """A file of another bundle, under a manifest that names its hash."""
+    swap_file(here, other, part)
+    files = artifact.read_manifest(here).files
+    reseal(here, files={**files, part: artifact.file_hash(here / part)})
+
+
+SWAPS: dict[Callable[[Path, Path, str], None], str] = {
+    swap: "run",
+    swap_resealed: "run",
+    swap_file: "bundle",
+    swap_file_resealed: "bundle",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("change", SWAPS, ids=lambda change: change.__name__)
+def test_what_belongs_to_another_run_is_refused_or_does_not_count(
+    finished: Path, tmp_path: Path, change: Callable[[Path, Path, str], None]
+) -> None:
+    whole, commands = finished, RUN if SWAPS[change] == "run" else BUNDLE
+    other = tmp_path / "other"
+    succeed("run", "s2gr-planted", *WORLD, "seed=1", "--out", other)
+    if SWAPS[change] == "bundle":
+        succeed("export", finished, "--to", tmp_path / "whole")
+        succeed("export", other, "--to", tmp_path / "other-bundle")
+        whole, other = tmp_path / "whole", tmp_path / "other-bundle"
+    here, met = tmp_path / "here", dict[tuple[str, str], str]()
+    shutil.copytree(whole, here)
+    right = {name: plain(sidestep(*words(here, tmp_path))) for name, words in commands.items()}
+    for part in parts(whole) if SWAPS[change] == "run" else artifact.read_manifest(whole).files:
+        for name, words in commands.items():
+            shutil.rmtree(here)
+            shutil.copytree(whole, here)
+            change(here, other, part)
+            done = sidestep(*words(here, tmp_path))
+            same = done.code == 0 and plain(done) == right[name]
+            assert same or is_refusal(done), (part, name, done)
+            met[part, name] = "." if same else "refused"
+    print(json.dumps({f"{part} {name}": found for (part, name), found in met.items()}))

@@ -13,12 +13,14 @@ from torch import nn
 
 import sidestep
 from command import MODEL, WORLD, contents, succeed
+from other_writer import held_by_another
 from own_shop import ITEMS, USERS, write_shop
 from sidestep import artifact
 from sidestep.config import merge
 from sidestep.data.inspect import inspect
-from sidestep.errors import ArtifactError, ConfigError, DataError
+from sidestep.errors import ArtifactError, ConfigError, DataError, LockedError
 from sidestep.methods.table import METHODS, RECIPE
+from sidestep.pipeline.run import LOCK
 
 SETTINGS: dict[str, Any] = merge({}, MODEL, RECIPE)
 QUIET: dict[str, Any] = {"say": lambda line: None, **SETTINGS}
@@ -100,6 +102,20 @@ def test_fitting_again_goes_on_and_other_tables_are_refused_or_forced(
     out = files / "forced"
     sidestep.fit(log, items, out=out, **QUIET)
     assert len(sidestep.fit(log.head(120), items, out=out, force=True, **QUIET).interactions) == 120
+
+
+def test_tables_are_written_by_one_at_a_time(frames: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tables = run / "tables"
+    tables.mkdir(parents=True)
+    (tables / "log.parquet").write_bytes(b"of another fit")
+    with held_by_another(run / LOCK), pytest.raises(LockedError, match="is being written by process"):
+        sidestep.fit(*frames, out=run, force=True, **QUIET)
+    assert [(path.name, path.read_bytes()) for path in tables.iterdir()] == [("log.parquet", b"of another fit")]
+    (run / "note.txt").touch()
+    with pytest.raises(ArtifactError, match="is no run folder"):
+        sidestep.fit(*frames, out=run, **QUIET)
+    assert sorted(path.name for path in run.iterdir()) == ["note.txt", "tables"]
 
 
 def test_a_mapping_of_columns_is_a_table(frames: tuple[pl.DataFrame, pl.DataFrame], model: sidestep.Model) -> None:

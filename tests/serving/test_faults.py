@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 from stub_model import GATE, HANGS_AT, StubModel
 
+from sealing import reseal
 from sidestep import artifact
 from sidestep.serving.app import make_app
 from sidestep.serving.settings import Settings
@@ -57,13 +58,6 @@ def test_a_model_that_hangs_is_not_ready_and_is_replaced(client: TestClient, fol
     wait_for(lambda: client.get("/readyz").status_code == 200)
     assert 'sidestep_process_restarts{model="shop"} 1.0' in client.get("/metrics").text
     assert ask(client, 1).status_code == 200
-
-
-def reseal(folder: Path, **changes: Any) -> None:
-    """A manifest with another content, and a digest to match."""
-    content = json.loads((folder / "manifest.json").read_text()) | changes
-    content["digest"] = artifact.Manifest(**{**content, "digest": ""}).compute_digest()
-    (folder / "manifest.json").write_text(json.dumps(content))
 
 
 def without_titles(folder: Path) -> None:

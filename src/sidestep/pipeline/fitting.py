@@ -21,7 +21,7 @@ from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import METHODS, RECIPE, new_recipe
 from sidestep.pipeline.models import Model, of_run
 from sidestep.pipeline.run import RECIPE as RECIPE_FILE
-from sidestep.pipeline.run import TABLES, Run
+from sidestep.pipeline.run import TABLES, Run, writing
 from sidestep.pipeline.stages import run_until
 
 FILES = frozenset({"source", "path", "interactions", "items", "planted"})
@@ -69,10 +69,11 @@ def fit(
 
     Raises:
         DataError: tables that cannot be read, or columns whose roles cannot be known. ConfigError: no such recipe, a
-        key or a value that is wrong. ArtifactError: `out` holds another run and `force` is off.
+        key or a value that is wrong. ArtifactError: `out` holds another run and `force` is off. LockedError: somebody
+        else is writing in it.
     """
     folder = Path(tempfile.mkdtemp(prefix="sidestep-") if out is None else out)
-    with _in_words_of_python(folder), _leaving_nothing_new(folder, temporary=out is None):
+    with _in_words_of_python(folder), _writing(folder), _leaving_nothing_new(folder, temporary=out is None):
         findings = None
         if log is not None:
             paths = [_path_of(table, name, folder, force) for table, name in ((log, "log"), (items, "items"))]
@@ -101,8 +102,6 @@ def _path_of(table: Any, name: str, folder: Path, force: bool) -> Path | None:
     if table is None or frames.is_path(table):
         return None if table is None else Path(table)
     frame, path = frames.as_frame(table, name), folder / TABLES / f"{name}.parquet"
-    if not path.parent.exists() and folder.exists() and not Run.is_one(folder) and any(folder.iterdir()):
-        raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
     with durable.replacing_file(path) as staging:
         frames.write(frame, staging, name)
         if path.is_file() and not force and artifact.file_hash(staging) != artifact.file_hash(path):
@@ -197,9 +196,16 @@ def _in_words_of_python(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """The folder is this call's before the first table is in it."""
+    Run.refuse_others(folder)
+    with writing(folder):
+        yield
+
+
+@contextmanager
 def _leaving_nothing_new(folder: Path, temporary: bool) -> Iterator[None]:
-    """The folder as it was, where the block fails before it is a run. A temporary one goes at any failure."""
-    before = folder.exists() and not temporary
+    """No tables in the folder, where the block fails before it is a run. A temporary one goes at any failure."""
     try:
         yield
     except BaseException:
@@ -207,6 +213,4 @@ def _leaving_nothing_new(folder: Path, temporary: bool) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
         elif not (folder / RECIPE_FILE).is_file():
             shutil.rmtree(folder / TABLES, ignore_errors=True)
-            if not before and folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
         raise

@@ -66,11 +66,8 @@ class Run:
                     f"{str(folder)!r} holds a run from another configuration ({'; '.join(changed[:3])}); choose "
                     "another --out, or add --force to do again what differs"
                 )
-        elif folder.exists() and not path.is_file():
-            if not folder.is_dir():
-                raise ArtifactError(f"{str(folder)!r} is no folder; choose another --out")
-            if {*folder.iterdir()} - {folder / TABLES, *durable.left_behind(folder)}:
-                raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
+        else:
+            cls.refuse_others(folder)
         return cls(folder, recipe, force)
 
     def keep_recipe(self) -> None:
@@ -83,25 +80,21 @@ class Run:
                 return
         _write(path, content)
 
+    @classmethod
+    def refuse_others(cls, folder: Path) -> None:
+        """Raises:
+        ArtifactError: something is there that is neither a run nor the beginning of one.
+        """
+        if folder.exists() and not cls.is_one(folder):
+            if not folder.is_dir():
+                raise ArtifactError(f"{str(folder)!r} is no folder; choose another --out")
+            if {*folder.iterdir()} - {folder / TABLES, *durable.left_behind(folder)}:
+                raise ArtifactError(f"{str(folder)!r} is no run folder and is not empty; choose another --out")
+
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Nobody else writes in the folder while the block runs, and what a killed writer left in it is gone. Of the
-        processes of one training, the first stands for all.
-
-        Raises:
-            LockedError: somebody else is writing in it.
-        """
-        created = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
-        with ExitStack() as stack:
-            if Processes.launched().is_first:
-                try:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    stack.callback(_remove_empty, created)
-                    stack.enter_context(lock.held(self.path(LOCK), self.folder))
-                    durable.sweep(self.folder)
-                except OSError as error:
-                    if error.errno not in (errno.EROFS, errno.EACCES):  # there, finished stages can still be read
-                        raise
+        """`writing` in the run's folder."""
+        with writing(self.folder):
             yield
 
     def path(self, name: str) -> Path:
@@ -190,6 +183,28 @@ def _origin(folder: Path) -> dict[str, dict[str, Any]] | None:
     if not all(isinstance(origin.get(key), dict) for key in ("settings", "parents")):
         raise ArtifactError(f"{str(path)!r} does not say what the checkpoints beside it were begun with")
     return origin
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Nobody else writes in a run's folder while the block runs, and what a killed writer left in it is gone. Of the
+    processes of one training, the first stands for all.
+
+    Raises:
+        LockedError: somebody else is writing in it.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    with ExitStack() as stack:
+        if Processes.launched().is_first:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_empty, created)
+                stack.enter_context(lock.held(folder / LOCK, folder))
+                durable.sweep(folder)
+            except OSError as error:
+                if error.errno not in (errno.EROFS, errno.EACCES):  # there, finished stages can still be read
+                    raise
+        yield
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
