@@ -57,6 +57,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "serving",
             "fast",
             "bundle",
+            "recommenders.facade",
             "report",
             "studies",
             "workshop",
@@ -180,6 +181,15 @@ def test_help_and_import_cost_no_heavy_library(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.split() == []
+
+
+def test_a_graph_answers_without_torch() -> None:
+    """Neither the server's model process nor `sidestep recommend` waits for its import or holds its memory."""
+    code = (
+        "import sidestep.fast.answering, sidestep.fast.model, sidestep.pipeline.recommend, sidestep.report.terminal\n"
+    )
+    code += "import sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_help_uses_less_than_a_second_of_processor_time() -> None:

@@ -14,7 +14,7 @@ from command import WORLD, contents, refuse, succeed
 from sidestep import artifact, bundle
 from sidestep.errors import ArtifactError, DataError
 from sidestep.pipeline.exporting import check, recommender_of
-from sidestep.recommenders.facade import TrainedModel
+from sidestep.recommenders.trained import TrainedModel
 
 
 @pytest.fixture(scope="module")

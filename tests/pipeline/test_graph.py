@@ -1,18 +1,24 @@
 """The whole search as one ONNX file: ONNX Runtime answers as the search does, and who cannot be exported says so."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from torch import nn
 
+import sidestep
 from command import WORLD, contents, refuse, succeed
 from graph_world import agree, asks, unchecked
 from sidestep import artifact, bundle
+from sidestep.cli.serve import answers_by_graph, load_model, open_model
 from sidestep.errors import ArtifactError
+from sidestep.fast.answering import GraphAnswering
+from sidestep.fast.model import GraphModel
 from sidestep.fast.recommender import GraphRecommender, check, open_recommender
 from sidestep.fast.session import Session
+from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.exporting import recommender_of, trie_tensors
 from sidestep.pipeline.graph import write_graph
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
@@ -84,6 +90,44 @@ def test_a_graph_is_of_full_precision_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_command_and_the_server_answer_by_it_as_they_do_without(exported: Path) -> None:
+    eager, graph = sidestep.load(exported), load_model(exported)
+    assert isinstance(graph, GraphModel)
+    ids = eager.catalog.item_ids
+    for history in ([], ids[:1], ids[3:30]):
+        for how in ({}, {"exclude_seen": False, "explain": True}, {"allow": ids[:9]}, {"deny": ids[5:], "k": 20}):
+            mine, theirs = (model.recommend(history, **how) for model in (graph, eager))  # type: ignore[arg-type]
+            assert (mine.item_ids, mine.by) == (theirs.item_ids, theirs.by)
+    digest = bundle.read(exported).digest
+    by_graph, by_torch = open_model(exported, digest, 1), Answering(exported, digest, 1)
+    assert isinstance(by_graph, GraphAnswering)
+    for each in (by_graph, by_torch):
+        each.keep_filter("stock", np.packbits(np.arange(48) % 3 > 0).tobytes())
+    for allowed, beams, explain in ((None, None, False), ("stock", 30, True)):
+        ours, others = (
+            each.answer([[1, 2], [], [7]], [[1, 2], [3], []], 6, beams, allowed, explain)
+            for each in (by_graph, by_torch)
+        )
+        assert ours["items"] == others["items"]
+        assert [len(row) for row in ours["paths"]] == [len(row) for row in others["paths"]]
+        for scores, same in zip(ours["scores"], others["scores"], strict=True):
+            np.testing.assert_allclose(scores, same, atol=1e-5)
+
+
+def test_without_its_runtime_a_graph_is_left_aside_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (artifact.MANIFEST, bundle.WEIGHTS):
+        (tmp_path / name).write_text("{}")
+    assert not answers_by_graph(tmp_path)
+    (tmp_path / bundle.GRAPH).write_text("")
+    assert answers_by_graph(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert not answers_by_graph(tmp_path)
+    assert "pip install 'sidestep[fast]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_exporting_twice_gives_the_same_graph(run: Path, exported: Path, tmp_path: Path) -> None:
     with unchecked():
         succeed("export", run, "--to", tmp_path / "again", "--graph")
@@ -111,8 +155,8 @@ def test_thousands_of_histories_are_answered_alike(kind: str, changes: dict[str,
     with unchecked():
         write_graph(tmp_path / "graph.onnx", model, trie, model.reads)
     for beams in (20, 1000):
-        graph = GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads.recent, beams)
+        graph = GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads, beams)
         longest = 2 * int(min(model.reads.recent, 50))
         agree(eager.with_beams(beams), graph, asks(2_000 if beams == 20 else 100, 300, longest, seed=beams))
-    agree(eager, GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads.recent, 20),
+    agree(eager, GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads, 20),
           asks(20, 300, longest=1_200, seed=2))  # fmt: skip

@@ -12,7 +12,7 @@ from noting import Noting
 from sidestep.data.interactions import NO_TIME
 from sidestep.data.sequences import SequenceBatch
 from sidestep.errors import ArtifactError, DataError, UnknownItemError
-from sidestep.recommenders.facade import TrainedModel
+from sidestep.recommenders.trained import TrainedModel
 
 HISTORY = ["P05", "P11", "P05", "P30"]
 

@@ -43,7 +43,7 @@ def both(kind: str, num_beams: int = 7, **changes: object) -> Eager:
     copied.load_state_dict(model.state_dict())
     if isinstance(copied, Thinker):
         copied.fix_centroids()
-    return eager, GraphRecommender(InTorch(SearchGraph(copied.eval(), trie)), trie, POPULARITY, 6, num_beams)
+    return eager, GraphRecommender(InTorch(SearchGraph(copied.eval(), trie)), trie, POPULARITY, Reads(6), num_beams)
 
 
 @pytest.mark.parametrize("kind", KINDS)

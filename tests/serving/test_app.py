@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 import sidestep
 from sidestep.pipeline.answering import Answering
-from sidestep.recommenders.facade import TrainedModel
+from sidestep.recommenders.trained import TrainedModel
 from sidestep.serving.app import make_app
 from sidestep.serving.door import Door
 from sidestep.serving.settings import Settings

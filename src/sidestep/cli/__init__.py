@@ -259,7 +259,6 @@ def recommend(
 ) -> None:
     """Recommend items for a history, for users, for a file of histories, or for all users."""
     from sidestep.pipeline import recommend as ask
-    from sidestep.pipeline.models import load
     from sidestep.report.terminal import answers_text
 
     check_file(out)
@@ -268,7 +267,7 @@ def recommend(
     question = read_question(history, user, histories, all_users, at)
     allowed, denied = read_ids_or_file(allow, "--allow"), read_ids_or_file(deny, "--deny")
     answers = ask.answer(
-        load(folder),
+        serve.load_model(folder),
         question,
         k,
         explain=explain,

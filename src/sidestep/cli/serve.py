@@ -11,7 +11,8 @@ from sidestep.cli.options import RunArgument, say
 from sidestep.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
-    from sidestep.pipeline.answering import Answering
+    from sidestep.recommenders.facade import Facade
+    from sidestep.serving.worker import Answerer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -110,11 +111,41 @@ def _refuse_other_than_bundle(folder: Path) -> None:
     raise ArtifactError(f"No bundle in {str(folder)!r}; make one with `sidestep export RUN --to {folder}`")
 
 
-def open_model(folder: Path, digest: str, threads: int) -> "Answering":
-    """Load a model in its own process; the HTTP process never imports torch."""
+def open_model(folder: Path, digest: str, threads: int) -> "Answerer":
+    """Load a model in its own process, without torch where there is a graph. The HTTP process never imports it."""
+    if answers_by_graph(folder):
+        from sidestep.fast.answering import GraphAnswering
+
+        return GraphAnswering(folder, digest, threads)
     from sidestep.pipeline.answering import Answering
 
     return Answering(folder, digest, threads)
+
+
+def load_model(folder: Path) -> "Facade":
+    """The model of a run or of a bundle, by its graph where it has one."""
+    if answers_by_graph(folder):
+        from sidestep.fast.model import open_model as open_graph
+
+        return open_graph(folder)
+    from sidestep.pipeline.models import load
+
+    return load(folder)
+
+
+def answers_by_graph(folder: Path) -> bool:
+    """Whether a bundle has a graph and ONNX Runtime can run it; says so where only the latter is missing."""
+    from sidestep.fast.model import can_run, has_graph
+
+    if not has_graph(folder):
+        return False
+    if not can_run():
+        say(
+            f"note: {str(folder)!r} has a graph, which needs `pip install 'sidestep[fast]'`; PyTorch answers instead, "
+            "the same and slower"
+        )
+        return False
+    return True
 
 
 def _named(texts: list[str], expected: str, own_name: Callable[[str], str] | None) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import numpy as np
 from sidestep import bundle
 from sidestep.bundle import Bundle
 from sidestep.data.interactions import Ints, by_popularity
+from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
 from sidestep.fast.session import Array, Session
 from sidestep.recommenders.step import NamedCluster, Path, RankedRow, Step
@@ -31,13 +32,13 @@ class GraphRecommender:
     """Ranks items by a graph.
 
     trie: with all items allowed it is `everything`; filters are laid over it by `Laid.over`. popularity: `[N]`.
-    recent: how many of a history's last items are read.
+    reads: of a history, its last items alone.
     """
 
-    def __init__(self, graph: Runs, trie: FlatTrie, popularity: Ints, recent: int, num_beams: int) -> None:
+    def __init__(self, graph: Runs, trie: FlatTrie, popularity: Ints, reads: Reads, num_beams: int) -> None:
         self.trie, self.num_beams = trie, num_beams
         self.everything = Laid.over(trie, np.ones(trie.num_items, dtype=np.bool_))
-        self._graph, self._popularity, self._recent = graph, popularity, recent
+        self._graph, self._popularity, self.reads = graph, popularity, reads
         self._by_popularity = by_popularity(trie.num_items, popularity)
 
     @classmethod
@@ -49,7 +50,7 @@ class GraphRecommender:
         if trie.num_items != opened.meta["num_items"]:
             raise ArtifactError(f"The tree of {str(opened.folder)!r} has other items than its catalogue")
         graph = Session(opened.folder / bundle.GRAPH, threads)
-        return cls(graph, trie, opened.popularity, opened.reads.recent, opened.meta["beams"])
+        return cls(graph, trie, opened.popularity, opened.reads, opened.meta["beams"])
 
     def rank(
         self,
@@ -69,7 +70,7 @@ class GraphRecommender:
         for row in [number for number, history in enumerate(histories) if not len(history)]:
             answers[row] = self._popular(excluded[row], k, laid)
         for rows in self._portions(histories, beams):
-            history = padded([histories[row][-self._recent :] for row in rows])
+            history = padded([histories[row][-self.reads.recent :] for row in rows])
             closed = laid.closed([excluded[row] for row in rows])
             given = {"history": history, "open": laid.open, "closed": closed, "beams": _of(beams), "answers": _of(k)}
             outputs = self._outputs(given, k, explain)
@@ -85,7 +86,7 @@ class GraphRecommender:
 
     def _portions(self, histories: Sequence[Ints], beams: int) -> Iterator[list[int]]:
         """The rows that have a history, like lengths together, so that little is padded."""
-        lengths = np.array([min(len(history), self._recent) for history in histories], dtype=np.int64)
+        lengths = np.array([min(len(history), self.reads.recent) for history in histories], dtype=np.int64)
         known = np.argsort(lengths, kind="stable")[int((lengths == 0).sum()) :]
         most = max(min(ROWS_AT_ONCE, BEAMS_AT_ONCE // beams), 1)
         if len(known):

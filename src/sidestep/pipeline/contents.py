@@ -19,10 +19,10 @@ from sidestep.methods.table import OWN_COUNTS, method_of
 from sidestep.pipeline import lineage, versions
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.stage import TRAIN
-from sidestep.recommenders.facade import TrainedModel
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender, Servable
+from sidestep.recommenders.trained import TrainedModel
 from sidestep.scorers.counts import OwnCounts
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity

@@ -18,7 +18,7 @@ from sidestep.pipeline.evaluate import Evaluation
 from sidestep.pipeline.evaluate import evaluate as judge
 from sidestep.pipeline.exporting import check, export, module_and_recommender
 from sidestep.pipeline.run import Run
-from sidestep.recommenders.facade import TrainedModel
+from sidestep.recommenders.trained import TrainedModel
 from sidestep.vectors.item_vectors import ItemVectors
 
 

@@ -15,7 +15,7 @@ from sidestep.data.times import Time, Times, read_time
 from sidestep.durable import replacing_file
 from sidestep.errors import ConfigError, DataError
 from sidestep.progress import meter
-from sidestep.recommenders.facade import Answer, TrainedModel
+from sidestep.recommenders.facade import Answer, Facade
 from sidestep.recommenders.step import Step
 
 FORMATS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
@@ -132,7 +132,7 @@ def _histories(path: Path) -> Iterator[History]:
 
 
 def answer(
-    model: TrainedModel,
+    model: Facade,
     question: Question,
     k: int,
     *,
@@ -142,7 +142,7 @@ def answer(
     deny: list[str] | None = None,
     unknown: Literal["error", "skip"] = "error",
 ) -> list[Answered]:
-    """Ask the model, with a progress bar where there are many; see `TrainedModel.recommend`.
+    """Ask the model, with a progress bar where there are many; see `Facade.recommend`.
 
     Raises:
         DataError: an unknown item or user, a time that cannot be read, or one for users of a log without a clock.
@@ -157,7 +157,7 @@ def answer(
             )
         users = log.user_ids if question.users is None else question.users
         asked, histories = users, model.histories_of(users)
-        times = model.times_of(users) if model.recommender.reads.times else None
+        times = model.times_of(users) if model.reads.times else None
     else:
         asked, histories = [str(number) for number in range(1, len(question.histories) + 1)], question.histories
     with meter("recommend", len(histories)) as shown:

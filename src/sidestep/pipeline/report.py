@@ -14,7 +14,8 @@ from sidestep.methods.table import NON_NEURAL
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
 from sidestep.pipeline.run import Run
-from sidestep.recommenders.facade import Answer, TrainedModel
+from sidestep.recommenders.facade import Answer
+from sidestep.recommenders.trained import TrainedModel
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.training.log import read_log
 

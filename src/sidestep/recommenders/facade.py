@@ -1,22 +1,21 @@
 """What users hold: outside ids in, recommendations with readable paths out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import torch
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
-from sidestep.data.sequences import pad, question
+from sidestep.data.reads import Reads
 from sidestep.data.times import Time, Times, read_time, read_times
 from sidestep.errors import DataError, MissingExtraError, brief, did_you_mean
-from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
-from sidestep.recommenders.step import Step
+from sidestep.recommenders.step import RankedRow, Step
 from sidestep.sids.semantic_ids import SemanticIds
 
 
@@ -80,7 +79,7 @@ _ANSWERS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class _Past:
+class Past:
     """The known items of a history, when each was taken (`NO_TIME` where unknown), and the ids that are not known."""
 
     items: Ints
@@ -88,20 +87,37 @@ class _Past:
     missing: list[str]
 
 
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+
 @dataclass(frozen=True, repr=False)
-class TrainedModel:
-    """A recommender with the catalogue it answers from.
+class Facade(ABC):
+    """A model with the catalogue it answers from, whatever computes the answers; nothing here needs a tensor library.
 
     interactions: the log it was trained on, to answer for its users. sids: None where it says no IDs. name_clusters:
         makes `cluster_names` once they are asked for, which reads the texts of all items.
     """
 
-    recommender: Recommender
     catalog: Catalog
     interactions: Interactions
     sids: SemanticIds | None
     name_clusters: Callable[[], list[list[str]]]
-    batch_size: int = 128
+    batch_size: int = field(default=128, kw_only=True)
+
+    @property
+    @abstractmethod
+    def reads(self) -> Reads:
+        """What the model reads of a history."""
+
+    @abstractmethod
+    def _ranked(
+        self, pasts: list[Past], at: int, k: int, allowed: Any, exclude_seen: bool, explain: bool
+    ) -> list[RankedRow]:
+        """The answers to some histories. allowed: what `_laid` has made of the filter."""
+
+    @abstractmethod
+    def _laid(self, allowed: Flags | None) -> Any:
+        """A filter, `[N]`, as `_ranked` takes it for many batches; None allows all items."""
 
     def recommend(
         self,
@@ -172,7 +188,7 @@ class TrainedModel:
         moments: Sequence[Times | None] = [None] * len(histories) if times is None else times
         known = [self._known(history, when, unknown) for history, when in zip(histories, moments, strict=True)]
         asked = read_time(at, "at", self.interactions.absolute_times)
-        allowed = self._filter(allow, deny)
+        allowed = self._laid(self._filter(allow, deny))
         k = min(k, len(self.catalog))
         answers = Answers()
         for begin in range(0, len(known), self.batch_size):
@@ -198,9 +214,6 @@ class TrainedModel:
         """
         offsets, times = self.interactions.offsets, self.interactions.known_times
         return [times[offsets[user] : offsets[user + 1]] for user in self._numbers(users)]
-
-    def __repr__(self) -> str:
-        return self._line(type(self.recommender).__name__, None)
 
     def _line(self, name: str, place: str | None) -> str:
         """The model in a few words."""
@@ -237,57 +250,38 @@ class TrainedModel:
     def _user_numbers(self) -> dict[str, int]:
         return {user_id: user for user, user_id in enumerate(self.interactions.user_ids)}
 
-    def _known(self, history: Sequence[str], times: Times | None, unknown: Literal["error", "skip"]) -> _Past:
+    def _known(self, history: Sequence[str], times: Times | None, unknown: Literal["error", "skip"]) -> Past:
         absolute = self.interactions.absolute_times
         when = np.full(len(history), NO_TIME) if times is None else read_times(times, len(history), absolute)
         missing = [item_id for item_id in history if item_id not in self.catalog.number_of]
         if unknown == "skip" and missing:
             kept = [place for place, item_id in enumerate(history) if item_id in self.catalog.number_of]
             history, when = [history[place] for place in kept], when[kept]
-        return _Past(self.catalog.items(history), when, missing)
+        return Past(self.catalog.items(history), when, missing)
 
-    def _filter(self, allow: Sequence[str] | None, deny: Sequence[str]) -> ItemFilter:
+    def _filter(self, allow: Sequence[str] | None, deny: Sequence[str]) -> Flags | None:
         if allow is None and not deny:
-            return ItemFilter()
+            return None
         allowed = np.full(len(self.catalog), allow is None)
         if allow is not None:
             allowed[self.catalog.items(allow)] = True
         allowed[self.catalog.items(deny)] = False
-        return ItemFilter(allowed=torch.from_numpy(allowed))
+        return allowed
 
     def _answer(
-        self,
-        known: list[_Past],
-        at: int,
-        k: int,
-        allowed: ItemFilter,
-        exclude_seen: bool,
-        explain: bool,
+        self, known: list[Past], at: int, k: int, allowed: Any, exclude_seen: bool, explain: bool
     ) -> list[Answer]:
-        histories = [past.items for past in known]
-        barred = allowed.excluding(pad(histories) if exclude_seen else None)
-        batch = question(
-            histories,
-            self.recommender.reads,
-            [past.times for past in known],
-            [at] * len(known),
-            self.interactions.absolute_times,
-        )
-        ranked = self.recommender.rank(batch, k, barred, explain)
+        ranked = self._ranked(known, at, k, allowed, exclude_seen, explain)
         return [
-            Answer(self._row(ranked, row), "model" if len(past.items) else "popularity", past.missing)
-            for row, past in enumerate(known)
+            Answer(self._row(row), "model" if len(past.items) else "popularity", past.missing)
+            for row, past in zip(ranked, known, strict=True)
         ]
 
-    def _row(self, ranked: Recommendations, row: int) -> list[Recommendation]:
-        items = [item for item in ranked.items[row].tolist() if item >= 0]
-        paths: list[list[Step] | None] = [None] * len(items)
-        if ranked.paths and ranked.paths[row]:
-            paths = [self._named(path) for path in ranked.paths[row]]
-        scores = ranked.scores[row].tolist()
+    def _row(self, row: RankedRow) -> list[Recommendation]:
+        paths: Sequence[list[Step] | None] = [self._named(path) for path in row.paths or []] or [None] * len(row.items)
         return [
-            Recommendation(self.catalog.item_ids[item], self.catalog.title(item), scores[rank], paths[rank])
-            for rank, item in enumerate(items)
+            Recommendation(self.catalog.item_ids[item], self.catalog.title(item), score, path)
+            for item, score, path in zip(row.items, row.scores, paths, strict=True)
         ]
 
     def _named(self, path: list[Step]) -> list[Step]:
