@@ -1,4 +1,6 @@
-"""A fused model from two finished runs on the same data: a generator's weights, and a scorer's."""
+"""Models from finished runs on the same data: a fused one from a generator's weights and a scorer's, and what all of
+them ask of a generator.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +39,13 @@ def assemble(model: Fused, own: FinishedRun, parts: Mapping[str, FinishedRun]) -
             settings differ from this recipe's. What only its training read may differ.
         ArtifactError: a part is not trained, or not on what its folder now holds.
     """
-    tensors = _generator(own, parts["generator"])
+    generator = parts["generator"]
+    place = f"fusion.generator = {str(generator.folder)!r}"
+    tensors = generator_of(own, generator, place)
+    if not same_ids(generator.sids, own.sids):
+        raise ConfigError(
+            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [graph] and its seed"
+        )
     tensors |= {f"scorer.{name}": value for name, value in _scorer(own, parts["scorer"]).items()}
     tensors |= {name: value for name, value in model.state_dict().items() if name.startswith(OWN)}
     tensors["scored_history"] = torch.tensor([own.recipe.section(BaselineConfig).max_history])
@@ -51,15 +59,15 @@ def assemble(model: Fused, own: FinishedRun, parts: Mapping[str, FinishedRun]) -
         ) from None
 
 
-def _generator(own: FinishedRun, part: FinishedRun) -> dict[str, Tensor]:
-    place = f"fusion.generator = {str(part.folder)!r}"
+def generator_of(own: FinishedRun, part: FinishedRun, place: str) -> dict[str, Tensor]:
+    """The weights of a generator with the settings of this run, trained on the same log. place: the key that names it.
+
+    Raises:
+        ConfigError: another method, log, split or settings. ArtifactError: nothing is trained.
+    """
     if not part.method.ranks_by_paths:
         raise ConfigError(f"{place} holds a {part.recipe.method}; expected a generator")
     _same_log(own, part, place)
-    if not _same_ids(part.sids, own.sids):
-        raise ConfigError(
-            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [graph] and its seed"
-        )
     _same_settings(_generates(own), _generates(part), place)
     return part.tensors()
 
@@ -83,7 +91,7 @@ def _same_log(own: FinishedRun, part: FinishedRun, place: str) -> None:
         raise ConfigError(f"{place} was trained on another split than this run's")
 
 
-def _same_ids(one: SemanticIds, other: SemanticIds) -> bool:
+def same_ids(one: SemanticIds, other: SemanticIds) -> bool:
     """Whether the codes are the same, and the clusters that thoughts are taught to name."""
     tables = zip((one.codes, *one.clusters), (other.codes, *other.clusters), strict=False)
     return one.num_levels == other.num_levels and all(np.array_equal(ours, theirs) for ours, theirs in tables)

@@ -123,6 +123,9 @@ class Method(ABC):
     exports_graph: ClassVar[bool] = False
     """Whether its whole search can be exported as one graph (`pipeline/graph.py`)."""
 
+    names_parts: ClassVar[str] = "fusion"
+    """The section whose keys name the finished runs of `parts_of`."""
+
     @property
     @abstractmethod
     def needs(self) -> Needs: ...

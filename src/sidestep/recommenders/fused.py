@@ -7,6 +7,7 @@ from torch import Tensor
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
+from sidestep.recommenders.candidates import best, distinct
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.itemwise import SCORES_AT_ONCE, ItemwiseRecommender
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
@@ -92,11 +93,7 @@ class FusedRecommender:
 
     def answer(self, batch: SequenceBatch, opinions: Opinions, k: int, explain: bool = False) -> Recommendations:
         """The k best of the candidates, equal ones by item number."""
-        items, scores = opinions[0], self._mixed(*opinions)
-        by_number = items.sort(dim=1, stable=True).indices
-        order = by_number.gather(1, scores.gather(1, by_number).sort(dim=1, descending=True, stable=True).indices)
-        order = order[:, :k]
-        answers = Recommendations(items.gather(1, order), scores.gather(1, order))
+        answers = Recommendations(*best(opinions[0], self._mixed(*opinions), k))
         if not explain:
             return answers
         paths = self._searcher.explained(batch, answers.items)
@@ -115,13 +112,9 @@ class FusedRecommender:
         """
         by_item = self._scores(batch)
         permitted = by_item.masked_fill(~barred.mask(len(batch), by_item.shape[1]), -torch.inf)
-        best = permitted.topk(min(count, by_item.shape[1]), dim=1)
-        nearest = best.indices.masked_fill(best.values.isinf(), NO_ITEM)
-        items = torch.cat([searched.items, nearest], dim=1)
-        ordered, order = items.sort(dim=1, stable=True)
-        repeated = torch.zeros_like(items, dtype=torch.bool)
-        repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
-        items = items.masked_fill(repeated, NO_ITEM)
+        top = permitted.topk(min(count, by_item.shape[1]), dim=1)
+        nearest = top.indices.masked_fill(top.values.isinf(), NO_ITEM)
+        items = distinct(torch.cat([searched.items, nearest], dim=1))
         num_searched, empty = searched.items.shape[1], (batch.lengths == 0)[:, None]
         items[:, num_searched:].masked_fill_(empty, NO_ITEM)
         others = self._searcher.score(batch, items[:, num_searched:])

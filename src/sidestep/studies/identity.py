@@ -38,7 +38,7 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
     if (path := values.get("embed", {}).get("path")) is not None:
         values["embed"]["path"] = Path(path).name
     for part, folder in method_of(recipe).parts_of(recipe).items() if trained else ():
-        values["fusion"][part] = _part(folder)
+        values[method_of(recipe).names_parts][part] = _part(folder)
     return {key: value for key, value in flat(values).items() if value != _DEFAULTS.get(key)}
 
 
