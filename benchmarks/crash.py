@@ -155,7 +155,7 @@ def contents(place: Path) -> dict[str, object]:
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
         if path.name == "log.jsonl":
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "check")} for row in rows]
         elif path.name.endswith(MEASURED):
             found[name] = None
@@ -201,6 +201,7 @@ class Trials:
         counts = self.counts.setdefault(f"{kind} {verb.name}", [0, 0])
         counts[0] += good
         counts[1] += 1
+        print(f"{kind} {verb.name}: {counts[0]} of {counts[1]}", flush=True)
         if not good:
             self.failures.append(f"{kind} {verb.name}: {problem}")
 
@@ -328,7 +329,6 @@ def main() -> None:
                 trials.full(verb, max(2, kills // 20))
             except PermissionError as error:
                 left_out = f" full and read-only disks ({error})"
-            print(*(f"{name}: {good} of {all_}" for name, (good, all_) in trials.counts.items()), sep="\n", flush=True)
     for failure in trials.failures:
         print("FAILED", failure)
     report("crash", {"seed": options.seed, "left_out": left_out or "nothing"}, trials.counts)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command import WORLD, succeed
-from sidestep import recipes
+from command import WORLD, contents, succeed
+from sidestep import durable, recipes
 from sidestep.errors import ArtifactError, ConfigError, DataError
 from sidestep.evaluation.ranking import RankTable
 from sidestep.methods.table import METHODS
@@ -76,6 +76,18 @@ def test_a_file_that_is_read_and_written_again_is_the_same(result: CellResult, t
     again = CellResult.load(path).save(tmp_path / "second")
     assert again.read_bytes() == path.read_bytes()
     assert again.name == path.name
+
+
+def test_what_a_killed_writer_left_beside_a_cell_goes_when_it_is_stored_again(
+    result: CellResult, tmp_path: Path
+) -> None:
+    """A kill after the times were renamed, which are not written again."""
+    path = result.save(tmp_path)
+    before = contents(tmp_path)
+    (path.parent / f".{path.stem}.times.json.lock").touch()
+    result.save(tmp_path)
+    assert contents(tmp_path) == before
+    assert durable.left_behind(tmp_path) == []
 
 
 def test_a_run_trained_by_hand_is_the_cell_that_a_study_looks_for(result: CellResult, tmp_path: Path) -> None:

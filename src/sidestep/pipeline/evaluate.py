@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import polars as pl
 
 from sidestep import artifact
@@ -93,7 +94,20 @@ def ranked(contents: RunContents, name: str) -> list[RankTable]:
             recommender = contents.recommender(name)
             for seen, table in missing.items():
                 _rank(contents, name, recommender, seen).save(run.path(table), config=settings, parents=parents)
-    return [RankTable.load(run.path(table)) for table in stage.makes]
+    return [_loaded(contents, table, seen) for seen, table in tables.items()]
+
+
+def _loaded(contents: RunContents, stage: str, seen: Seen) -> RankTable:
+    """Raises:
+    ArtifactError: these are the ranks of other test cases.
+    """
+    path, cases = contents.run.path(stage), contents.split.test
+    found = RankTable.load(path)
+    wanted = {"user": cases.users, "target": cases.targets}
+    same = all(np.array_equal(found.table[name].to_numpy(), values) for name, values in wanted.items())
+    if found.seen != seen or not same:
+        raise ArtifactError(f"{str(path)!r} ranks other cases than the run's own; make it again with --force")
+    return found
 
 
 def rank_stage(run: Run, name: str) -> Stage:

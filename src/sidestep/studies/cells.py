@@ -193,8 +193,11 @@ class CellResult:
         return f"{self.data.name}/{file_name(self.settings)}"
 
     def save(self, folder: Path) -> Path:
-        """Write the cell, and the file of its cases if it does not exist yet; both atomically."""
+        """Write the cell, and the file of its cases if it does not exist yet; both atomically. What a killed
+        writer left beside them goes.
+        """
         path = folder / self.place
+        durable.sweep(path.parent)
         cases = _cases_file(path.parent, self.cases)
         if not cases.is_file():
             steps = np.diff(self.users, prepend=0)  # users ascend: steps of 0 and 1 compress well
