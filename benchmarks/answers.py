@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from machine import rounded
@@ -12,10 +14,15 @@ from peers import T5, Cornac
 from shop import Shop
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch
+from sidestep.fast.recommender import GraphRecommender
+from sidestep.fast.session import Session
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.exporting import trie_tensors
+from sidestep.pipeline.graph import write_graph
 from sidestep.pipeline.run import Run
-from sidestep.recommenders.generative import GenerativeRecommender, Precision
+from sidestep.recommenders.generative import GenerativeRecommender, Precision, trie_of
+from sidestep.sids.flat_trie import FlatTrie
 
 K = 10
 Answer = Callable[[SequenceBatch], Tensor]
@@ -27,6 +34,26 @@ def ranker(shop: Shop, model: EncoderDecoder, beams: int, precision: Precision =
     how = (model.reads, beams, precision)
     recommender = GenerativeRecommender(model, shop.sids, shop.popularity, *how)
     return lambda batch: recommender.rank(batch, K).items
+
+
+def grapher(graph: GraphRecommender, beams: int) -> Answer:
+    """The same by an exported graph, on one thread."""
+
+    def answer(batch: SequenceBatch) -> Tensor:
+        histories = [row[:length] for row, length in zip(batch.history.numpy(), batch.lengths.tolist(), strict=True)]
+        return torch.tensor([found.items for found in graph.rank(histories, [[]] * len(batch), K, beams=beams)])
+
+    return answer
+
+
+def graph_of(shop: Shop, model: EncoderDecoder) -> GraphRecommender:
+    """A model's search exported as one graph."""
+    trie = FlatTrie.of(trie_tensors(trie_of(shop.sids, shop.popularity)))
+    with TemporaryDirectory() as folder:
+        write_graph(Path(folder) / "graph.onnx", model, trie, model.reads)
+        return GraphRecommender(
+            Session(Path(folder) / "graph.onnx", 1), trie, shop.popularity, model.reads, num_beams=1
+        )
 
 
 def same_answers(shop: Shop, users: Ints, model: EncoderDecoder, t5: T5, cornac: Cornac, beams: int) -> dict[str, Any]:

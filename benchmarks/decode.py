@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from answers import K, answers, ranker, same_answers, trained
+from answers import K, answers, graph_of, grapher, ranker, same_answers, trained
 from arithmetic import Arithmetic
 from machine import Peaks, Timing, cores, peaks, products, report, rounded, table, take_turns, threads
 from peers import T5, Cornac, copy_weights
 from shop import Shop, open_shop
 from sidestep.data.sequences import SequenceBatch
+from sidestep.fast.recommender import GraphRecommender
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.recommenders.generative import Precision
@@ -55,9 +56,11 @@ class Bench:
     t5: T5
     half_t5: T5
     cornac: Cornac
+    graphs: dict[str, GraphRecommender]
 
     @classmethod
-    def open(cls, shop: Shop, num_users: int, dropout: float = 0.0) -> "Bench":
+    def open(cls, shop: Shop, num_users: int, dropout: float = 0.0, graphs: bool = False) -> "Bench":
+        """graphs: also the T5-mode models as exported graphs, which takes minutes."""
         models = {(kind, mode): make(shop, kind, mode, dropout=dropout) for kind in ("TIGER", "S2GR") for mode in MODES}
         tiger, codes = models["TIGER", "T5"], torch.from_numpy(shop.sids.codes)
         given = (codes, shop.sids.codebook_sizes, tiger.config)
@@ -65,12 +68,21 @@ class Bench:
         copy_weights(tiger, t5, cornac)
         copy_weights(tiger, half)
         half.model.bfloat16()
-        return cls(shop, shop.users(num_users), models, t5, half, cornac)
+        exported = {kind: graph_of(shop, models[kind, "T5"]) for kind in ("TIGER", "S2GR") if graphs}
+        return cls(shop, shop.users(num_users), models, t5, half, cornac, exported)
 
     def ours(self, kind: str, mode: str, beams: int, batch: int, precision: Precision = "fp32") -> Row:
         model = self.models[kind, mode]
         name = f"sidestep {kind}, {mode}"
         return Row(name, ranker(self.shop, model, beams, precision), batch, precision, self.arithmetic(kind, mode))
+
+    def by_graph(self, beams: int) -> list[Row]:
+        """Our models as one graph each, a list at a time."""
+        work = {kind: self.arithmetic(kind, "T5") for kind in self.graphs}
+        return [
+            Row(f"sidestep {kind}, T5, graph", grapher(graph, beams), 1, work=work[kind])
+            for kind, graph in self.graphs.items()
+        ]
 
     def arithmetic(self, kind: str, mode: str) -> Arithmetic:
         sizes = self.shop.sids.codebook_sizes
@@ -130,6 +142,7 @@ def one_thread(bench: Bench, beams: int, rounds: int, peak: Peaks) -> dict[str, 
         bench.ours("S2GR", "T5", beams, 64, "bf16"),
         *(bench.ours(kind, "causal", beams, batch) for kind in ("TIGER", "S2GR") for batch in (64, 1)),
         *(bench.ours(kind, "causal", beams, 64, "bf16") for kind in ("TIGER", "S2GR")),
+        *bench.by_graph(beams),
         *bench.peers(beams),
     ]
     timings = contest(bench, rows, rounds)
@@ -173,6 +186,10 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
         "textbook floor/ours fp32": ms[f"textbook floor {t5} fp32"] / ms[f"{t5} fp32 b64"],
         "floor/ours bf16": ms[f"floor {t5} bf16"] / ms[f"{t5} bf16 b64"],
     }
+    if (graph := ms.get(f"{t5}, graph fp32 b1")) is not None:
+        found["cornac/our graph, batch 1"] = cornac / graph
+        found["transformers/our graph, batch 1"] = ms["transformers T5 + trie fp32 b1"] / graph
+        found["S2GR/TIGER by graph, batch 1"] = ms["sidestep S2GR, T5, graph fp32 b1"] / graph
     for mode in MODES:
         for precision in ("fp32", "bf16"):
             ours, least = (
@@ -244,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
     quick = options.quick
     torch.set_num_threads(1)
-    bench = Bench.open(open_shop(), 2 if quick else 64)
+    bench = Bench.open(open_shop(), 2 if quick else 64, graphs=not quick)
     rounds = 1 if quick else 3
     peak = peaks(1, quick)
     print(f"{bench.shop.name}; TIGER's size, random weights\n{peak}")

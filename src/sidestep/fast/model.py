@@ -27,6 +27,9 @@ class GraphModel(Facade, _Held):
     def reads(self) -> Reads:
         return self.recommender.reads
 
+    def __repr__(self) -> str:
+        return self._line(type(self.recommender).__name__, None)
+
     def _laid(self, allowed: Flags | None) -> Laid:
         return self.recommender.everything if allowed is None else Laid.over(self.recommender.trie, allowed)
 
