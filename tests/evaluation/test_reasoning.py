@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from sidestep.evaluation.reasoning import (
+    RecallBin,
+    beam_places,
     best_followers,
     by_prefix,
     commonest,
     drifts,
     prefix_hits,
+    recall_bins,
     share_of_commonest,
 )
 from sidestep.sids.trie import Trie
@@ -82,3 +85,18 @@ def test_the_best_follower_is_that_of_a_search_through_all_items() -> None:
             alike = (codes[:, :level] == codes[item, :level]).all(1)
             following = codes[alike, level].unique()
             assert found[item] == following[logits[item, following].argmax()]
+
+
+def test_the_place_among_the_beams_is_averaged_over_those_who_have_one() -> None:
+    survives, means = beam_places(torch.tensor([[1, 4, 0], [3, 0, 0], [2, 2, 0]]))
+    assert survives == pytest.approx([1, 2 / 3, 0])
+    assert means == [2, 3, None]
+
+
+def test_bins_of_what_is_looked_up_double_and_end_with_the_most() -> None:
+    counts, gates = torch.tensor([0, 0, 1, 2, 3, 5]), torch.tensor([0.9, 0.9, 0.5, 0.25, 0.75, 0.2])
+    found = recall_bins(counts, gates, 5)
+    assert [(each.lowest, each.highest) for each in found] == [(0, 0), (1, 1), (2, 3), (4, 5)]
+    assert [each.share for each in found] == pytest.approx([2 / 6, 1 / 6, 2 / 6, 1 / 6])
+    assert [each.gate for each in found] == pytest.approx([0, 0.5, 0.5, 0.2])  # a gate that nothing passes is shut
+    assert recall_bins(counts[:2], gates[:2], 1)[1] == RecallBin(1, 1, 0.0, None)

@@ -13,6 +13,7 @@ from sidestep.generators.long_history import LongHistory
 from sidestep.methods.glass import sparse
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, new_recipe
+from sidestep.pipeline.analyse import analyse
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.exporting import export
 from sidestep.pipeline.models import load
@@ -98,3 +99,19 @@ def test_a_long_history_shorter_than_the_window_is_refused_before_anything_is_wr
     message = refuse("run", "glass-planted", "long.items=5", "--out", tmp_path / "run")
     assert "long.items = 5 is less than generator.max_history = 10" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_the_analysis_counts_what_is_looked_up_and_prints_it(looking_back: Path, finished: Path) -> None:
+    run = Run.open(looking_back)
+    analysis, contents = analyse(run, users=60), RunContents(run)
+    model, cases = contents.trained(), contents.split.test
+    assert isinstance(model.model, LongHistory)
+    counts = model.model.num_retrieved(
+        question_of(cases, np.arange(len(cases)), model.reads), torch.from_numpy(cases.targets)[:, None]
+    )
+    assert sum(found.share for found in analysis.recall) == pytest.approx(1)
+    assert analysis.recall[0].share == pytest.approx(float((counts == 0).double().mean()))
+    assert all(found.gate is None or 0 <= found.gate <= 1 for found in analysis.recall)
+    assert any(found.gate for found in analysis.recall)
+    assert "Older items that are looked up" in succeed("analyse", looking_back).out
+    assert not analyse(Run.open(finished), users=5).recall

@@ -16,7 +16,7 @@ from sidestep.generators.state import DecodingState
 from sidestep.recommenders import generative
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
-from sidestep.search.beam import beam_search
+from sidestep.search.beam import beam_search, prefix_places
 from sidestep.sids.trie import Permitted, Trie
 from small_world import make, make_batch, make_sids
 
@@ -246,3 +246,23 @@ def test_equal_scores_are_ordered_by_item_number() -> None:
     assert found.items[0].tolist() == expected
     few = GenerativeRecommender(model, make_sids(), np.zeros(N, dtype=np.int64), Reads(6), N).rank(histories(), k=3)
     assert few.items[0].tolist() == expected[:3]
+
+
+@torch.no_grad()
+def test_prefixes_stand_among_the_beams_where_an_exhaustive_search_has_them(kind: str) -> None:
+    model, batch, sids = make(kind), histories(), make_sids()
+    codes = torch.from_numpy(sids.codes)
+    trie = Trie.build(codes, sids.codebook_sizes)
+    targets = torch.tensor([3, 17, 29, 8])
+    parts = model.path_log_probs(batch, torch.arange(N).expand(len(batch), -1))  # [B, N, L]
+    places = prefix_places(model, batch, trie, 40, targets)
+    narrow = prefix_places(model, batch, trie, 3, targets)
+    for row, target in enumerate(targets.tolist()):
+        for depth in range(1, 4):
+            totals = {
+                tuple(code[:depth].tolist()): float(parts[row, item, :depth].sum()) for item, code in enumerate(codes)
+            }
+            own = totals[tuple(codes[target, :depth].tolist())]
+            assert places[row, depth - 1] == 1 + sum(total > own + 1e-6 for total in totals.values())
+            assert narrow[row, depth - 1] in range(4)
+        assert narrow[row, 0] == (places[row, 0] if places[row, 0] <= 3 else 0)  # at level 1 nothing is cut before

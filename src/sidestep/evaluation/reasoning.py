@@ -30,6 +30,9 @@ class LevelReasoning:
         predicts the most frequent code after the same prefix in training (strong at deep levels: few items per prefix).
     prefix: share of users for whom one of the 10 recommendations begins with the target's codes up to this level. If
         the model's focus is balanced over the levels, this falls little from one level to the next.
+    survives: share of users for whom the target's codes up to this level are among the search's beams. place: the mean
+        place of those that are, best first (GLASS, arXiv 2602.05663: CRP); None where none is. The search is that of
+        the evaluation without a filter.
     cluster: share of users whose thought is nearest to the cluster of the target's code. by_chance: accuracy of always
         predicting the most frequent cluster. cluster_by_prefix: accuracy of predicting the most frequent cluster after
         the same prefix in training (a thought has this prefix as input, unless all thoughts precede the codes).
@@ -45,6 +48,8 @@ class LevelReasoning:
     code_in_trie: float
     code_by_prefix: float
     prefix: float
+    survives: float
+    place: float | None
     cluster: float | None = None
     by_chance: float | None = None
     cluster_by_prefix: float | None = None
@@ -69,6 +74,43 @@ class Drift:
     easy: float
     middle: float
     hard: float
+
+
+@dataclass(frozen=True)
+class RecallBin:
+    """Users whose target's first code leads to between `lowest` and `highest` older items.
+
+    share: of all users. gate: the mean of the gates that these items pass, over tokens, layers and dimensions; 0 where
+    there are none, None where there are no such users.
+    """
+
+    lowest: int
+    highest: int
+    share: float
+    gate: float | None
+
+
+def recall_bins(counts: Int[Tensor, " n"], gates: Float[Tensor, " n"], most: int) -> list[RecallBin]:
+    """Bins of 0, 1, 2 to 3, 4 to 7 ... items up to the `most` that are looked up. gates: of each user, anything where
+    its count is 0.
+    """
+    bins, lowest = [], 0
+    while lowest <= most:
+        highest = min(max(2 * lowest - 1, lowest), most)
+        own = (counts >= lowest) & (counts <= highest)
+        gate = float(gates[own].mean()) if own.any() and lowest else None
+        bins.append(RecallBin(lowest, highest, float(own.double().mean()), 0.0 if own.any() and not lowest else gate))
+        lowest = highest + 1
+    return bins
+
+
+def beam_places(places: Int[Tensor, "n L"]) -> tuple[list[float], list[float | None]]:
+    """The share of rows that have a place above 0 at each level, and the mean of those."""
+    there = places > 0
+    means = [
+        float(column[own].double().mean()) if own.any() else None for column, own in zip(places.T, there.T, strict=True)
+    ]
+    return there.double().mean(0).tolist(), means
 
 
 def drifts(thoughts: Float[Tensor, "n L D"], log_probs: Float[Tensor, " n"]) -> list[Drift]:

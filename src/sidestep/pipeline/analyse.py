@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -18,21 +19,28 @@ from sidestep.evaluation.purity import NO_LABEL
 from sidestep.evaluation.reasoning import (
     Drift,
     LevelReasoning,
+    RecallBin,
+    beam_places,
     best_followers,
     by_prefix,
     commonest,
     drifts,
     prefix_hits,
+    recall_bins,
     share_of_commonest,
 )
 from sidestep.generators.encoder_decoder import EncoderDecoder
+from sidestep.generators.long_history import LongConfig, LongHistory
 from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
+from sidestep.layers.blocks import RecallBlock
 from sidestep.layers.products import fast_products
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.progress import meter
 from sidestep.recommenders.generative import GenerativeRecommender, Thinker
 from sidestep.recommenders.recommender import ItemFilter
+from sidestep.search.beam import prefix_places
+from sidestep.search.steppable import Steppable
 
 USERS = 2_000
 CASES_AT_ONCE = 64
@@ -42,6 +50,7 @@ CASES_AT_ONCE = 64
 class Analysis:
     """levels: one a level. drift: between levels; empty where the generator does not think, or two users are all there
     are. seconds_per_user: of processor time, for the recipe's k items each. users: how many were looked at.
+    recall: what a generator with long histories looks up; empty for others.
     """
 
     users: int
@@ -49,12 +58,14 @@ class Analysis:
     drift: list[Drift]
     seconds_per_user: float
     beams: int
+    recall: list[RecallBin] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Forced:
     """The true paths of n cases under teacher forcing, `[n, L]`: whether each code was the most probable, of all and of
-    those that lead to an item; the log-probability of the whole path; the thoughts, and the cluster nearest to each.
+    those that lead to an item; the log-probability of the whole path; the thoughts, and the cluster nearest to each;
+    the places of the true prefixes among the beams; how many older items are looked up, and their mean gate, `[n, 2]`.
     """
 
     right: Tensor
@@ -62,6 +73,8 @@ class _Forced:
     log_probs: Tensor
     thoughts: Tensor | None
     named: Tensor | None
+    places: Tensor
+    recall: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     recommender = cast(GenerativeRecommender, contents.trained())
     cases = contents.split.test.sample(users, run.recipe.seed)
     forced, answers = _forced(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
-    figures = _codes(contents, cases, forced, answers) | _clusters(contents, cases, forced)
+    figures: dict[str, list[Any]] = _codes(contents, cases, forced, answers) | _clusters(contents, cases, forced)
     figures |= _categories(contents, cases, forced, answers)
     levels = [
         LevelReasoning(level=level + 1, **{name: values[level] for name, values in figures.items()})
@@ -97,7 +110,14 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     ]
     drift = [] if forced.thoughts is None or len(cases) < 3 else drifts(forced.thoughts, forced.log_probs)
     beams = max(recommender.num_beams, run.recipe.evaluate.k)
-    return Analysis(len(cases), levels, drift, answers.seconds, beams)
+    return Analysis(len(cases), levels, drift, answers.seconds, beams, _recall(contents, forced))
+
+
+def _recall(contents: RunContents, forced: _Forced) -> list[RecallBin]:
+    if forced.recall is None:
+        return []
+    counts, gates = forced.recall.unbind(1)
+    return recall_bins(counts.long(), gates, contents.run.recipe.section(LongConfig).retrieved)
 
 
 def as_numbers(analysis: Analysis) -> dict[str, float]:
@@ -115,11 +135,17 @@ def _known(values: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
-    right, right_in_trie, log_probs, thoughts, named = [], [], [], [], []
+    right, right_in_trie, log_probs, thoughts, named, places, recall = [], [], [], [], [], [], []
     model = cast(EncoderDecoder, recommender.model)
     for batch, chosen in _portions(recommender, cases):
         targets = torch.from_numpy(cases.targets[chosen])
-        prediction = _predict(recommender, batch, targets[:, None])
+        with _gates(model) as gates:
+            prediction = _predict(recommender, batch, targets[:, None])
+        if gates:
+            assert isinstance(model, LongHistory)
+            counts = model.num_retrieved(batch, targets[:, None])[:, 0]
+            recall.append(torch.stack([counts.double(), torch.stack(gates).mean(0).double().cpu()], 1))
+        places.append(_places(recommender, batch, targets))
         levels = list(zip(prediction.logits, prediction.choices.unbind(1), strict=True))
         right.append(torch.stack([logits.argmax(-1) == choice for logits, choice in levels], 1).cpu())
         right_in_trie.append(right[-1] if model.over_children else _among_followers(recommender, prediction, targets))
@@ -134,7 +160,35 @@ def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
         torch.cat(log_probs),
         torch.cat(thoughts) if thinks else None,
         torch.cat(named) if thinks else None,
+        torch.cat(places),
+        torch.cat(recall) if recall else None,
     )
+
+
+@contextmanager
+def _gates(model: EncoderDecoder) -> Iterator[list[Tensor]]:
+    """What the model does inside fills the list with the mean gate of every row, layer by layer, `[B]` each."""
+    gates: list[Tensor] = []
+    blocks = [block for block in model.modules() if isinstance(block, RecallBlock)]
+    hooks = [
+        block.gate.register_forward_hook(lambda _, __, out: gates.append(out.sigmoid().mean((1, 2))))
+        for block in blocks
+    ]
+    try:
+        yield gates
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def _places(recommender: GenerativeRecommender, batch: SequenceBatch, targets: Tensor) -> Tensor:
+    """Where the targets' prefixes stand among the beams of the evaluation's search, `[B, L]`."""
+    model, device = cast(Steppable[Any], recommender.model), recommender.device
+    bf16 = recommender.precision == "bf16"
+    with fast_products(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        beams = recommender.num_beams
+        return prefix_places(model, batch.to(device), recommender.trie, beams, targets.to(device)).cpu()
 
 
 def _among_followers(recommender: GenerativeRecommender, prediction: Prediction, targets: Tensor) -> Tensor:
@@ -189,13 +243,16 @@ def _nearest(recommender: GenerativeRecommender, prediction: ThoughtfulPredictio
     return torch.stack([model.cluster_probs(level, thoughts).argmax(-1) for level, thoughts in levels], 1).cpu()
 
 
-def _codes(contents: RunContents, cases: Cases, forced: _Forced, answers: _Answers) -> dict[str, list[float]]:
+def _codes(contents: RunContents, cases: Cases, forced: _Forced, answers: _Answers) -> dict[str, list[Any]]:
     codes = contents.materials.ids.codes
+    survives, place = beam_places(forced.places)
     return {
         "code": forced.right.double().mean(0).tolist(),
         "code_in_trie": forced.right_in_trie.double().mean(0).tolist(),
         "code_by_prefix": by_prefix(codes, codes, contents.popularity, cases.targets),
         "prefix": prefix_hits(answers.items, torch.from_numpy(cases.targets), torch.from_numpy(codes)).tolist(),
+        "survives": survives,
+        "place": place,
     }
 
 

@@ -13,6 +13,7 @@ CODES = {
     "code_in_trie": "right in trie",
     "code_by_prefix": "by prefix",
     "prefix": "prefix among 10",
+    "survives": "in the beam",
 }
 THOUGHTS = {"cluster": "right", "by_chance": "most frequent", "cluster_by_prefix": "by prefix"}
 CATEGORIES = {
@@ -31,13 +32,33 @@ def analysis_text(analysis: Analysis) -> str:
         _table(analysis, CODES),
         "right: the target's code is the most probable one; right in trie: among the codes that lead to an item;",
         "by prefix: the most frequent code after the same prefix in training is the target's; prefix among 10: one of",
-        "the ten recommendations begins with the target's codes up to this level.",
+        "the ten recommendations begins with the target's codes up to this level; in the beam: a beam of the search",
+        "does. Its mean place there: " + ", ".join(_place(level.place) for level in analysis.levels) + ".",
     ]
     thinks = any(level.cluster is not None for level in analysis.levels)
     lines += _thoughts(analysis) if thinks else ["This generator has no thoughts."]
+    lines += _recall(analysis) if analysis.recall else []
     ms = 1000 * analysis.seconds_per_user
     lines.append(f"{analysis.users:,} test users; {ms:.1f} ms of processor time each, {analysis.beams} beams.")
     return "\n".join(lines)
+
+
+def _recall(analysis: Analysis) -> list[str]:
+    table = Table(box=box.SIMPLE)
+    for title in ("older items", "users", "mean gate"):
+        table.add_column(title, justify="right")
+    for found in analysis.recall:
+        size = str(found.lowest) if found.lowest == found.highest else f"{found.lowest}-{found.highest}"
+        table.add_row(size, _share(found.share), "-" if found.gate is None else f"{found.gate:.3f}")
+    return [
+        "\nOlder items that are looked up after the target's first code, and the gate that they pass:",
+        plain(table).strip("\n"),
+        "The gate is 0 where what they say is left out and 1 where it takes the place of the window's.",
+    ]
+
+
+def _place(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _thoughts(analysis: Analysis) -> list[str]:

@@ -1,5 +1,6 @@
 """Beam search under the trie: one loop over levels, in log-probabilities, for every generator."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, runtime_checkable
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from sidestep.data.sequences import SequenceBatch
 from sidestep.search.steppable import S, Steppable
-from sidestep.sids.trie import NOWHERE, Children, Permitted
+from sidestep.sids.trie import NOWHERE, Children, Permitted, Trie
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,32 @@ def beam_search(
     the rest is not renormalised, or over the children that exist in the trie (`Steppable.over_children`). A filter
     removes children, too, and renormalises nothing. With as many beams as prefixes this is exhaustive scoring.
     """
+    *_, beams = _prefixes(model, batch, permitted, num_beams)
+    return _completed(model, beams, permitted, min(k or num_beams, num_beams))
+
+
+def prefix_places(
+    model: Steppable[S], batch: SequenceBatch, trie: Trie, num_beams: int, items: Int[Tensor, " B"]
+) -> Int[Tensor, "B L"]:
+    """Where the prefixes of one item a row stand among the beams of their length, from 1; 0 where they are no beam."""
+    permitted = Permitted(trie)
+    *prefixes, last = _prefixes(model, batch, permitted, num_beams)
+    beams = [*prefixes, last, _completed(model, last, permitted, num_beams)][1:]
+    places = []
+    for depth, found in enumerate(beams, start=1):
+        same = found.nodes[:, :num_beams] == trie.node_of_item(depth, items)[:, None]
+        places.append(torch.where(same.any(1), same.long().argmax(1) + 1, 0))
+    return torch.stack(places, 1)
+
+
+def _prefixes(model: Steppable[S], batch: SequenceBatch, permitted: Permitted, num_beams: int) -> Iterator[Beams[S]]:
+    """The best paths of no code, of one code and so on, up to all but the last."""
     beams = first_beams(model, batch)
+    yield beams
     for level in range(permitted.num_levels - 1):
         child_log_probs, children, beams = advanced(model, beams, permitted, level)
         beams = _best(beams, child_log_probs, totals_of(beams, child_log_probs, children), children, num_beams)
-    return _completed(model, beams, permitted, min(k or num_beams, num_beams))
+        yield beams
 
 
 def first_beams(model: Steppable[S], batch: SequenceBatch) -> Beams[S]:
