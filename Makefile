@@ -13,7 +13,7 @@ help:
 	@echo "make test       check, then the test suite"
 	@echo "make test-slow  the tests that take minutes, on real data where it is found"
 	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-trie, bench-scale,"
-	@echo "     bench-serve"
+	@echo "     bench-serve, bench-long"
 	@echo "                us and our peers on the same work, minutes each; see benchmarks/README.md"
 	@echo "make clean      remove .venv and caches; runs/ stays"
 
@@ -57,7 +57,7 @@ demo: .venv/core
 	@echo "See it think, in the browser: $(BIN)/sidestep serve $(DEMO)-bundle"
 
 # make bench-decode ARGS=--quick
-BENCHES := decode train end-to-end tokenize graph trie scale serve
+BENCHES := decode train end-to-end tokenize graph trie scale serve long
 SCRIPT_tokenize := tokenizer
 .PHONY: $(BENCHES:%=bench-%)
 $(BENCHES:%=bench-%): bench-%: .venv/bench-%

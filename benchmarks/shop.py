@@ -49,13 +49,16 @@ class Shop:
             for begin in range(0, len(users), batch_size)
         ]
 
-    def long_questions(self, number: int, length: int, batch_size: int, seed: int = 0) -> list[SequenceBatch]:
-        """Histories of exactly `length` items, drawn by popularity: Beauty has too few that are long."""
+    def long_questions(
+        self, number: int, length: int, batch_size: int, seed: int = 0, reads: Reads | None = None
+    ) -> list[SequenceBatch]:
+        """Histories of exactly `length` items, drawn by popularity: Beauty has too few that are long. reads: what a
+        model sees of them; all where it is not given.
+        """
         weights = (self.popularity + 1) / (self.popularity + 1).sum()
         drawn = np.random.default_rng(seed).choice(len(weights), size=(number, length), p=weights)
-        return [
-            question(list(drawn[begin : begin + batch_size]), Reads(length)) for begin in range(0, number, batch_size)
-        ]
+        reads = reads or Reads(length)
+        return [question(list(drawn[begin : begin + batch_size]), reads) for begin in range(0, number, batch_size)]
 
 
 def open_shop() -> Shop:

@@ -17,6 +17,7 @@ PEERS = {
     "graph": ("torch_geometric",),
     "trie": ("marisa_trie",),
     "scale": (),
+    "long": (),
     "fuzz": (),
     "crash": (),
     "serve": ("fastapi", "prometheus_client", "psutil"),
