@@ -4,6 +4,8 @@ The generator encodes a window of the last items. Of those before the window, th
 they are like (`tier.py`) before the first code, and looks up those that share the first code once that is taken.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -185,6 +187,24 @@ class LongHistory(Thinking):
             return torch.zeros_like(items)
         route = self.vocabulary.codes(self.tokens[items.clamp(min=0)])[..., 0].long()
         return self.retrieved(self.buckets(_older(batch)), route).sum(dim=2)
+
+    @contextmanager
+    def gates(self) -> Iterator[list[Float[Tensor, " B"]]]:
+        """What is predicted inside fills the list with the mean gate of every row, layer by layer. It is empty where
+        the generator does not look back.
+        """
+        means: list[Tensor] = []
+
+        def note(_: nn.Module, __: object, gate: Tensor) -> None:
+            means.append(gate.sigmoid().mean((1, 2)))
+
+        blocks = [block for block in self.decoder.modules() if isinstance(block, RecallBlock)]
+        hooks = [block.gate.register_forward_hook(note) for block in blocks]
+        try:
+            yield means
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @property
     def _opens(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -32,15 +32,12 @@ from sidestep.evaluation.reasoning import (
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.long_history import LongConfig, LongHistory
 from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
-from sidestep.layers.blocks import RecallBlock
 from sidestep.layers.products import fast_products
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.progress import meter
 from sidestep.recommenders.generative import GenerativeRecommender, Thinker
 from sidestep.recommenders.recommender import ItemFilter
-from sidestep.search.beam import prefix_places
-from sidestep.search.steppable import Steppable
 
 USERS = 2_000
 CASES_AT_ONCE = 64
@@ -139,13 +136,13 @@ def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
     model = cast(EncoderDecoder, recommender.model)
     for batch, chosen in _portions(recommender, cases):
         targets = torch.from_numpy(cases.targets[chosen])
-        with _gates(model) as gates:
+        looks: AbstractContextManager[list[Tensor]] = nullcontext([])
+        with model.gates() if isinstance(model, LongHistory) else looks as gates:
             prediction = _predict(recommender, batch, targets[:, None])
-        if gates:
-            assert isinstance(model, LongHistory)
+        if isinstance(model, LongHistory) and gates:
             counts = model.num_retrieved(batch, targets[:, None])[:, 0]
             recall.append(torch.stack([counts.double(), torch.stack(gates).mean(0).double().cpu()], 1))
-        places.append(_places(recommender, batch, targets))
+        places.append(recommender.prefix_places(batch, targets))
         levels = list(zip(prediction.logits, prediction.choices.unbind(1), strict=True))
         right.append(torch.stack([logits.argmax(-1) == choice for logits, choice in levels], 1).cpu())
         right_in_trie.append(right[-1] if model.over_children else _among_followers(recommender, prediction, targets))
@@ -163,32 +160,6 @@ def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
         torch.cat(places),
         torch.cat(recall) if recall else None,
     )
-
-
-@contextmanager
-def _gates(model: EncoderDecoder) -> Iterator[list[Tensor]]:
-    """What the model does inside fills the list with the mean gate of every row, layer by layer, `[B]` each."""
-    gates: list[Tensor] = []
-    blocks = [block for block in model.modules() if isinstance(block, RecallBlock)]
-    hooks = [
-        block.gate.register_forward_hook(lambda _, __, out: gates.append(out.sigmoid().mean((1, 2))))
-        for block in blocks
-    ]
-    try:
-        yield gates
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@torch.no_grad()
-def _places(recommender: GenerativeRecommender, batch: SequenceBatch, targets: Tensor) -> Tensor:
-    """Where the targets' prefixes stand among the beams of the evaluation's search, `[B, L]`."""
-    model, device = cast(Steppable[Any], recommender.model), recommender.device
-    bf16 = recommender.precision == "bf16"
-    with fast_products(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        beams = recommender.num_beams
-        return prefix_places(model, batch.to(device), recommender.trie, beams, targets.to(device)).cpu()
 
 
 def _among_followers(recommender: GenerativeRecommender, prediction: Prediction, targets: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
 from sidestep.recommenders.step import NamedCluster, Path, Step
-from sidestep.search.beam import beam_search, last_state
+from sidestep.search.beam import beam_search, last_state, prefix_places
 from sidestep.search.scoring import PathScorer, PathScores
 from sidestep.search.steppable import Steppable
 from sidestep.sids.semantic_ids import SemanticIds
@@ -125,6 +125,15 @@ class GenerativeRecommender:
             thinks = isinstance(self.model, Thinker)
             named = self._named(self._forced_state(batch, codes), items.shape[1]) if thinks else []
         return _paths(codes, log_probs, named, [list(range(count)) for count in counts])
+
+    @torch.no_grad()
+    def prefix_places(self, batch: SequenceBatch, items: Int[Tensor, " B"]) -> Int[Tensor, "B L"]:
+        """Where the prefixes of one item a row stand among the beams of an unfiltered search, from 1; 0 where they are
+        no beam.
+        """
+        with self._arithmetic():
+            model, asked = cast(Steppable[Any], self.model), batch.latest(self.reads).to(self.device)
+            return prefix_places(model, asked, self.trie, self.num_beams, items.to(self.device)).cpu()
 
     def _forced_state(self, batch: SequenceBatch, codes: Int[Tensor, "B k L"]) -> Any:
         """The state along given paths, before the last code is fed in."""
