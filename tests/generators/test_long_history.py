@@ -138,7 +138,6 @@ def test_the_mask_is_a_search_of_the_history_from_its_end(
     long = {"retrieved": retrieved, "neighbours": neighbours, "sparse_below": sparse_below}
     model, words = make_glass(long=long), make_sids().codebooks[0]
     found = model.retrieved(torch.tensor([older]), torch.arange(5)[None])[0]
-    places = model.places(torch.tensor([older]), torch.arange(5)[None])[0]
     for route in range(5):
         own = [place for place, code in enumerate(older) if code == route][-retrieved:]
         if len(own) < sparse_below:
@@ -147,7 +146,6 @@ def test_the_mask_is_a_search_of_the_history_from_its_end(
             room = retrieved - len(own)
             own = sorted([*own, *joined[len(joined) - min(room, len(joined)) :]])
         assert found[route].nonzero()[:, 0].tolist() == own
-        assert [place for place in places[route].tolist() if place >= 0] == own[::-1]
 
 
 # Laws 5 and 6
@@ -229,6 +227,25 @@ def test_one_projection_of_the_catalogue_equals_one_of_every_older_item() -> Non
         alone = model(batch.take(torch.tensor([row])))
         for ours, theirs in zip(alone.logits, together.logits, strict=True):
             torch.testing.assert_close(ours, theirs[together.rows == row], atol=1e-5, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    older=st.lists(st.integers(-1, 39), min_size=2, max_size=25),
+    routes=st.lists(st.integers(0, 4), min_size=1, max_size=4),
+    neighbours=st.integers(0, 4),
+)
+def test_a_compact_history_has_what_is_looked_up_and_no_more(
+    older: list[int], routes: list[int], neighbours: int
+) -> None:
+    model, whole, route = make_glass(long={"neighbours": neighbours}), torch.tensor([older]), torch.tensor([routes])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_history, "MASKED", 1)
+        compact = model.compact(whole, route)
+    seen, again = (model.retrieved(model.buckets(items), route)[0] for items in (whole, compact))
+    for before, after in zip(seen, again, strict=True):
+        assert whole[0, before].tolist() == compact[0, after].tolist()
+    assert again.any(0).sum() == (compact >= 0).sum()
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from sidestep.sids.semantic_ids import SemanticIds
 MOST_ITEMS = 1_000
 """As many items of history as a request may carry."""
 MASKED = 64
-"""Up to so many older items, all of them are looked at behind a mask; of more, those looked up are gathered."""
+"""Up to so many older items stand behind a mask; of more, those that some query looks up are gathered first."""
 TABLE_BYTES = 2**28
 """The largest table of the catalogue's keys and values that a model keeps, over all layers."""
 
@@ -118,18 +118,17 @@ class LongHistory(Thinking):
     def recall(self, batch: SequenceBatch, tokens: Int[Tensor, "B P L"]) -> Recall | None:
         if not self.looks_back:
             return None
-        older, route = _older(batch), self.vocabulary.codes(tokens)[:, :, 0]
-        layers, rows = self._remembered(older, tokens.shape[1] * (self.num_levels - 1))
-        return self._recall(layers, rows, self.buckets(older), route, self._opens)
+        route = self.vocabulary.codes(tokens)[:, :, 0]
+        older = self.compact(_older(batch), route)
+        queries = tokens.shape[1] * (self.num_levels - 1)
+        return Recall(self._remembered(older, queries), self.retrieved(self.buckets(older), route), self._opens)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         state = super().start(batch)
         if not self.looks_back:
             return state
         assert isinstance(state, RecallState)
-        older = _older(batch)
-        layers, rows = self._remembered(older)
-        return replace(state, older=tuple(layers), rows=rows, buckets=self.buckets(older))
+        return replace(state, older=_older(batch))
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
@@ -138,10 +137,12 @@ class LongHistory(Thinking):
         if not self.looks_back or codes is None:
             return super().step(state, codes)
         assert isinstance(state, RecallState)
-        state = replace(state, route=codes) if state.level == 1 else state
-        assert state.buckets is not None
-        assert state.route is not None
-        recall = self._recall(list(state.older), state.rows, state.buckets, state.route)
+        assert state.older is not None
+        older, route = state.older, state.route
+        if state.level == 1 or route is None:
+            older, route = self.compact(older, codes), codes
+            state = replace(state, route=route, older=older, remembered=tuple(self._remembered(older)))
+        recall = Recall(list(state.remembered), self.retrieved(self.buckets(older), route))
         log_probs, after = super().step(replace(state, memory=replace(state.memory, recall=recall)), codes)
         return log_probs, replace(after, memory=state.memory)
 
@@ -165,21 +166,18 @@ class LongHistory(Thinking):
         room = (limit - count).where(count < self.long.sparse_below, 0)
         return own | (joined & (_rank_from_the_end(joined) <= room))
 
-    def places(self, buckets: Int[Tensor, "B Tl"], route: Int[Tensor, "B Q"]) -> Int[Tensor, "B Q R"]:
-        """The same as `retrieved` by their places in the history, the last first, -1 as padding."""
-        limit = min(self.long.retrieved, buckets.shape[1])
-        if self.long.neighbours:
-            numbers = torch.arange(buckets.shape[1], device=buckets.device)
-            found = numbers.where(self.retrieved(buckets, route), numbers.new_tensor(-1))
-            return found.topk(limit, dim=2).values
-        size = self.codebook_sizes[0]
-        sorted_buckets, order = buckets.where(buckets >= 0, size).sort(dim=1, stable=True)
-        codes = torch.arange(size + 1, device=buckets.device).expand(len(buckets), -1).contiguous()
-        starts = torch.searchsorted(sorted_buckets, codes)
-        back = torch.arange(1, limit + 1, device=buckets.device)
-        sought = starts.gather(1, route + 1)[:, :, None] - back
-        found = order.gather(1, sought.clamp(min=0).flatten(1)).view_as(sought)
-        return found.where(sought >= starts.gather(1, route)[:, :, None], -1)
+    def compact(self, older: Int[Tensor, "B Tl"], route: Int[Tensor, "B Q"]) -> Int[Tensor, "B U"]:
+        """Of long histories, only the items that are looked up after some first code, in their order, padded right.
+
+        `retrieved` has the same items there for each of these codes: those that are left out are older than the last
+        that it takes. A history of up to `MASKED` items stays as it is.
+        """
+        if older.shape[1] <= MASKED:
+            return older
+        used = self.retrieved(self.buckets(older), route).any(dim=1)
+        width = max(int(used.sum(dim=1).max()), 1)
+        order = used.sort(dim=1, descending=True, stable=True).indices[:, :width]
+        return older.gather(1, order).where(used.gather(1, order), -1)
 
     def num_retrieved(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Int[Tensor, "B C"]:
         """How many items are looked up on the way to each of some items; 0 where the generator does not look back."""
@@ -212,38 +210,14 @@ class LongHistory(Thinking):
         kept = self.thinking.thoughts and self.thinking.remember
         return 1 + (len(self._thoughts_before(0)) if kept else 0)
 
-    def _recall(
-        self,
-        layers: list[Remembered],
-        rows: Int[Tensor, "B Tl"] | None,
-        buckets: Int[Tensor, "B Tl"],
-        route: Int[Tensor, "B Q"],
-        opens: int = 0,
-    ) -> Recall:
-        """What every query row looks up: by a mask over the user's own older items, or gathered from a table."""
-        if rows is None:
-            return Recall(layers, self.retrieved(buckets, route), opens)
-        places = self.places(buckets, route)
-        taken = rows.gather(1, places.clamp(min=0).flatten(1)).view_as(places)
-        return Recall(layers, places >= 0, opens, taken)
-
-    def _remembered(
-        self, older: Int[Tensor, "B Tl"], queries: int | None = None
-    ) -> tuple[list[Remembered], Int[Tensor, "B Tl"] | None]:
-        """The keys and values of older items for every layer: the users' own, or a table and every older item's row.
-
-        They depend on no user: where there are more of them than items in the catalogue, and wherever nothing is
-        learnt, that is projected once.
+    def _remembered(self, older: Int[Tensor, "B U"], queries: int | None = None) -> list[Remembered]:
+        """The keys and values of older items for every layer. They depend on no user: where there are more of them than
+        items in the catalogue, and wherever nothing is learnt, the catalogue's are computed once.
         """
-        items, gathers = older.clamp(min=0), older.shape[1] > MASKED
-        catalogue = self._catalogue(older.numel())
-        if catalogue is not None:
-            return (catalogue, items) if gathers else ([table.of_users(items) for table in catalogue], None)
-        read = self._read_older(self.tokens[items])
-        if not gathers:
-            return self.decoder.remember_older(read, queries), None
-        rows = torch.arange(older.numel(), device=older.device).view_as(older)
-        return self.decoder.remember_table(read.flatten(0, 1)), rows
+        items = older.clamp(min=0)
+        if (catalogue := self._catalogue(older.numel())) is not None:
+            return [table.of_users(items) for table in catalogue]
+        return self.decoder.remember_older(self._read_older(self.tokens[items]), queries)
 
     def _catalogue(self, num_older: int) -> list[Remembered] | None:
         """The keys and values of the whole catalogue for every layer, or None where those of the `num_older` items are

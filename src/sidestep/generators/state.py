@@ -62,14 +62,12 @@ class ThinkingState(DecodingState):
 class RecallState(ThinkingState):
     """A search that looks back.
 
-    older: keys and values of the items before the window, for every decoder layer. rows: where these are tables of all
-    users' items, the row of each. buckets: their codes of the first level, -1 as padding. route: the first code of
-    every beam, whose items it looks up; None before there is one.
+    older: the items before the window, -1 as padding; once the beams have first codes, those that some beam looks up.
+    remembered: their keys and values for every decoder layer, from then on. route: the first code of every beam.
     """
 
-    older: tuple[Remembered, ...] = ()
-    rows: Int[Tensor, "B Tl"] | None = None
-    buckets: Int[Tensor, "B Tl"] | None = None
+    older: Int[Tensor, "B Tl"] | None = None
+    remembered: tuple[Remembered, ...] = ()
     route: Int[Tensor, "B W"] | None = None
 
     def _selected(self, parents: Int[Tensor, "B W"]) -> dict[str, Any]:
@@ -78,8 +76,7 @@ class RecallState(ThinkingState):
     def _taken(self, rows: Int[Tensor, " n"]) -> dict[str, Any]:
         return {
             **super()._taken(rows),
-            "older": self.older if self.rows is not None else tuple(layer.take(rows) for layer in self.older),
-            "rows": None if self.rows is None else self.rows[rows],
-            "buckets": None if self.buckets is None else self.buckets[rows],
+            "older": None if self.older is None else self.older[rows],
+            "remembered": tuple(layer.take(rows) for layer in self.remembered),
             "route": None if self.route is None else self.route[rows],
         }

@@ -158,20 +158,6 @@ class CrossAttention(Attention):
         probs = self.dropout(scores.softmax(-1)).flatten(2)
         return probs @ values if pending is None else product(probs, values, pending[1], False)
 
-    def look_up(
-        self,
-        x: Float[Tensor, "B Q D"],
-        table: Remembered,
-        rows: Int[Tensor, "B Q M"],
-        mask: Float[Tensor, "B Q M"],
-    ) -> Float[Tensor, "B Q D"]:
-        """Every query attends to M rows of its own of a table. The mask is added to the products."""
-        keys, values = (nn.functional.embedding(rows, part.flatten(1)) for part in (table.keys, table.values))
-        scores = torch.einsum("bqhd,bqmhd->bqhm", self._heads(self.query(x)), self._heads(keys))
-        probs = self.dropout((scores + mask[:, :, None]).softmax(-1))
-        out: Tensor = self.out(torch.einsum("bqhm,bqmhd->bqhd", probs, self._heads(values)).flatten(2))
-        return out
-
 
 def _holds(condition: bool | torch.SymBool) -> bool:
     """Whether a condition on shapes is true; while a graph is captured, for all shapes that it permits or for some."""

@@ -151,10 +151,7 @@ class RecallBlock(DecoderBlock):
             return short
         places = lookup.places
         own, asking = (short, x) if places is None else (short[:, places], x[:, places])
-        if lookup.rows is None:
-            found = self.recall.look(asking, lookup.remembered, lookup.mask)
-        else:
-            found = self.recall.look_up(asking, lookup.remembered, lookup.rows, lookup.mask)
+        found = self.recall.look(asking, lookup.remembered, lookup.mask)
         gate = self.gate(torch.cat([own, found], dim=-1)).sigmoid() * lookup.found[:, :, None]
         mixed = ((1 - gate) * own + gate * found).to(short.dtype)
         return mixed if places is None else short.index_copy(1, places, mixed)

@@ -47,24 +47,18 @@ class Remembered:
         keys, values = (embedding(rows, x.flatten(1)).view(shape) for x in (self.keys, self.values))
         return replace(self, keys=keys.transpose(1, 2), values=values.transpose(1, 2))
 
-    @property
-    def num_bytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
-
 
 class Lookup(NamedTuple):
     """What some of a layer's Q queries look up.
 
     places: the queries that look something up; None where all of the Q do. mask: which of the M items each of them
-    attends to, additive. found: False where a query has none, so that nothing of this reaches it. rows: the rows of a
-    table that each of them attends to; None where all of a user's attend to the same M items.
+    attends to, additive. found: False where a query has none, so that nothing of this reaches it.
     """
 
     remembered: Remembered
     places: Int[Tensor, " n"] | None
     mask: Float[Tensor, "B n M"]
     found: Bool[Tensor, "B n"]
-    rows: Int[Tensor, "B n M"] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +66,12 @@ class Recall:
     """Items that tokens look up beside the encoded history, for every decoder layer.
 
     seen: True where query row q of user b attends to an item. opens: the position of the first token that looks
-    something up; those before it see none of this. rows: where the layers are tables of all users' items, the rows
-    that each query row attends to as far as they are `seen`.
+    something up; those before it see none of this.
     """
 
     layers: list[Remembered]
     seen: Bool[Tensor, "B Q M"]
     opens: int = 0
-    rows: Int[Tensor, "B Q M"] | None = None
 
     def lookups(self, past: int, new: int) -> list[Lookup | None]:
         """What the `new` tokens of every query row look up that come after `past` ones, for every layer."""
@@ -88,9 +80,8 @@ class Recall:
             return [None for _ in self.layers]
         seen = self.seen.repeat_interleave(new - blind, dim=1)
         places = torch.arange(self.seen.shape[1] * new, device=seen.device).view(-1, new)[:, blind:].flatten()
-        rows = None if self.rows is None else self.rows.repeat_interleave(new - blind, dim=1)
         mask, found = additive(seen), seen.any(dim=2)
-        return [Lookup(layer, places if blind else None, mask, found, rows) for layer in self.layers]
+        return [Lookup(layer, places if blind else None, mask, found) for layer in self.layers]
 
 
 @dataclass(frozen=True)
