@@ -54,6 +54,20 @@ def test_studies_share_cells() -> None:
         assert sum(cell in table2 for cell in cells(name)) >= 1, name
 
 
+def test_the_screens_stand_on_the_best_base_and_share_its_cells() -> None:
+    def cells(name: str) -> dict[str, dict[str, object]]:
+        return {r.name: identity(Cell(r.method, 0, r.sets, "s2gr-beauty").read()) for r in STUDIES[name].rows}
+
+    base, screen, confirm, optimisers = (cells(name) for name in ("base", "screen", "confirm", "optimisers"))
+    best = "trie, item part, text and behaviour"
+    assert screen["none"] == confirm["none"] == optimisers["AdamW"] == base[best]
+    assert screen["repaired"] == confirm["repaired"] == base[f"{best}, repaired thoughts"]
+    assert all(confirm[name] == screen[name] for name in ("none, four decoder layers", "light"))
+    for name in ("repaired", "light"):
+        differing = confirm[name].items() ^ confirm[f"{name}, shuffled clusters"].items()
+        assert differing == {("thinking.clusters", "shuffled")}
+
+
 def test_the_paper_s_figures_are_those_of_long_users_and_re_runs_those_of_all_masked() -> None:
     row = STUDIES["table2"].row("tiger")
     paper, again = row.published

@@ -24,7 +24,8 @@ def reproduce(
         str,
         typer.Argument(
             metavar="STUDY",
-            help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau, thoughts, base, regulars or long.",
+            help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau, thoughts, base, screen, confirm, "
+            "optimisers, regulars or long.",
         ),
     ],
     overrides: OverridesArgument = None,

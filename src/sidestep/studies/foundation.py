@@ -7,12 +7,13 @@ from sidestep.studies.rows import Row, Study
 _SOFTMAX = {"codebook": (), "trie": ("generator.softmax=trie",)}
 _ITEMS = {"codes alone": (), "item part": ("generator.item_part=true",)}
 _NAMES = {"text": (), "text and behaviour": ("behaviour.source=sasrec",)}
-_REPAIRED = (
+REPAIRED = (
     *("thinking.carry=true", "thinking.residual=true", "thinking.code_weight=0.3", "thinking.head_weight=0.1"),
     *("thinking.levels=[1,2]", "thinking.align_weight=0", "thinking.interest=false"),
 )
 PLAIN, BEST = "codebook, codes alone, text", "trie, item part, text and behaviour"
 """The rows that others are tested against."""
+BEST_SETS = (*_SOFTMAX["trie"], *_ITEMS["item part"], *_NAMES["text and behaviour"])
 
 
 def _rows() -> tuple[Row, ...]:
@@ -25,14 +26,13 @@ def _rows() -> tuple[Row, ...]:
 
 
 def _thinking(name: str, *forms: str) -> Row:
-    best = (*_SOFTMAX["trie"], *_ITEMS["item part"], *_NAMES["text and behaviour"])
-    return Row(f"{BEST}, {name}", "s2gr", (*best, *forms), BEST)
+    return Row(f"{BEST}, {name}", "s2gr", (*BEST_SETS, *forms), BEST)
 
 
 BASE = Study(
     "base",
     "What the generator stands on",
     "What do the softmax over the trie, an item's own part and vectors from behaviour give, and thoughts on top?",
-    (*_rows(), _thinking("thoughts as in the paper"), _thinking("repaired thoughts", *_REPAIRED)),
+    (*_rows(), _thinking("thoughts as in the paper"), _thinking("repaired thoughts", *REPAIRED)),
     costs=True,
 )

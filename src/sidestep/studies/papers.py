@@ -6,6 +6,7 @@ from sidestep.errors import ConfigError
 from sidestep.studies.foundation import BASE
 from sidestep.studies.long import LONG, REGULARS
 from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
+from sidestep.studies.screen import CONFIRM, LIGHT, OPTIMISERS, SCREEN
 from sidestep.studies.tokenizers import TABLE3
 
 BEAUTY = {"users": 22_363, "items": 12_101, "interactions": 198_502}
@@ -34,7 +35,6 @@ _TIGER = Row(
 )  # fmt: skip
 _S2GR = Row("s2gr", "s2gr", against="tiger", published=(_paper(0.0495, 0.0785, 0.0340, 0.0424),), shuffled=True)
 _LONG = ("train.epochs=60", "train.patience=60")
-_LIGHT = ("thinking.carry=true", "thinking.align_weight=0.1", "thinking.interest=false")
 
 
 def _variant(name: str, *figures: float) -> Row:
@@ -70,7 +70,7 @@ _TABLE2 = (
     _S2GR,
     Row("tiger, 60 epochs", "tiger", _LONG, published=_TIGER.published),
     Row("s2gr, 60 epochs", "s2gr", _LONG, "tiger, 60 epochs", published=_S2GR.published),
-    Row("s2gr, light thoughts, 60 epochs", "s2gr", (*_LONG, *_LIGHT), "tiger, 60 epochs"),
+    Row("s2gr, light thoughts, 60 epochs", "s2gr", (*_LONG, *LIGHT), "tiger, 60 epochs"),
     Row("s2gr-no-reason, 60 epochs", "s2gr-no-reason", _LONG, "s2gr, 60 epochs"),
     _variant("s2gr-no-coba", 0.0479, 0.0764, 0.0326, 0.0414),
     _variant("s2gr-no-reason", 0.0471, 0.0736, 0.0321, 0.0406),
@@ -86,7 +86,7 @@ _TABLE2 = (
     Row("s2gr-fused, neighbours", "s2gr-fused", ("evaluate.valid_users=25000", "fusion.neighbours=100"),
         against="sasrec-towers", parts=("s2gr", "sasrec-towers")),
     Row("s2gr-fused, neighbours, light thoughts, 60 epochs", "s2gr-fused",
-        ("evaluate.valid_users=25000", "fusion.neighbours=100", *_LONG, *_LIGHT), against="sasrec-towers",
+        ("evaluate.valid_users=25000", "fusion.neighbours=100", *_LONG, *LIGHT), against="sasrec-towers",
         parts=("s2gr, light thoughts, 60 epochs", "sasrec-towers")),
 )  # fmt: skip
 
@@ -195,6 +195,9 @@ STUDIES: dict[str, Study] = {
             analysis=True,
         ),
         BASE,
+        SCREEN,
+        CONFIRM,
+        OPTIMISERS,
         REGULARS,
         LONG,
     )
