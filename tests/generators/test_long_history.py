@@ -332,3 +332,16 @@ def test_what_is_counted_is_what_the_mask_holds() -> None:
         expected = [min((codes[older] == codes[item]).sum(), 3) for item in range(40)]
         assert counts[row].tolist() == expected
     assert not make_glass(long={"search": False}).num_retrieved(batch, items).any()
+
+
+@torch.no_grad()
+def test_what_was_looked_up_for_an_item_is_told_the_last_first() -> None:
+    codes, batch = make_sids().codes[:, 0], make_long_batch()
+    assert batch.long is not None
+    model, items = make_glass(long={"retrieved": 3}), torch.arange(8).view(4, 2)
+    for row, answer in enumerate(model.looked_up(batch, items)):
+        older = [item for item in batch.long[row].tolist() if item >= 0]
+        for item, found in zip(items[row].tolist(), answer, strict=True):
+            assert found == [each for each in reversed(older) if codes[each] == codes[item]][:3]
+    assert any(found for answer in model.looked_up(batch, items) for found in answer)
+    assert make_glass(long={"search": False}).looked_up(batch, items) == [[[], []]] * 4

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from command import WORLD, refuse, succeed
 from sidestep.data.sequences import question_of
@@ -14,10 +15,13 @@ from sidestep.methods.glass import sparse
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, new_recipe
 from sidestep.pipeline.analyse import analyse
+from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.exporting import export
 from sidestep.pipeline.models import load
 from sidestep.pipeline.run import Run
+from sidestep.serving.app import make_app
+from sidestep.serving.settings import Settings
 from sidestep.sids.semantic_ids import SemanticIds
 
 REGULARS = (
@@ -51,6 +55,40 @@ def test_a_bundle_answers_from_the_long_history_as_its_run_does(looking_back: Pa
     whole = load(looking_back).recommend_many(histories, 5, exclude_seen=False)
     assert all(one.recommendations != other.recommendations for one, other in zip(short, whole, strict=True))
     assert all(np.isfinite(scores))
+
+
+def test_a_path_tells_what_was_looked_up_before_the_window_for_each_code_but_the_first(looking_back: Path) -> None:
+    contents = RunContents(Run.open(looking_back))
+    model, codes = load(looking_back), contents.sids.codes
+    history = [f"P{item + 1:02d}" for item in contents.split.test.history(0)]
+    older = [model.catalog.number_of[item_id] for item_id in history[:-5]]
+    answer = model.recommend(history, 5, exclude_seen=False, explain=True)
+    for found in answer.recommendations:
+        assert found.path is not None
+        item = model.catalog.number_of[found.item_id]
+        same = [each for each in reversed(older) if codes[each, 0] == codes[item, 0]][:9]
+        looked_up = [[each.number for each in step.looked_up] for step in found.path]
+        assert looked_up == [[], same, same]
+        assert all(each.title == model.catalog.title(each.number) for each in found.path[1].looked_up)
+    assert any(found.path[1].looked_up for found in answer.recommendations if found.path)
+    text = succeed("recommend", looking_back, "--history", ",".join(history), "--k", 2, "--explain", "--keep-seen").out
+    assert " looked up, the last: " in text
+
+
+def test_a_server_answers_from_a_thousand_items_and_tells_what_it_looked_up(looking_back: Path, tmp_path: Path) -> None:
+    export(Run.open(looking_back), tmp_path / "bundle")
+    model = load(looking_back)
+    items = np.random.default_rng(0).integers(len(model.catalog), size=1_000)
+    history = [model.catalog.item_ids[item] for item in items]
+    asked = {"history": history, "k": 5, "explain": True, "filters": {"exclude_seen": False}}
+    with TestClient(make_app(Answering, Settings({"shop": tmp_path / "bundle"}, deadline_ms=30_000))) as client:
+        told = client.post("/v1/recommend", json=asked).json()["recommendations"]
+    found = model.recommend(history, 5, exclude_seen=False, explain=True).recommendations
+    assert [each["item_id"] for each in told] == [each.item_id for each in found]
+    for ours, theirs in zip(told, found, strict=True):
+        for step, same in zip(ours["path"], theirs.path or [], strict=True):
+            assert [each["title"] for each in step["looked_up"]] == [each.title for each in same.looked_up]
+            assert len(step["looked_up"]) == (0 if step["level"] == 1 else 9)
 
 
 def test_a_later_version_of_the_catalogue_is_read_with_the_trained_weights(looking_back: Path) -> None:

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
-from sidestep.recommenders.step import NamedCluster, Step
+from sidestep.recommenders.step import NamedCluster, OlderItem, Step
 
-PATH = [Step(1, 7, -0.5, [NamedCluster(1, 0.75), NamedCluster(0, 0.25)]), Step(2, 3, -1.25)]
+PATH = [
+    Step(1, 7, -0.5, [NamedCluster(1, 0.75), NamedCluster(0, 0.25)]),
+    Step(2, 3, -1.25, looked_up=[OlderItem(4), OlderItem(0)]),
+]
 
 
 def test_a_step_comes_out_of_a_message_as_it_went_in() -> None:
@@ -26,6 +29,9 @@ def test_names_do_not_travel_and_the_step_itself_keeps_none() -> None:
     named = PATH[0].named([["soap", "scent"]])
     assert Step.of_numbers(named.as_numbers()) == PATH[0]
     assert PATH[0].clusters[0].name == ""
+    titled = PATH[1].titled(["soap", "", "", "", "balm"].__getitem__)
+    assert [each.title for each in titled.looked_up] == ["balm", "soap"]
+    assert Step.of_numbers(titled.as_numbers()) == PATH[1]
 
 
 def test_the_servers_process_reads_a_step_without_a_tensor_library() -> None:

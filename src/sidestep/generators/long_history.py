@@ -204,6 +204,17 @@ class LongHistory(Thinking):
             for hook in hooks:
                 hook.remove()
 
+    def looked_up(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> list[list[list[int]]]:
+        """The older items that are looked up on the way to each of some items, the last first; without the `-1` of
+        padding, so lists `[B, C]` of up to `retrieved` numbers.
+        """
+        if not self.looks_back:
+            return [[[] for _ in row] for row in items.tolist()]
+        older = _older(batch)
+        route = self.vocabulary.codes(self.tokens[items.clamp(min=0)])[..., 0].long()
+        chosen = self.retrieved(self.buckets(older), route)
+        return [[row[mask].flip(0).tolist() for mask in masks] for row, masks in zip(older, chosen, strict=True)]
+
     @property
     def _opens(self) -> int:
         """The position, in what the decoder reads, of the first code: the first token that looks back."""

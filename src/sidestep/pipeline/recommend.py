@@ -208,6 +208,7 @@ def _steps(path: list[Step]) -> list[dict[str, Any]]:
             "code": step.code,
             "log_prob": step.log_prob,
         }
+        | ({"looked_up": [each.title for each in step.looked_up]} if step.looked_up else {})
         for step in path
     ]
 

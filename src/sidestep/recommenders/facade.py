@@ -286,4 +286,5 @@ class Facade(ABC):
 
     def _named(self, path: list[Step]) -> list[Step]:
         """Names are made when a path has clusters to name."""
-        return [step.named(self.cluster_names) if step.clusters else step for step in path]
+        named = [step.named(self.cluster_names) if step.clusters else step for step in path]
+        return [step.titled(self.catalog.title) for step in named]

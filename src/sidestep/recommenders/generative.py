@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from dataclasses import replace
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
@@ -14,7 +15,7 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
-from sidestep.recommenders.step import NamedCluster, Path, Step
+from sidestep.recommenders.step import NamedCluster, OlderItem, Path, Step
 from sidestep.search.beam import beam_search, last_state, prefix_places
 from sidestep.search.scoring import PathScorer, PathScores
 from sidestep.search.steppable import Steppable
@@ -44,6 +45,13 @@ class Thinker(Protocol):
 
     def fix_centroids(self) -> None:
         """Compute once what probabilities of clusters depend on, before the search is exported."""
+
+
+@runtime_checkable
+class LooksBack(Protocol):
+    """A generator that looks items of a long history up behind the first code."""
+
+    def looked_up(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> list[list[list[int]]]: ...
 
 
 class GenerativeRecommender:
@@ -124,7 +132,23 @@ class GenerativeRecommender:
             log_probs = cast(PathScorer, self.model).path_log_probs(batch, items)
             thinks = isinstance(self.model, Thinker)
             named = self._named(self._forced_state(batch, codes), items.shape[1]) if thinks else []
-        return _paths(codes, log_probs, named, [list(range(count)) for count in counts])
+        paths = _paths(codes, log_probs, named, [list(range(count)) for count in counts])
+        return self._looking_back(paths, batch, items)
+
+    def _looking_back(
+        self, paths: list[list[Path]], batch: SequenceBatch, items: Int[Tensor, "B k"]
+    ) -> list[list[Path]]:
+        """The paths of these items with what was looked up for every code but the first."""
+        if not isinstance(self.model, LooksBack):
+            return paths
+        found = [[list(map(OlderItem, each)) for each in row] for row in self.model.looked_up(batch, items)]
+        return [
+            [
+                [path[0], *(replace(step, looked_up=older) for step in path[1:])]
+                for path, older in zip(*row, strict=False)
+            ]
+            for row in zip(paths, found, strict=True)
+        ]
 
     @torch.no_grad()
     def prefix_places(self, batch: SequenceBatch, items: Int[Tensor, " B"]) -> Int[Tensor, "B L"]:
@@ -205,6 +229,7 @@ class GenerativeRecommender:
             counts = (items >= 0).sum(1).tolist()
             places = [row[:count] for row, count in zip(beam.tolist(), counts, strict=True)]
             paths = _paths(beams.codes, beams.log_probs, named, places)
+            paths = self._looking_back(paths, batch.latest(self.reads), items)
         return Recommendations(items.cpu(), scores.cpu(), paths)
 
     def _named(self, state: Any, num_beams: int) -> Named:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sidestep.recommenders.step import Step
 
 SHOWN = ("HR", "NDCG")
+LOOKED_UP = 3
+"""How many of the items that were looked up are shown with a step of a path."""
 WIDEST = 1000
 """Maximum width of a table. A table is as wide as its content, since a truncated figure is useless."""
 
@@ -147,6 +149,9 @@ def _answer_text(answered: "Answered") -> str:
 def _step_text(step: "Step") -> str:
     clusters = " | ".join(f"{each.name} {each.probability:.0%}" for each in step.clusters)
     prefix = f"thought {clusters} -> " if clusters else ""
+    if step.looked_up:
+        last = ", ".join(each.title for each in step.looked_up[:LOOKED_UP])
+        prefix += f"{len(step.looked_up)} looked up, the last: {last} -> "
     return f"level {step.level}: {prefix}code {step.code} (log p {step.log_prob:.2f})"
 
 

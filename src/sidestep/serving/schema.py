@@ -84,6 +84,7 @@ class NamedCluster(BaseModel):
 class Step(BaseModel):
     """One level of a path. thought: the clusters nearest to the thought, in order; empty for a model without thoughts.
 
+    looked_up: the items before the model's window that it read before it took the code, the last first.
     probability: of the code, given those before it. name, num_items: of the subtree under the codes so far.
     """
 
@@ -93,6 +94,7 @@ class Step(BaseModel):
     name: str
     num_items: int
     thought: list[NamedCluster]
+    looked_up: list[Card] = []
 
 
 class Recommendation(Card):

@@ -237,6 +237,7 @@ def _path(edition: Edition, path: Sequence[Sequence[Any]]) -> list[dict[str, Any
                 "name": name,
                 "num_items": num_items,
                 "thought": thought,
+                "looked_up": edition.shelf.cards([each.number for each in step.looked_up]),
             }
         )
     return shown

@@ -79,7 +79,7 @@ function path(found, model) {
     found.path.map((step, place) => {
       const before = place ? found.path[place - 1].num_items : model.num_items;
       const title = element("h4", {}, `Level ${count(step.level)}`);
-      return element("li", {}, title, thought(step), said(step, before, found));
+      return element("li", {}, title, thought(step), lookedUp(step), said(step, before, found));
     }),
   );
 }
@@ -92,6 +92,15 @@ function thought(step) {
     element("p", { class: "quiet" }, "thought"),
     step.thought.map((cluster) => named(cluster.name, cluster.probability)),
   );
+}
+
+// What the model looked up of the history before its window; the last few by name.
+function lookedUp(step) {
+  const found = step.looked_up || [];
+  if (!found.length) return null;
+  const names = found.slice(0, 3).map((each) => element("p", { class: "item" }, each.title || each.item_id));
+  const more = found.length > 3 ? element("p", { class: "quiet" }, `and ${items(found.length - 3)} more`) : null;
+  return element("div", { class: "thought looked-up" }, element("p", { class: "quiet" }, "remembers"), names, more);
 }
 
 function said(step, before, found) {
