@@ -23,7 +23,8 @@ def test_every_level_of_a_thinking_generator_is_told(finished: Path) -> None:
     assert [level["level"] for level in found["levels"]] == [1, 2, 3]
     assert len(found["drift"]) == 2
     for level in found["levels"]:
-        assert all(0 <= value <= 1 for name, value in level.items() if name != "level")
+        assert all(0 <= value <= 1 for name, value in level.items() if name not in ("level", "place"))
+        assert level["place"] is None or 1 <= level["place"] <= 20
         assert level["code_in_trie"] >= level["code"]
     prefixes = [level["prefix"] for level in found["levels"]]
     assert prefixes == sorted(prefixes, reverse=True)
