@@ -5,6 +5,7 @@ import torch
 
 from sidestep.data.sequences import SequenceBatch, pad
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.sids.semantic_ids import SemanticIds
 
@@ -58,13 +59,17 @@ def small(**changes: object) -> GeneratorConfig:
 
 
 def make(kind: str, sids: SemanticIds | None = None, **changes: object) -> EncoderDecoder:
-    """kind: "tiger", a way to think, or no thoughts; ", trie" behind it: the softmax is over the trie's children."""
+    """kind: "tiger", "tiger-mtp", a way to think, or no thoughts; ", trie" behind it: the softmax is over the trie's
+    children.
+    """
     torch.manual_seed(0)
     kind, comma, softmax = kind.partition(", ")
     changes |= {"softmax": softmax} if comma else {}
     sids = sids or make_sids()
     if kind == "tiger":
         model = EncoderDecoder(sids, small(**changes))
+    elif kind == "tiger-mtp":
+        model = MultiToken(sids, small(**changes), MultiTokenConfig())
     else:
         thinking = THINKING.get(kind, {"thoughts": False})
         model = Thinking(sids, small(**changes), ThinkingConfig.model_validate(thinking))

@@ -1,4 +1,4 @@
-"""Outputs of a generator under teacher forcing: one class for every generator, one more for those with thoughts."""
+"""Outputs of a generator under teacher forcing: one class for every generator, more for those that say more."""
 
 from dataclasses import dataclass, field
 
@@ -27,6 +27,16 @@ class Prediction:
         """The log-probability of every true code, among the codes that the softmax runs over."""
         levels = zip(self.logits, self.choices.unbind(1), strict=True)
         return torch.stack([logits.log_softmax(-1).gather(1, column[:, None])[:, 0] for logits, column in levels], 1)
+
+
+@dataclass(frozen=True)
+class MultiTokenPrediction(Prediction):
+    """The prediction of a generator with a decoder for each level.
+
+    further: what the decoder of each level says of the levels after its own, of the same codes as `logits`.
+    """
+
+    further: list[list[Float[Tensor, "n _"]]]
 
 
 @dataclass(frozen=True)

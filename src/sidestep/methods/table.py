@@ -8,11 +8,12 @@ from typing import Any
 from sidestep import config
 from sidestep.config import Section
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import ensemble, fused, generative, glass, plugins, scoring
+from sidestep.methods import ensemble, fused, generative, glass, onelive, plugins, scoring
 from sidestep.methods.method import Method
 from sidestep.methods.recipe import Recipe, recipe_with
 
-OWN: dict[str, Method] = {**generative.METHODS, **glass.METHODS, **fused.METHODS, **ensemble.METHODS, **scoring.METHODS}
+_FAMILIES = (generative, glass, onelive, fused, ensemble, scoring)
+OWN: dict[str, Method] = {name: method for family in _FAMILIES for name, method in family.METHODS.items()}
 PLUGINS = plugins.installed(OWN)
 METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}
 OWN_COUNTS = "own-counts"

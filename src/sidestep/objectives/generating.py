@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sidestep.data.sequences import SequenceBatch
-from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
+from sidestep.generators.prediction import MultiTokenPrediction, Prediction, ThoughtfulPrediction
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.losses import contrastive, generating
 from sidestep.objectives.levels import by_level
@@ -20,6 +20,20 @@ def tiger(model: Predicts, batch: SequenceBatch, smoothing: float = 0.0) -> dict
     prediction: Prediction = model(batch)
     per_level = generating.recommend(prediction.logits, prediction.choices, smoothing)
     return {**by_level("recommend", per_level), "total": per_level.sum()}
+
+
+def multi_token(model: Predicts, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str, Tensor]:
+    """OneLive's L_MTP with equal weights: the sum over decoders k of the cross-entropies of codes k, k + 1, ... The log
+    shows each level by the decoder whose own it is, as a search asks for it.
+    """
+    prediction = model(batch)
+    assert isinstance(prediction, MultiTokenPrediction)
+    own = generating.recommend(prediction.logits, prediction.choices, smoothing)
+    total = own.sum()
+    for level, said in enumerate(prediction.further):
+        if said:
+            total = total + generating.recommend(said, prediction.choices[:, level + 1 :], smoothing).sum()
+    return {**by_level("recommend", own), "total": total}
 
 
 def s2gr(

@@ -1,0 +1,36 @@
+"""OneLive: its parts, each as a method of its own."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+from torch import nn
+
+from sidestep.config import Section
+from sidestep.generators.encoder_decoder import GeneratorConfig
+from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
+from sidestep.methods.generative import PLAIN, Generative
+from sidestep.methods.method import Materials, Method
+from sidestep.methods.recipe import Recipe
+from sidestep.objectives import generating
+from sidestep.training.loop import Objective
+
+
+class SaysInModules(Generative):
+    """A generator with a light module for every code after the first."""
+
+    sections: ClassVar[Mapping[str, type[Section]]] = {**Generative.sections, "mtp": MultiTokenConfig}
+    exports_graph = False
+
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        return MultiToken(materials.ids, recipe.section(GeneratorConfig), recipe.section(MultiTokenConfig))
+
+    def objective(self, materials: Materials, recipe: Recipe) -> Objective:
+        return partial(generating.multi_token, smoothing=recipe.section(GeneratorConfig).smoothing)
+
+
+METHODS: dict[str, Method] = {
+    "tiger-mtp": SaysInModules(
+        "TIGER with a light module for each code after the first", "arXiv 2602.08612, sec. 3", PLAIN
+    ),
+}
