@@ -76,7 +76,7 @@ def test_a_graph_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> N
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("method", ["sasrec-ce", "s2gr-fused", "glass"])
+@pytest.mark.parametrize("method", ["sasrec-ce", "s2gr-fused", "s2gr-ensemble", "tiger-mtp", "glass"])
 def test_a_method_without_a_graph_says_so_and_writes_nothing(tmp_path: Path, method: str) -> None:
     succeed("prepare", "s2gr-planted", f"method={method}", *WORLD, "--out", tmp_path / "run")
     line = refuse("export", tmp_path / "run", "--to", tmp_path / "bundle", "--graph")

@@ -30,6 +30,7 @@ class GeneratorsTogether(Thoughtful):
     sections: ClassVar[Mapping[str, type[Section]]] = {**Thoughtful.sections, "ensemble": EnsembleConfig}
     grows = False  # a further item would need an ID of every tokenizer
     ranks_by_paths = False
+    exports_graph = False
     names_parts = "ensemble"
 
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
