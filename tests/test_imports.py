@@ -41,7 +41,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "recommenders": ("search", "sids", "data", "layers.products", "errors"),
     "evaluation": ("recommenders", "sids", "data", *GROUND),
     "bundle": ("sids", "data", *GROUND),
-    "fast": ("bundle", "recommenders.step", "recommenders.facade", "sids.flat_trie", "data", "errors"),
+    "fast": (
+        *("bundle", "recommenders.facade", "recommenders.portions", "recommenders.step", "sids.flat_trie", "data"),
+        "errors",
+    ),
     "serving": ("recommenders.step", "bundle", "sids.semantic_ids", "data", *GROUND),
     "pipeline": (
         *("fast", "bundle"),

@@ -13,7 +13,7 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch, question
 from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.generators.state import DecodingState
-from sidestep.recommenders import generative
+from sidestep.recommenders import portions
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.search.beam import beam_search, prefix_places
@@ -214,7 +214,7 @@ def test_histories_searched_in_portions_get_the_same_answers(kind: str, monkeypa
     batch = question([np.array([1, 2]), np.array([], dtype=np.int64), np.array([4, 5, 6]), np.array([7])], Reads(6))
     barred = ItemFilter(torch.tensor([[3], [5], [8], [NO_ITEM]]), torch.arange(N) != 9)
     together = model.rank(batch, 5, barred, explain=True)
-    monkeypatch.setattr(generative, "BEAMS_AT_ONCE", 6)
+    monkeypatch.setattr(portions, "BEAMS_AT_ONCE", 6)
     apart = model.rank(batch, 5, barred, explain=True)
     assert torch.equal(apart.items, together.items)
     torch.testing.assert_close(apart.scores, together.scores)

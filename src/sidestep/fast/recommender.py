@@ -1,6 +1,6 @@
 """A bundle's graph as a recommender of item numbers: the law of `recommenders.generative.GenerativeRecommender`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path as Folder
 from typing import Protocol, runtime_checkable
 
@@ -12,11 +12,10 @@ from sidestep.data.interactions import Ints, by_popularity
 from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
 from sidestep.fast.session import Array, Session
+from sidestep.recommenders.portions import portions
 from sidestep.recommenders.step import NamedCluster, Path, RankedRow, Step
 from sidestep.sids.flat_trie import FlatTrie, Laid, padded
 
-BEAMS_AT_ONCE, ROWS_AT_ONCE = 2048, 32
-"""As `recommenders.generative` portions a batch."""
 CLOSE = 1e-5
 """How far a score may be from eager's where the graph is exported."""
 
@@ -69,7 +68,8 @@ class GraphRecommender:
         answers = [RankedRow([], [], None)] * len(histories)
         for row in [number for number, history in enumerate(histories) if not len(history)]:
             answers[row] = self._popular(excluded[row], k, laid)
-        for rows in self._portions(histories, beams):
+        lengths = np.array([min(len(history), self.reads.recent) for history in histories], dtype=np.int64)
+        for rows in (portion.tolist() for portion in portions(lengths, beams)):
             history = padded([histories[row][-self.reads.recent :] for row in rows])
             closed = laid.closed([excluded[row] for row in rows])
             given = {"history": history, "open": laid.open, "closed": closed, "beams": _of(beams), "answers": _of(k)}
@@ -83,14 +83,6 @@ class GraphRecommender:
         outputs = self._graph.run({**given, "paths": _of(k)}, explain)
         needed = int(outputs["needed"].max())
         return outputs if needed <= k else self._graph.run({**given, "paths": _of(needed)}, explain)
-
-    def _portions(self, histories: Sequence[Ints], beams: int) -> Iterator[list[int]]:
-        """The rows that have a history, like lengths together, so that little is padded."""
-        lengths = np.array([min(len(history), self.reads.recent) for history in histories], dtype=np.int64)
-        known = np.argsort(lengths, kind="stable")[int((lengths == 0).sum()) :]
-        most = max(min(ROWS_AT_ONCE, BEAMS_AT_ONCE // beams), 1)
-        if len(known):
-            yield from (rows.tolist() for rows in np.array_split(known, -(-len(known) // most)))
 
     def _popular(self, excluded: Sequence[int], k: int, laid: Laid) -> RankedRow:
         allowed = self._by_popularity[laid.items[self._by_popularity]][: k + len(excluded)]

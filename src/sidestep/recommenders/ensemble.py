@@ -10,9 +10,8 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.recommenders.candidates import best, distinct
 from sidestep.recommenders.generative import GenerativeRecommender
+from sidestep.recommenders.portions import ROWS_AT_ONCE
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
-
-ROWS_AT_ONCE = 32
 
 
 class EnsembleRecommender:

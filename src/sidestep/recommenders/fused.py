@@ -10,10 +10,9 @@ from sidestep.layers.products import fast_products
 from sidestep.recommenders.candidates import best, distinct
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.itemwise import SCORES_AT_ONCE, ItemwiseRecommender
+from sidestep.recommenders.portions import ROWS_AT_ONCE
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
 from sidestep.search.scoring import ItemScorer, of_candidates
-
-ROWS_AT_ONCE = 32
 
 Opinions = tuple[Tensor, Tensor, Tensor]
 """Candidates `[B, C]`, padded with `NO_ITEM`; the score of each by the generator, and by the scorer."""

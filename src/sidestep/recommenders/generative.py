@@ -14,6 +14,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.products import fast_products
+from sidestep.recommenders.portions import portions
 from sidestep.recommenders.recommender import ItemFilter, Recommendations
 from sidestep.recommenders.step import NamedCluster, OlderItem, Path, Step
 from sidestep.search.beam import beam_search, last_state, prefix_places
@@ -23,11 +24,6 @@ from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Trie
 
 Precision = Literal["fp32", "bf16"]
-
-BEAMS_AT_ONCE, ROWS_AT_ONCE = 2048, 32
-"""What is searched together: enough for the matrix products, no more beams than fit into a cache, and no more histories
-than have about one length.
-"""
 
 NAMED_CLUSTERS = 3
 """How many of a thought's nearest clusters an explanation names."""
@@ -103,7 +99,7 @@ class GenerativeRecommender:
         answers = self._popular(batch.lengths, k, barred)
         paths: list[list[Path]] | None = [[] for _ in range(len(batch))] if explain else None
         with self._arithmetic():
-            for rows in self._portions(batch.lengths, k):
+            for rows in map(torch.from_numpy, portions(batch.lengths.numpy(), max(self.num_beams, k))):
                 some = self._search(batch.take(rows), k, barred.take(rows), explain)
                 width = some.items.shape[1]
                 answers.items[rows, :width], answers.scores[rows, :width] = some.items, some.scores
@@ -156,7 +152,7 @@ class GenerativeRecommender:
         no beam.
         """
         with self._arithmetic():
-            model, asked = cast(Steppable[Any], self.model), batch.latest(self.reads).to(self.device)
+            model, asked = cast(Steppable[Any], self.model), batch.to(self.device)
             return prefix_places(model, asked, self.trie, self.num_beams, items.to(self.device)).cpu()
 
     def _forced_state(self, batch: SequenceBatch, codes: Int[Tensor, "B k L"]) -> Any:
@@ -173,13 +169,6 @@ class GenerativeRecommender:
         """Inside, the model computes in the precision of the search."""
         with fast_products(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             yield
-
-    def _portions(self, lengths: Int[Tensor, " B"], k: int) -> Iterator[Int[Tensor, " n"]]:
-        """The rows that have a history, like lengths together, so that little is padded."""
-        order = lengths.sort(stable=True).indices
-        known = order[int((lengths == 0).sum()) :]
-        most = max(min(ROWS_AT_ONCE, BEAMS_AT_ONCE // max(self.num_beams, k)), 1)
-        yield from torch.tensor_split(known, -(-len(known) // most)) if len(known) else ()
 
     def _popular(self, lengths: Int[Tensor, " B"], k: int, barred: ItemFilter) -> Recommendations:
         """Room for all answers, with those of the empty histories filled in."""
@@ -229,7 +218,7 @@ class GenerativeRecommender:
             counts = (items >= 0).sum(1).tolist()
             places = [row[:count] for row, count in zip(beam.tolist(), counts, strict=True)]
             paths = _paths(beams.codes, beams.log_probs, named, places)
-            paths = self._looking_back(paths, batch.latest(self.reads), items)
+            paths = self._looking_back(paths, batch, items)
         return Recommendations(items.cpu(), scores.cpu(), paths)
 
     def _named(self, state: Any, num_beams: int) -> Named:
