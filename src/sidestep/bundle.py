@@ -224,7 +224,7 @@ def check(opened: Bundle, ask: Callable[[list[int], int], tuple[list[int], list[
         if len(now) != len(scores) or not np.allclose(now, scores, rtol=tolerance, atol=tolerance):
             raise ArtifactError(
                 f"{str(opened.folder)!r} does not answer as it did when it was exported: scores {now[:3]}, expected "
-                f"{scores[:3]}; export it again from its run"
+                f"{scores[:3]}; {EXPORT_AGAIN}"
             )
         by_score = dict(zip(items, scores, strict=True))
         for item, score in zip(answer, now, strict=True):

@@ -34,6 +34,10 @@ TABLE_BYTES = 2**28
 """The largest table of the catalogue's keys and values that a model keeps, over all layers."""
 
 
+Versions = list[tuple[Tensor, int]]
+"""Weights, and how often each had been changed in place."""
+
+
 class LongConfig(Section):
     """What is made of the items before the window.
 
@@ -89,7 +93,7 @@ class LongHistory(Thinking):
         looks_back = long.search and long.items > 0 and sids.num_levels > 1
         super().__init__(sids, config, thinking, RecallBlock if looks_back else DecoderBlock)
         self.long, self.looks_back = long, looks_back
-        self._kept: tuple[list[tuple[int, int]], list[Remembered]] | None = None
+        self._kept: tuple[Versions, list[Remembered]] | None = None
         if looks_back:
             self.recall_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
             nn.init.normal_(self.recall_projection.weight, std=self.recall_projection.in_features**-0.5)
@@ -181,10 +185,23 @@ class LongHistory(Thinking):
 
     def num_retrieved(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Int[Tensor, "B C"]:
         """How many items are looked up on the way to each of some items; 0 where the generator does not look back."""
+        return self._retrieved_for(batch, items).sum(dim=2) if self.looks_back else torch.zeros_like(items)
+
+    def looked_up(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> list[list[list[int]]]:
+        """The older items that are looked up on the way to each of some items, the last first; without the `-1` of
+        padding, so lists `[B, C]` of up to `retrieved` numbers.
+        """
         if not self.looks_back:
-            return torch.zeros_like(items)
+            return [[[] for _ in row] for row in items.tolist()]
+        chosen = self._retrieved_for(batch, items)
+        return [
+            [row[mask].flip(0).tolist() for mask in masks] for row, masks in zip(_older(batch), chosen, strict=True)
+        ]
+
+    def _retrieved_for(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Bool[Tensor, "B C Tl"]:
+        """`retrieved` after the first code of each of some items."""
         route = self.vocabulary.codes(self.tokens[items.clamp(min=0)])[..., 0].long()
-        return self.retrieved(self.buckets(_older(batch)), route).sum(dim=2)
+        return self.retrieved(self.buckets(_older(batch)), route)
 
     @contextmanager
     def gates(self) -> Iterator[list[Float[Tensor, " B"]]]:
@@ -203,17 +220,6 @@ class LongHistory(Thinking):
         finally:
             for hook in hooks:
                 hook.remove()
-
-    def looked_up(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> list[list[list[int]]]:
-        """The older items that are looked up on the way to each of some items, the last first; without the `-1` of
-        padding, so lists `[B, C]` of up to `retrieved` numbers.
-        """
-        if not self.looks_back:
-            return [[[] for _ in row] for row in items.tolist()]
-        older = _older(batch)
-        route = self.vocabulary.codes(self.tokens[items.clamp(min=0)])[..., 0].long()
-        chosen = self.retrieved(self.buckets(older), route)
-        return [[row[mask].flip(0).tolist() for mask in masks] for row, masks in zip(older, chosen, strict=True)]
 
     @property
     def _opens(self) -> int:
@@ -239,20 +245,19 @@ class LongHistory(Thinking):
         if learns or num_bytes > TABLE_BYTES:
             few = num_older <= len(self.tokens)
             return None if few else self.decoder.remember_table(self._read_older(self.tokens))
-        weights = (
-            self.tokens,
-            self.code_embedding.weight,
-            self.recall_projection.weight,
-            *self.decoder.recall_weights(),
-        )
-        versions = [(id(weight), weight._version) for weight in weights]
-        if self._kept is None or self._kept[0] != versions:
+        weights = [self.tokens, self.code_embedding.weight, self.recall_projection.weight]
+        versions = [(weight, weight._version) for weight in (*weights, *self.decoder.recall_weights())]
+        if self._kept is None or not _same_versions(self._kept[0], versions):
             self._kept = (versions, self.decoder.remember_table(self._read_older(self.tokens)))
         return self._kept[1]
 
     def _read_older(self, tokens: Int[Tensor, "*rows L"]) -> Float[Tensor, "*rows D"]:
         items: Tensor = self.recall_projection(self.read(tokens).detach().flatten(-2))
         return items.float()
+
+
+def _same_versions(one: Versions, other: Versions) -> bool:
+    return all(ours is theirs and mine == its for (ours, mine), (theirs, its) in zip(one, other, strict=True))
 
 
 def _older(batch: SequenceBatch) -> Int[Tensor, "B Tl"]:

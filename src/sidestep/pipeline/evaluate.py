@@ -67,9 +67,10 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
         ConfigError: a K below 1 or above the length of the lists.
     """
     contents, ks = RunContents(run), _depths(run, at)
+    repeats = _repeats(contents.split.test)
     tables = [
         summary(ranked(contents, name), ks, contents.popularity).select(pl.lit(name).alias("method"), pl.all())
-        for name in (*baselines(contents.split.test), run.recipe.method)
+        for name in (*_baselines(repeats), run.recipe.method)
     ]
     best = None
     if run.recipe.data.source == "planted":
@@ -77,7 +78,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
         best = planted.best_possible(contents.split.test, main_depth(ks))
     example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
-    return Evaluation(table, protocol(run), best, example, ks, _repeats(contents.split.test))
+    return Evaluation(table, protocol(run), best, example, ks, repeats)
 
 
 def ranked(contents: RunContents, name: str) -> list[RankTable]:
@@ -144,9 +145,9 @@ def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[
     return run.done(stage, settings, parents)
 
 
-def baselines(cases: Cases) -> tuple[str, ...]:
-    """The baselines without training: the user's own counts among them where some held-out item is a repetition."""
-    return tuple(name for name in NON_NEURAL if name != OWN_COUNTS or _repeats(cases))
+def _baselines(repeats: bool) -> tuple[str, ...]:
+    """The baselines without training. repeats: whether some held-out item is a repetition."""
+    return tuple(name for name in NON_NEURAL if name != OWN_COUNTS or repeats)
 
 
 def _repeats(cases: Cases) -> bool:
