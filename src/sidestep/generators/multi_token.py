@@ -1,5 +1,5 @@
-"""Sequential multi-token prediction (OneLive, arXiv 2602.08612): the decoder says the first code, and a light module
-each of the others, so that a search runs the whole decoder once a list.
+"""Sequential multi-token prediction (OneLive, arXiv 2602.08612): the decoder predicts the first code, and a light
+module each of the others, so that a search runs the whole decoder once a list.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,9 +23,9 @@ from sidestep.sids.semantic_ids import SemanticIds
 class MultiTokenConfig(Section):
     """layers: decoder blocks of every module.
 
-    all_positions: in training, the decoder and each module also say every code that follows their own, from the codes
-        before it, as in the paper; else each learns its own code only, which is cheaper. A search asks for the own code
-        alone.
+    all_positions: in training, the decoder and each module also predict every code that follows their own, from the
+        codes before it, as in the paper; else each learns its own code only, which is cheaper. A search asks for the
+        own code alone.
     """
 
     layers: int = Field(1, ge=1)
@@ -58,11 +58,11 @@ class MultiTokenState(DecodingState):
 class MultiToken(EncoderDecoder):
     """TIGER's generator with a module for every code after the first.
 
-    Place j of the decoder, H0_j, reads e_0 and j codes, and says code j (from 0). Module k reads at place j
+    Place j of the decoder, H0_j, reads e_0 and j codes, and predicts code j (from 0). Module k reads at place j
 
         u = M_k [RMS(H(k-1)_j) ; RMS(e(s_(j+k-1)))]
 
-    and its output Hk_j says code j + k. M_k is a linear map of both side by side, as in DeepSeek-V3 (arXiv
+    and its output Hk_j predicts code j + k. M_k is a linear map of both side by side, as in DeepSeek-V3 (arXiv
     2412.19437, eq. 21), since OneLive leaves it unsaid; embeddings and heads are shared. A search needs place 0 alone,
     which attends to no other place.
     """
@@ -89,8 +89,8 @@ class MultiToken(EncoderDecoder):
         seen: Bool[Tensor, "B P M"],
         recall: Recall | None = None,
     ) -> Prediction:
-        """Every target's codes by the decoder or module whose own they are; in training with `all_positions` also by
-        those before it.
+        """Every target's codes, each by its own decoder or module; in training with `all_positions` also by those
+        before it.
         """
         ahead = self.all_positions and self.training
         places = self.num_levels if ahead else 1
@@ -102,9 +102,9 @@ class MultiToken(EncoderDecoder):
                 x = self._input(level, hidden[:, :, :places], self.read(tokens[:, :, level - 1 : level - 1 + places]))
             memory = decoder.remember(encoded, seen, queries=x.shape[1] * places)
             hidden, _ = decoder(x, memory, Cache())
-            said = hidden[real]
-            own.append(said[:, 0])
-            further.append([self._logits(level + place, said[:, place]) for place in range(1, places)])
+            outputs = hidden[real]
+            own.append(outputs[:, 0])
+            further.append([self._logits(level + place, outputs[:, place]) for place in range(1, places)])
         prediction = self._prediction(torch.stack(own, 1), tokens[real], real)
         return MultiTokenPrediction(**vars(prediction), further=further)
 
@@ -138,8 +138,8 @@ class MultiToken(EncoderDecoder):
         assert isinstance(prediction, MultiTokenPrediction)
         assert self.siblings is not None
         further = [
-            [self.siblings.logits(first + place, items, logits)[0] for place, logits in enumerate(said, 1)]
-            for first, said in enumerate(prediction.further)
+            [self.siblings.logits(first + place, items, logits)[0] for place, logits in enumerate(later, 1)]
+            for first, later in enumerate(prediction.further)
         ]
         among = super()._among_children(prediction, items)
         assert isinstance(among, MultiTokenPrediction)

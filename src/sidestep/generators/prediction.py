@@ -1,4 +1,4 @@
-"""Outputs of a generator under teacher forcing: one class for every generator, more for those that say more."""
+"""Outputs of a generator under teacher forcing: one class for every generator, more for those that predict more."""
 
 from dataclasses import dataclass, field
 
@@ -33,7 +33,7 @@ class Prediction:
 class MultiTokenPrediction(Prediction):
     """The prediction of a generator with a decoder for each level.
 
-    further: what the decoder of each level says of the levels after its own, of the same codes as `logits`.
+    further: the logits of the decoder of each level for the levels after its own, over the same codes as `logits`.
     """
 
     further: list[list[Float[Tensor, "n _"]]]

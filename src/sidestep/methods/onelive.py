@@ -16,7 +16,7 @@ from sidestep.objectives import generating
 from sidestep.training.loop import Objective
 
 
-class SaysInModules(Generative):
+class MultiTokenGenerative(Generative):
     """A generator with a light module for every code after the first."""
 
     sections: ClassVar[Mapping[str, type[Section]]] = {**Generative.sections, "mtp": MultiTokenConfig}
@@ -30,7 +30,7 @@ class SaysInModules(Generative):
 
 
 METHODS: dict[str, Method] = {
-    "tiger-mtp": SaysInModules(
+    "tiger-mtp": MultiTokenGenerative(
         "TIGER with a light module for each code after the first", "arXiv 2602.08612, sec. 3", PLAIN
     ),
 }

@@ -30,9 +30,9 @@ def multi_token(model: Predicts, batch: SequenceBatch, smoothing: float = 0.0) -
     assert isinstance(prediction, MultiTokenPrediction)
     own = generating.recommend(prediction.logits, prediction.choices, smoothing)
     total = own.sum()
-    for level, said in enumerate(prediction.further):
-        if said:
-            total = total + generating.recommend(said, prediction.choices[:, level + 1 :], smoothing).sum()
+    for level, later in enumerate(prediction.further):
+        if later:
+            total = total + generating.recommend(later, prediction.choices[:, level + 1 :], smoothing).sum()
     return {**by_level("recommend", own), "total": total}
 
 
