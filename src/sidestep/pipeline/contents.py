@@ -30,6 +30,8 @@ from sidestep.sids import tokenizer
 from sidestep.sids.names import cluster_names
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.behaviour import joined
+from sidestep.vectors.edges import edges_path, graph_of
+from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
 
 
@@ -121,6 +123,17 @@ class RunContents(FinishedRun):
     def vectors(self) -> ItemVectors:
         """The items' vectors before the graph, of the first version's items."""
         return ItemVectors.load(self.path("vectors"))
+
+    @property
+    def graph(self) -> Graph:
+        """The recipe's co-occurrence graph of the first version's items; made anew every time, since it is large."""
+        return graph_of(self.split.train, self.catalog, self.recipe.graph, self.recipe.data.path)
+
+    @property
+    def graph_files(self) -> list[Path]:
+        """The user's file or folder that the graph is read from, if it is."""
+        path = edges_path(self.recipe.graph, self.recipe.data.path)
+        return [] if path is None else [path]
 
     def with_behaviour(self, vectors: ItemVectors, further: bool = False) -> ItemVectors:
         """Vectors as the tokenizer reads them, before the graph: those of the first version's items beside the vectors

@@ -38,7 +38,14 @@ INPUTS = "inputs"
 
 def inputs(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
     """The part of a manifest's `meta` that remembers files from outside the run folder, so that a change is noticed."""
-    return {INPUTS: {str(path.resolve()): artifact.file_hash(path) for path in paths}}
+    return {INPUTS: {str(path.resolve()): _hash(path) for path in paths}}
+
+
+def _hash(path: Path) -> str:
+    """The hash of a file, or of the names and hashes of the Parquet files in a folder."""
+    if not path.is_dir():
+        return artifact.file_hash(path)
+    return _digest({file.name: artifact.file_hash(file) for file in sorted(path.glob("*.parquet"))})
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def _remove_empty(folders: Iterable[Path]) -> None:
 
 def _new(path: str, old: str) -> bool:
     """Whether a file has other content now. A file that is gone does not matter: its result is here."""
-    return Path(path).is_file() and artifact.file_hash(Path(path)) != old
+    return Path(path).exists() and _hash(Path(path)) != old
 
 
 def _read(path: Path) -> Recipe:

@@ -79,7 +79,8 @@ def embed(run: Run, say: Say) -> None:
             progress=lambda done, total: shown.update(done), graph=recipe.graph,
         )  # fmt: skip
     read = choosing.vectors_file(recipe.embed, recipe.data.path)
-    meta = inputs([read] if read else [])
+    from_graph = recipe.embed.path is None and choosing.chosen_kind(contents.catalog, recipe.embed) == "behaviour"
+    meta = inputs([*([read] if read else []), *(contents.graph_files if from_graph else [])])
     vectors.save(run.path("vectors"), config=EMBED.settings(recipe), parents=EMBED.parents(run), meta=meta)
     note = row_note(read, contents.catalog) if read and recipe.embed.kind in ("auto", "file") else None
     if note is not None:
@@ -104,12 +105,15 @@ def propagate(run: Run, say: Say) -> None:
     graph (S2GR eqs 3-5), or pass them on where `graph.enabled` is off.
     """
     recipe, contents = run.recipe, RunContents(run)
-    vectors = contents.with_behaviour(contents.vectors)
+    vectors, meta = contents.with_behaviour(contents.vectors), None
     if recipe.graph.enabled:
-        edges = graph.cooccurrence(contents.split.train, len(contents.catalog), recipe.graph)
+        edges = contents.graph
         vectors = graph.align(vectors, edges, recipe.graph, out=vectors.values)  # needed no more as they were
         say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
-    vectors.save(run.path("aligned"), config=PROPAGATE.settings(recipe), parents=PROPAGATE.parents(run))
+        for path in contents.graph_files:
+            say(f"graph: counted in {path.name}, which must leave out held-out interactions; nothing here can check it")
+            meta = inputs([path])
+    vectors.save(run.path("aligned"), config=PROPAGATE.settings(recipe), parents=PROPAGATE.parents(run), meta=meta)
 
 
 def tokenize(run: Run, say: Say) -> None:
@@ -140,7 +144,7 @@ def learn(run: Run, model: tokenizer.Tokenizer, vectors: ItemVectors, folder: Pa
     edges = None
     if config.contrastive:
         chosen = tokenizer.learning_items(len(vectors), config, recipe.seed)
-        edges = graph.cooccurrence(RunContents(run).split.train, len(vectors), recipe.graph)[chosen][:, chosen]
+        edges = RunContents(run).graph[chosen][:, chosen]
     fit(
         model,
         partial(tokenizing.TOKENIZERS[config.kind], tokenizer=config),

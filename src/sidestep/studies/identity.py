@@ -35,8 +35,9 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
     values["data"].pop("path")  # data is identified by content, not by folder
     if trained and (beams := method_of(recipe).beams(recipe)) is not None:
         values["evaluate"]["num_beams"] = beams
-    if (path := values.get("embed", {}).get("path")) is not None:
-        values["embed"]["path"] = Path(path).name
+    for section, key in (("embed", "path"), ("graph", "edges")):
+        if (path := values.get(section, {}).get(key)) is not None:
+            values[section][key] = Path(path).name
     for part, folder in method_of(recipe).parts_of(recipe).items() if trained else ():
         values[method_of(recipe).names_parts][part] = _part(folder)
     return {key: value for key, value in flat(values).items() if value != _DEFAULTS.get(key)}

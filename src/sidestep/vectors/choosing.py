@@ -20,8 +20,9 @@ from sidestep.encoders.lsa import LSA
 from sidestep.encoders.sentence import Sentence
 from sidestep.errors import ConfigError, DataError
 from sidestep.vectors.cache import cached, key_of
+from sidestep.vectors.edges import graph_of
 from sidestep.vectors.files import read_vectors
-from sidestep.vectors.graph import GraphConfig, cooccurrence, spectral_vectors
+from sidestep.vectors.graph import GraphConfig, spectral_vectors
 from sidestep.vectors.item_vectors import ItemVectors
 
 Kind = Literal["auto", "file", "lsa", "minilm", "sentence-transformers", "behaviour"]
@@ -132,7 +133,7 @@ def embed(
         assert path is not None
         return read_vectors(path, catalog, config.tensor)
     if kind == "behaviour":
-        return spectral_vectors(cooccurrence(train, len(catalog), graph or GraphConfig()), config.width, seed)
+        return spectral_vectors(graph_of(train, catalog, graph or GraphConfig(), folder), config.width, seed)
     texts = _texts(catalog, config)
     if not any(texts):
         raise DataError(

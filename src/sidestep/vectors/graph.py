@@ -1,6 +1,7 @@
 """The co-occurrence graph of the items, and vectors propagated over it (S2GR, section 3.1.1, eqs 3-5).
 
-Every graph is built from `TrainingInteractions`, so it cannot contain held-out interactions.
+A graph is built from `TrainingInteractions`, so it cannot contain held-out interactions, or read from a list of edges
+that the user vouches for (`vectors/edges.py`).
 """
 
 import warnings
@@ -12,7 +13,7 @@ import torch
 from pydantic import Field
 from scipy import sparse
 
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.splits import TrainingInteractions
 from sidestep.encoders.directions import Matrix, inverse_lengths, unit_rows
@@ -36,6 +37,9 @@ class GraphConfig(Section):
     by: the unit of the window. `window`: positions to each side of an item. `seconds`: time to each side of it.
     skip_last: number of last interactions of each user's training part to leave out. 1 is the stricter rule: the graph
         then does not contain the last target that a generator is trained on.
+    edges: a Parquet file, or a folder of them, counted by another engine, instead of the log: columns `src`,
+        `dst` and `count` (see `vectors/edges.py`). The keys above then have no effect. Whoever counts leaves out
+        held-out interactions.
     alpha: share of its own vector that an item keeps at every hop (eq. 5). hops: number of propagation steps.
     """
 
@@ -44,6 +48,7 @@ class GraphConfig(Section):
     window: int = Field(default=5, ge=1)
     seconds: float = Field(default=86_400.0, ge=0)
     skip_last: int = Field(default=0, ge=0)
+    edges: HomePath | None = None
     alpha: float = Field(default=0.3, gt=0, le=1)
     hops: int = Field(default=2, ge=0)
 

@@ -145,7 +145,7 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
         )
     other = contents.with_behaviour(other)
     if recipe.graph.enabled:
-        edges = graph.cooccurrence(contents.split.train, len(other), recipe.graph)
+        edges = contents.graph
         other = graph.align(other, edges, recipe.graph)
     _refuse_zero(other, contents.catalog)
     model, own = contents.tokenizer, contents.sids

@@ -1,0 +1,101 @@
+"""A co-occurrence graph that another engine has counted: a list of edges in Parquet (`graph.edges`).
+
+A log that does not fit into memory is counted where it lies, by SQL or Spark; docs/scale.md has the query.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from sidestep.data.catalog import Catalog
+from sidestep.data.sources.files import reading
+from sidestep.data.splits import TrainingInteractions
+from sidestep.errors import DataError, brief, did_you_mean, listed
+from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence
+
+SRC, DST, COUNT = "src", "dst", "count"
+
+
+def graph_of(train: TrainingInteractions, catalog: Catalog, config: GraphConfig, folder: Path = Path()) -> Graph:
+    """The graph that a recipe asks for: of its list of edges, or else of the training interactions.
+
+    folder: where a relative `graph.edges` is looked for first; a file stands for the folder it lies in.
+    """
+    path = edges_path(config, folder)
+    return cooccurrence(train, len(catalog), config) if path is None else read_edges(path, catalog)
+
+
+def edges_path(config: GraphConfig, folder: Path) -> Path | None:
+    """The list of edges: `graph.edges` beside the data, or else in the working directory; None without one."""
+    if config.edges is None:
+        return None
+    beside = (folder.parent if folder.is_file() else folder) / config.edges
+    return beside if beside.exists() else config.edges
+
+
+def read_edges(path: Path, catalog: Catalog) -> Graph:
+    """The graph of a Parquet file, or of all `*.parquet` in a folder: `w_ij` (S2GR, eq. 3), float32 `[N, N]`.
+
+    Columns: `src` and `dst`, outside ids of two items, and `count`, the number of users in whose training history both
+    occur within the window; more columns are ignored. An edge is undirected and stands once, in either direction; if
+    it stands several times, as in files written by several workers, the counts are added. Edges of items that the
+    catalogue does not have, and of an item with itself, are left out. Held-out interactions must not be counted: here
+    nothing can tell.
+
+    Memory: about 40 bytes an edge at the peak, and 16 in the result.
+
+    Raises:
+        DataError: no such file, a damaged one, without these columns, without an edge between items of the catalogue,
+            or with a count that is not a positive number.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files or not path.exists():
+        what = "no *.parquet file in the folder" if path.is_dir() else "no file"
+        raise DataError(f"There is {what} {str(path)!r} (graph.edges); expected Parquet with columns src, dst, count")
+    numbers = pl.DataFrame({"id": catalog.item_ids}, schema={"id": pl.String}).with_row_index("item")
+    parts = [_numbered(file, numbers.lazy()) for file in files]
+    edges = pl.concat(parts)
+    if edges.is_empty():
+        raise DataError(
+            f"{str(path)!r} (graph.edges) has no edge between two items of the catalogue, whose ids look like "
+            f"{brief(repr(catalog.item_ids[0]), 40)}; its columns src and dst must hold such ids"
+        )
+    low, high = edges["low"].to_numpy().astype(np.int32), edges["high"].to_numpy().astype(np.int32)
+    values, shape = edges[COUNT].to_numpy(), (len(catalog), len(catalog))
+    del parts, edges
+    upper = sparse.coo_array((values, (low, high)), shape=shape).tocsr()
+    return sparse.csr_array(upper + upper.T)
+
+
+def _numbered(path: Path, numbers: pl.LazyFrame) -> pl.DataFrame:
+    """The edges of one file in item numbers: the smaller one in `low`."""
+    with reading(path):
+        schema = pl.read_parquet_schema(path)
+    for name in (SRC, DST, COUNT):
+        if name not in schema:
+            hint = did_you_mean(name, list(schema))
+            raise DataError(f"{str(path)!r} has no column {name!r}{hint}; it holds {listed(list(schema))}")
+    for name in (SRC, DST):
+        if not (schema[name].is_integer() or schema[name] in (pl.String, pl.Categorical, pl.Enum)):
+            raise DataError(f"{str(path)!r}: column {name!r} holds {schema[name]}, expected the ids of items as text")
+    if not schema[COUNT].is_numeric():
+        raise DataError(f"{str(path)!r}: column 'count' holds {schema[COUNT]}, expected numbers")
+    count = pl.col(COUNT)
+    rows = pl.scan_parquet(path).select(pl.col(SRC, DST).cast(pl.String), count.cast(pl.Float64))
+    with reading(path):
+        wrong = rows.filter(count.is_null() | ~count.is_finite() | (count <= 0)).head(1).collect(engine="streaming")
+    if len(wrong):
+        src, dst, value = wrong.row(0)
+        raise DataError(
+            f"{str(path)!r} counts {value} for the edge {brief(repr(src), 40)} - {brief(repr(dst), 40)}; expected "
+            "positive numbers: leave such edges out"
+        )
+    known = rows.join(numbers, left_on=SRC, right_on="id").join(numbers, left_on=DST, right_on="id", suffix="_dst")
+    first, second = pl.col("item"), pl.col("item_dst")
+    ordered = known.filter(first != second).select(
+        low=pl.min_horizontal(first, second), high=pl.max_horizontal(first, second), count=count.cast(pl.Float32)
+    )
+    with reading(path):
+        return ordered.collect(engine="streaming")

@@ -1,0 +1,108 @@
+"""A graph counted elsewhere is the graph counted here: two roads, one of them the SQL of docs/scale.md in DuckDB."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sidestep.data.catalog import Catalog
+from sidestep.data.interactions import Interactions
+from sidestep.data.splits import SplitConfig, split
+from sidestep.errors import DataError
+from sidestep.vectors.edges import edges_path, graph_of, read_edges
+from sidestep.vectors.graph import GraphConfig, cooccurrence
+
+DOCS = Path(__file__).parents[2] / "docs" / "scale.md"
+IDS = ["apple", "2", "ça", "d", "e", "f"]
+
+
+def catalog() -> Catalog:
+    return Catalog(pl.DataFrame({"item_id": IDS}))
+
+
+def write(path: Path, rows: list[tuple[object, object, float]]) -> Path:
+    pl.DataFrame(rows, schema=["src", "dst", "count"], orient="row").write_parquet(path)
+    return path
+
+
+def log(seed: int = 0) -> Interactions:
+    rng = np.random.default_rng(seed)
+    lengths = [1, 2, 3, 9, 14, 30]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = rng.integers(0, len(IDS) - 1, offsets[-1])  # the last item is nobody's
+    return Interactions([f"u{user}" for user in range(len(lengths))], offsets, items, None, True)
+
+
+def test_an_edge_is_undirected_and_counts_add_up_over_rows_and_files(tmp_path: Path) -> None:
+    folder = tmp_path / "edges"
+    folder.mkdir()
+    write(folder / "a.parquet", [("apple", "2", 2.0), ("2", "apple", 1.0), ("d", "d", 9.0)])
+    write(folder / "b.parquet", [("apple", "2", 4.0), ("d", "ça", 1.0), ("apple", "gone", 5.0)])
+    expected = np.zeros((6, 6))
+    expected[0, 1] = expected[1, 0] = 7
+    expected[2, 3] = expected[3, 2] = 1
+    np.testing.assert_array_equal(read_edges(folder, catalog()).toarray(), expected)
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_duckdb_counts_by_the_sql_of_the_docs_what_we_count(tmp_path: Path, window: int) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    whole = log()
+    train = split(whole, SplitConfig()).train
+    owners, places = whole.users, np.arange(len(whole)) - whole.offsets[whole.users]
+    pl.DataFrame({
+        "user": [whole.user_ids[user] for user in owners],
+        "item": [IDS[item] for item in whole.items],
+        "position": places,
+    }).write_parquet(tmp_path / "log.parquet")  # fmt: skip
+    sql = re.search(r"```sql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert sql is not None
+    text = sql.group(1).replace("BETWEEN 1 AND 5", f"BETWEEN 1 AND {window}")
+    text = text.replace("'log.parquet'", f"'{tmp_path}/log.parquet'").replace(
+        "'edges.parquet'", f"'{tmp_path}/edges.parquet'"
+    )
+    duckdb.sql(text)
+    theirs = graph_of(train, catalog(), GraphConfig(edges=Path("edges.parquet")), tmp_path)
+    ours = cooccurrence(train, len(IDS), GraphConfig(window=window))
+    np.testing.assert_array_equal(theirs.toarray(), ours.toarray())
+
+
+def test_a_relative_list_lies_beside_the_data_first(tmp_path: Path) -> None:
+    write(tmp_path / "edges.parquet", [("d", "e", 1.0)])
+    config = GraphConfig(edges=Path("edges.parquet"))
+    assert edges_path(config, tmp_path) == tmp_path / "edges.parquet"
+    assert edges_path(config, tmp_path / "edges.parquet") == tmp_path / "edges.parquet"
+    assert edges_path(config, tmp_path / "elsewhere") == Path("edges.parquet")
+    assert edges_path(GraphConfig(), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("apple", "2", 0.0)], "counts 0.0 for the edge 'apple' - '2'; expected positive numbers"),
+        ([("apple", "2", float("nan"))], "counts nan"),
+        ([("apple", "2", -1.0)], "counts -1.0"),
+        ([("A", "B", 1.0)], "no edge between two items of the catalogue"),
+        ([(1.5, 2.5, 1.0)], "'src' holds Float64"),
+    ],
+)
+def test_a_bad_list_is_refused_in_one_sentence(
+    tmp_path: Path, rows: list[tuple[object, object, float]], words: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_edges(write(tmp_path / "edges.parquet", rows), catalog())
+
+
+def test_a_list_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file"):
+        read_edges(tmp_path / "gone.parquet", catalog())
+    with pytest.raises(DataError, match="in the folder"):
+        read_edges(tmp_path, catalog())
+    pl.DataFrame({"src": ["d"], "dts": ["e"], "count": [1]}).write_parquet(tmp_path / "typo.parquet")
+    with pytest.raises(DataError, match="did you mean"):
+        read_edges(tmp_path / "typo.parquet", catalog())
+    (tmp_path / "torn.parquet").write_bytes((tmp_path / "typo.parquet").read_bytes()[:40])
+    with pytest.raises(DataError, match="torn"):
+        read_edges(tmp_path / "torn.parquet", catalog())
