@@ -58,6 +58,16 @@ def test_missing_parts_and_other_kinds_are_refused(tmp_path: Path) -> None:
         artifact.load(tmp_path / "a", "thing")
 
 
+def test_files_without_their_manifest_are_damage_and_an_empty_folder_is_absence(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    assert artifact.exists(tmp_path / "a")
+    assert not artifact.exists(tmp_path / "empty")
+    (tmp_path / "a" / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match=r"manifest\.json' is missing beside t\.parquet"):
+        artifact.exists(tmp_path / "a")
+
+
 def test_an_interrupted_write_leaves_the_old_artifact_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path / "a")
 

@@ -162,7 +162,7 @@ def verify(folder: Path, way_out: str = AGAIN) -> Manifest:
 def read_manifest(folder: Path, way_out: str = AGAIN) -> Manifest:
     """The manifest, compared with its own digest but not with the files."""
     path = folder / MANIFEST
-    if not exists(folder):
+    if not exists(folder, way_out):
         raise ArtifactError(f"No artifact in {str(folder)!r}: {MANIFEST} is missing; run its stage first")
     content = read_json(path, way_out)
     try:
@@ -181,10 +181,19 @@ def read_manifest(folder: Path, way_out: str = AGAIN) -> Manifest:
     return manifest
 
 
-def exists(folder: Path) -> bool:
-    """Whether an artifact is there; one that a crash has left beside its place is put back."""
+def exists(folder: Path, way_out: str = AGAIN) -> bool:
+    """Whether an artifact is there; one that a crash has left beside its place is put back.
+
+    Raises:
+        ArtifactError: tensors or tables are there and no manifest, which is damage and not absence.
+    """
     recover(folder)
-    return (folder / MANIFEST).is_file()
+    if (folder / MANIFEST).is_file():
+        return True
+    parts = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".parquet"))
+    if parts:
+        raise ArtifactError(f"{str(folder / MANIFEST)!r} is missing beside {parts[0]}; restore it, or {way_out}")
+    return False
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:

@@ -147,7 +147,8 @@ class Bundle:
 
 
 def is_bundle(folder: Path) -> bool:
-    return artifact.exists(folder) and (folder / WEIGHTS).is_file()
+    durable.recover(folder)
+    return all((folder / name).is_file() for name in (artifact.MANIFEST, WEIGHTS))
 
 
 def read(folder: Path) -> Bundle:
@@ -156,7 +157,7 @@ def read(folder: Path) -> Bundle:
     Raises:
         ArtifactError: no bundle, another artifact, a newer format, or parts that do not belong together.
     """
-    if not artifact.exists(folder):
+    if not artifact.exists(folder, AGAIN):
         raise ArtifactError(f"No bundle in {str(folder)!r}; `sidestep export RUN --to {folder}` writes one")
     manifest = artifact.verify(folder, AGAIN)
     if manifest.kind != KIND:

@@ -9,7 +9,7 @@ import pytest
 
 from command import sidestep, snapshot, succeed
 from sidestep.lock import held
-from sidestep.pipeline.run import LOCK
+from sidestep.pipeline.run import LOCK, checkpoint_problem
 
 
 def flip(path: Path) -> None:
@@ -28,6 +28,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "evaluation/popularity-kept/ranks.parquet": (flip, "popularity-kept/ranks.parquet' was changed"),
     "train/log.jsonl": (tear, "Line 2 of "),
     "train/origin.json": (flip, "train/origin.json'"),
+    "tokenizer/manifest.json": (Path.unlink, "tokenizer/manifest.json' is missing beside tensors.safetensors"),
+    "catalog/manifest.json": (Path.unlink, "catalog/manifest.json' is missing beside "),
+    "train/checkpoint/manifest.json": (Path.unlink, "checkpoint/manifest.json' is missing beside "),
+    "evaluation/popularity-kept/manifest.json": (Path.unlink, "popularity-kept/manifest.json' is missing beside "),
 }
 
 
@@ -39,7 +43,7 @@ def test_damage_is_named_and_force_mends_it(finished: Path, tmp_path: Path, name
     done = sidestep("doctor", run)
     assert done.code == 1
     assert message in done.out
-    if name == "train/log.jsonl":  # nothing is trained again where the model is there
+    if name.startswith("train/") and "origin" not in name:  # nothing is trained again where the model is there
         shutil.rmtree(run / "model")
     succeed("run", run, "--force")
     if name != "train/origin.json":
@@ -69,3 +73,10 @@ def test_who_writes_what_was_left_and_what_is_missing_are_named(finished: Path, 
     succeed("run", run)
     assert not (run / ".sids.new").exists()
     assert "all is well" in sidestep("doctor", run).out
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_begun_with_is_damaged(finished: Path, tmp_path: Path) -> None:
+    training = shutil.copytree(finished / "train", tmp_path / "train")
+    assert checkpoint_problem(training) == ""
+    (training / "origin.json").unlink()
+    assert "origin.json' is missing, and with it what the checkpoint" in checkpoint_problem(training)

@@ -27,7 +27,7 @@ def examine(folder: Path) -> list[str]:
     if bundle.is_bundle(folder):
         return _problems([partial(bundle.read, folder)])
     run = Run.open(folder)
-    return [*_writers(run), *_problems(_checks(run)), *_trainings(run), *_missing(run)]
+    return [*_writers(run), *_problems([*_checks(run), partial(_versions, run)]), *_trainings(run), *_missing(run)]
 
 
 def _problems(checks: Iterable[Check]) -> list[str]:
@@ -42,18 +42,31 @@ def _problems(checks: Iterable[Check]) -> list[str]:
 
 
 def _checks(run: Run) -> Iterator[Check]:
-    made = [name for stage in STAGES for name in stage.makes if artifact.exists(run.path(name))]
-    newest = versions.newest(run)
-    further = [versions.folder(run, number) / part for number in range(2, newest + 1) for part in versions.PARTS]
-    for path in (*map(run.path, made), *further):
-        yield partial(artifact.verify, path)
+    made = [name for stage in STAGES for name in stage.makes if _there(run, name)]
+    for name in made:
+        yield partial(artifact.verify, run.path(name))
     for name in made:
         yield partial(lineage.check, run, name)
-    if newest > 1:
-        yield partial(versions.manifest, run, newest)
     for method in (*NON_NEURAL, run.recipe.method):
         for seen in get_args(Seen):
             yield partial(_ranks, run, method, seen)
+
+
+def _there(run: Run, name: str) -> bool:
+    """Whether an artifact is there, be it damaged."""
+    try:
+        return artifact.exists(run.path(name))
+    except ArtifactError:
+        return True
+
+
+def _versions(run: Run) -> None:
+    newest = versions.newest(run)
+    for number in range(2, newest + 1):
+        for part in versions.PARTS:
+            artifact.verify(versions.folder(run, number) / part)
+    if newest > 1:
+        versions.manifest(run, newest)
 
 
 def _ranks(run: Run, method: str, seen: Seen) -> None:
@@ -84,6 +97,6 @@ def _trainings(run: Run) -> list[str]:
 
 
 def _missing(run: Run) -> list[str]:
-    stages = [stage for stage in stages_of(run.recipe) if not all(artifact.exists(run.path(n)) for n in stage.makes)]
+    stages = [stage for stage in stages_of(run.recipe) if not all(_there(run, name) for name in stage.makes)]
     names = ", ".join(stage.name for stage in stages)
     return [f"not done yet: {names}; go on with `sidestep run {run.folder}`"] if stages else []

@@ -131,9 +131,9 @@ class Run:
         Raises:
             ArtifactError: it results from other settings or parents, or was altered, and `force` is off.
         """
-        if not artifact.exists(self.path(name)):
-            return False
         try:
+            if not artifact.exists(self.path(name)):
+                return False
             manifest = artifact.verify(self.path(name))
         except ArtifactError:
             if self.force:
@@ -172,10 +172,12 @@ class Run:
 def checkpoint_problem(folder: Path) -> str:
     """Why no training can go on from a folder of checkpoints; empty where one can, or can begin there."""
     try:
-        _origin(folder)
+        origin = _origin(folder)
         read_log(folder)
         if artifact.exists(folder / CHECKPOINT):
             artifact.verify(folder / CHECKPOINT)
+            if origin is None:
+                return f"{str(folder / ORIGIN)!r} is missing, and with it what the checkpoint beside it was begun with"
     except ArtifactError as error:
         return str(error)
     return ""
