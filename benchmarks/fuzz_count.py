@@ -10,7 +10,10 @@ from contextlib import suppress
 
 from sidestep.data.sources import DataConfig
 
-MISSING = {"", "NULL", "null", "NaN", "nan", "None", "\\N", "<NA>"}
+MISSING = {
+    *("", "null", "nan", "none", "nil", "na", "n/a", "#n/a", "<na>", "\\n", "nat", "undefined", "(null)", "<null>"),
+    *("-", "--", "?"),
+}
 
 
 def expected(content: bytes, name: str, config: DataConfig) -> dict[str, list[str]] | None:
@@ -36,14 +39,14 @@ def _histories(rows: list[dict[str, str]], columns: tuple[str, str, str], timed:
     read: dict[str, list[tuple[float, str]]] = {}
     user, item, time = columns
     for row in rows:
-        if any(row.get(name, "").strip() in MISSING for name in (user, item)):
+        if any(row.get(name, "").strip().lower() in MISSING for name in (user, item)):
             continue
         moment = 0.0
         if timed and any(time in one for one in rows):
             text = row.get(time, "").strip()
             if not row.get(time, "").isprintable():  # Python takes some control characters for blanks
                 return None
-            if text in MISSING:
+            if text.lower() in MISSING:
                 continue
             try:
                 moment = float(text)

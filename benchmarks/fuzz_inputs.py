@@ -31,7 +31,7 @@ MARKS = (
     b"\xff",
 )
 VALUES = (
-    *(b"NULL", b"nan", b"None", b"\\N", b"-1", b"0", b"1e999", b"-inf"),
+    *(b"NULL", b"nan", b"None", b"\\N", b"n/a", b"NA", b"-", b"45291.5", b"-1", b"0", b"1e999", b"-inf"),
     *(b"9" * 40, b"1600000000000", b"2020-01-01", b"1.5"),
 )
 JSON = (

@@ -201,8 +201,10 @@ def test_objects_with_free_keys_stay_text_and_those_of_few_keys_do_not(tmp_path:
 # --- bad rows ---
 
 
-@pytest.mark.parametrize("word", ["", "NULL", "nan", "None", r"\N", " "])
-@pytest.mark.parametrize("column", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("word", "column"),
+    [(word, n % 3) for n, word in enumerate(["", "NULL", "nan", "None", r"\N", " ", "N/A", "na", "-", "Undefined"])],
+)
 def test_missing_values_in_any_column_have_one_policy(tmp_path: Path, word: str, column: int) -> None:
     rows = [list(map(str, event)) for event in events()]
     for row in rows[3:6]:
@@ -224,9 +226,25 @@ def test_words_for_missing_values_can_be_ids_where_the_recipe_has_none(tmp_path:
     assert load(path, missing=[]).interactions.user_ids == ["None", "u"]
 
 
+def test_an_item_that_is_called_like_a_missing_value_is_one_where_the_items_file_describes_it(tmp_path: Path) -> None:
+    log = write(tmp_path / "log.csv", "user_id,item_id", ["u,NA", "u,a", "v,n/a", "v,a", "w,NA", "w,b", "x,b", "x,a"])
+    write(tmp_path / "items.csv", "item_id,title", ["NA,Sodium", "a,A", "b,B", "null,", "none,C", "none,D"])
+    with pytest.raises(DataError, match=r"3 rows have no 'item_id'.*'none' 2 times, 'null' 1 times"):
+        load(log, items="items.csv")
+    data = load(log, items="items.csv", bad_rows="drop", bad_rows_limit=0.5)
+    assert histories(data) == {"u": ["NA", "a"], "v": ["a"], "w": ["NA", "b"], "x": ["b", "a"]}
+    assert any("'NA' in 'item_id' is an item and no missing value" in note for note in data.notes)
+    assert histories(load(log, bad_rows="drop", bad_rows_limit=0.5)) == {
+        "u": ["a"],
+        "v": ["a"],
+        "w": ["b"],
+        "x": ["b", "a"],
+    }
+
+
 def test_vectors_keep_their_rows_when_items_are_dropped(tmp_path: Path) -> None:
     log = write(tmp_path / "log.csv", "user_id,item_id", ["u,a", "u,c", "u,d", "u,e", "u,f"])
-    write(tmp_path / "items.csv", "item_id,title", ["a,A", "NULL,B", "c,C", "d,D", "e,E", "f,F"])
+    write(tmp_path / "items.csv", "item_id,title", ["a,A", ",B", "c,C", "d,D", "e,E", "f,F"])
     data = load(log, items="items.csv", bad_rows="drop")
     assert data.catalog.table["source_row"].to_list() == [0, 2, 3, 4, 5]
 
@@ -268,6 +286,31 @@ def test_epochs_of_any_unit_are_known_by_their_size(tmp_path: Path, scale: int, 
     found = inspect(write(tmp_path / "log.csv", f"user_id,item_id,{name}", rows[::-1]))
     assert found.config.time == name
     assert found.span == (START * 1000, (START + 404) * 1000)
+
+
+@pytest.mark.parametrize("name", ["time", "x9"])
+def test_days_of_a_spreadsheet_are_days(tmp_path: Path, name: str) -> None:
+    """45291.5 is noon of 31 December 2023, as Excel shows it."""
+    rows = [f"u{n % 5},i{n % 7},{45291.5 + n * 1.015625}" for n in range(25)]
+    found = inspect(write(tmp_path / "log.csv", f"user_id,item_id,{name}", rows))
+    noon = int(datetime(2023, 12, 31, 12, tzinfo=UTC).timestamp() * 1000)
+    assert (found.config.time, found.config.time_unit, found.config.absolute_times) == (name, "excel", True)
+    assert found.span == (noon, noon + round(24 * 1.015625 * 86_400_000))
+
+
+def test_whole_days_of_a_spreadsheet_are_asked_for_and_prices_are_none(tmp_path: Path) -> None:
+    rows = [f"u{n % 5},i{n % 7},{45291 + n}" for n in range(25)]
+    path = write(tmp_path / "log.csv", "user_id,item_id,time", rows)
+    with pytest.raises(
+        DataError, match=r"days of a spreadsheet \(2023-12-31\) or seconds.*name it with --time time=UNIT"
+    ):
+        inspect(path)
+    span = inspect(path, given=Given(time="time=excel")).span
+    assert span is not None
+    assert span[1] - span[0] == 24 * 86_400_000
+    assert inspect(path, given=Given(time="time=s")).span == (45_291_000, 45_315_000)
+    rows = [f"u{n % 5},i{n % 7},{45291.25 + n / 100:.2f}" for n in range(25)]
+    assert inspect(write(tmp_path / "log.csv", "user_id,item_id,price", rows)).config.time is None
 
 
 def test_compact_days_are_days_and_open_ones_are_asked_for(tmp_path: Path) -> None:

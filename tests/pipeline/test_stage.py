@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from sidestep.config import flat
+from sidestep.data.sources.config import FORMERLY_MISSING
 from sidestep.methods.table import METHODS, new_recipe
 from sidestep.pipeline.run import changes
-from sidestep.pipeline.stage import EMBED, STAGES, TOKENIZE, TRAIN, Stage, stage_named, stages_for
+from sidestep.pipeline.stage import EMBED, PREPARE, STAGES, TOKENIZE, TRAIN, Stage, stage_named, stages_for
 from sidestep.studies.cells import identity
 
 RECIPES = [
@@ -108,6 +109,13 @@ def test_artifacts_of_before_are_read_under_the_names_of_today() -> None:
     before["train"] = {**settings["train"], "log_with": []}
     assert changes(before, settings) == []
     assert changes({**before, "validation": [20, 5]}, settings) == ["evaluate.valid_users: 5 -> 2000"]
+
+
+def test_spellings_of_missing_values_that_nobody_chose_are_those_of_today() -> None:
+    settings = PREPARE.settings(RECIPES[0])
+    before = changed(settings, "data.missing", FORMERLY_MISSING)
+    assert changes(before, settings) == changes(settings, before) == []
+    assert len(changes(changed(settings, "data.missing", ["void"]), settings)) == 1
 
 
 def test_a_key_of_an_unknown_release_is_a_change_and_a_key_that_no_longer_counts_is_none() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sidestep import artifact, durable, lock
 from sidestep.config import decisive, flat
+from sidestep.data.sources.config import FORMERLY_MISSING, MISSING
 from sidestep.errors import ArtifactError, did_you_mean
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import DEFAULTS, as_values, saved_recipe
@@ -276,7 +277,7 @@ def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
         for path in sorted(folder.glob(f"[!.]*/{ORIGIN}"))
         if (origin := _origin(path.parent)) is not None
     ]
-    wanted = flat(decisive(recipe))
+    wanted = flat(_renamed(decisive(recipe)))
     conflicts = [
         f"{key}: {old!r} -> {wanted[key]!r}"
         for settings in made
@@ -292,7 +293,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     A key that a later release added changes nothing while it has its default, which is what was done before. A key of
     the recipe that the stage no longer depends on changes nothing, either.
     """
-    before, after = flat(_renamed(old)), flat(new)
+    before, after = flat(_renamed(old)), flat(_renamed(new))
     for key in before.keys() - after.keys():
         if key in _DEFAULTS:
             del before[key]
@@ -308,9 +309,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of earlier artifacts under today's names: those of the validation were a pair of numbers, and those of a
-    ranking stood in no section.
+    ranking stood in no section. Spellings of missing values that nobody chose are those of today.
     """
     renamed = dict(settings)
+    if renamed.get("data", {}).get("missing") == FORMERLY_MISSING:
+        renamed["data"] = {**renamed["data"], "missing": list(MISSING)}
     moved: dict[str, Any] = {key: renamed.pop(key) for key in ("num_beams", "k", "precision") if key in renamed}
     if (validation := renamed.pop("validation", None)) is not None:
         moved |= dict(zip(("valid_beams", "valid_users"), validation, strict=True))

@@ -9,16 +9,17 @@ from polars.exceptions import PolarsError
 from sidestep.data.sources import moments
 from sidestep.data.sources.bad_rows import BadRows, absent, first_row
 from sidestep.data.sources.config import MISSING, TimeUnit
-from sidestep.data.sources.moments import PER_MS, UNIT_NAMES
+from sidestep.data.sources.moments import DAY_MS, EXCEL_EPOCH, PER_MS, UNIT_NAMES
 from sidestep.errors import DataError, brief
 
 LARGEST_MOMENT = 2.0**60
 
 
-def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None) -> pl.Series:
+def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None, listed: Sequence[str] = ()) -> pl.Series:
     """A column of ids as strings, exactly as the source spells them.
 
-    bad: is told the rows without an id, which are null; where None, and by its policy, they are refused.
+    bad: is told the rows without an id, which are null; where None, and by its policy, they are refused. listed: ids
+    that are spelled like missing values.
 
     Raises:
         DataError: an empty id, or a type that cannot hold ids faithfully (floating-point numbers, lists).
@@ -31,7 +32,7 @@ def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None) -> 
         )
     bad = bad or BadRows(path, missing=MISSING)
     text = column.cast(pl.String)
-    mask, spelled = absent(text, bad.missing)
+    mask, spelled = absent(text, bad.missing, listed)
     bad.add(mask, f"have no {column.name!r} (data.{key}){spelled}")
     return text.set(mask, None) if mask.any() else text
 
@@ -81,7 +82,7 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
         column = column.set(absent(column, bad.missing)[0], None)
     numbers, filled = _numbers(column), _filled(column, MISSING)
     words = filled & numbers.is_null()
-    dates = unit not in PER_MS and (unit != "auto" or 2 * int(words.sum()) > int(filled.sum()))
+    dates = unit not in (*PER_MS, "excel") and (unit != "auto" or 2 * int(words.sum()) > int(filled.sum()))
     if dates or (unit == "auto" and moments.compact_dates(numbers)):
         return _dates(column, unit, path, bad)
     if words.any():
@@ -89,12 +90,12 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
         numbers = numbers.set(_bad_moments(column, words, path, expected, bad), None)
     values = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers
     _refuse_mixed(column, values, path, unit)
-    chosen = moments.guess_unit(values.drop_nulls()) if unit == "auto" else unit
-    scale = PER_MS[chosen]
+    chosen = _unit(column, values, path) if unit == "auto" else unit
+    scale = PER_MS.get(chosen, DAY_MS)
     too_large = (values.cast(pl.Float64).abs() * scale > LARGEST_MOMENT).fill_null(False)
     if too_large.any():
         values = values.set(_bad_moments(column, too_large, path, f"a moment in {UNIT_NAMES[chosen]}", bad), None)
-    return _milliseconds(values, scale), chosen
+    return _of_spreadsheet(values) if chosen == "excel" else _milliseconds(values, scale), chosen
 
 
 def chosen_events(column: pl.Series, wanted: Sequence[str], path: Path) -> pl.Series:
@@ -148,6 +149,27 @@ def _milliseconds(values: pl.Series, scale: float) -> pl.Series:
     if values.dtype.is_float():
         return (values * scale).round(0).cast(pl.Int64)
     return values * int(scale) if scale >= 1 else values // round(1 / scale)
+
+
+def _unit(column: pl.Series, values: pl.Series, path: Path) -> TimeUnit:
+    """The unit of numbers by their size.
+
+    Raises:
+        DataError: they are whole and may be days or seconds.
+    """
+    if not moments.spreadsheet_days(values):
+        return moments.guess_unit(values.drop_nulls())
+    if not moments.with_clock(values):
+        day = moments.spelled(_of_spreadsheet(values.drop_nulls())[0])
+        raise DataError(
+            f"{str(path)!r}: column {column.name!r} (data.time) holds numbers such as {_value(column, 1)}, which are "
+            f'days of a spreadsheet ({day}) or seconds from some start; set data.time_unit = "excel" or "s"'
+        )
+    return "excel"
+
+
+def _of_spreadsheet(days: pl.Series) -> pl.Series:
+    return ((days.cast(pl.Float64) - EXCEL_EPOCH) * DAY_MS).round(0).cast(pl.Int64)
 
 
 def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -> tuple[pl.Series, str]:

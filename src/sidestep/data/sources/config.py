@@ -9,8 +9,13 @@ from sidestep.config import HomePath, Section
 from sidestep.data.sources.planted import PlantedConfig
 
 Source = Literal["table", "amazon", "movielens", "recbole", "planted"]
-TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso", "d/m/y", "m/d/y"]
-MISSING = ("NULL", "null", "NaN", "nan", "None", "\\N", "<NA>")
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso", "d/m/y", "m/d/y", "excel"]
+MISSING = (
+    *("null", "nan", "none", "nil", "na", "n/a", "#n/a", "<na>", "\\n", "nat", "undefined", "(null)", "<null>"),
+    *("-", "--", "?"),
+)
+FORMERLY_MISSING = ["NULL", "null", "NaN", "nan", "None", "\\N", "<NA>"]
+"""The default of `missing` up to the release that knew more spellings; runs of before keep it in their settings."""
 
 
 class DataConfig(Section):
@@ -25,13 +30,15 @@ class DataConfig(Section):
     user, item: columns of the interactions that hold the user's id and the item's key.
     order: column with the position of an interaction in its user's history. Wins over `time`.
     time, time_unit: column with the moment; "auto" tells numbers by their size and dates by their spelling. "d/m/y" and
-        "m/d/y" say which number is the day where dates such as 03/04/2020 leave it open.
+        "m/d/y" say which number is the day where dates such as 03/04/2020 leave it open, "excel" that numbers such as
+        45291.5 are a spreadsheet's days.
     event, events: column with the kind of an interaction, and the kinds that count, such as ["purchase"]; None counts
         every row.
     bad_rows: what to do with rows that lack a user, an item, a readable time or position, or that have more or fewer
         fields than the header: refuse the file, or drop the rows and count them.
     bad_rows_limit: the share of a file's rows beyond which dropping is refused.
-    missing: spellings that stand for no value in a column of ids, times, positions or kinds, beside the empty one.
+    missing: spellings, in any case, that stand for no value in a column of ids, times or positions, beside the empty
+        one. One that the items file lists as an item, in one row that says something else, too, is that item's id.
     absolute_times: whether times of different users can be compared, which a global-time split needs.
     item_key: column of the items file that the interactions' `item` refers to; None means the same name as `item`.
     item_id: column of the items file with the id that people use; None means `item_key`.

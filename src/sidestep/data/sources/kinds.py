@@ -25,6 +25,7 @@ EVENT_WORDS = frozenset(
     )
 )
 MOST_EVENTS, MOST_RATINGS = 30, 21
+PRICE_DECIMALS = 2
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Profile:
         if self.numbers is not None:
             met = moments.units_met(self.numbers)
             inside = sum(int(mask.sum()) for mask in met.values())
-            return inside >= MOST * len(self.numbers) or moments.compact_dates(self.numbers)
+            days = moments.spreadsheet_days(self.numbers, MOST) and moments.with_clock(self.numbers, PRICE_DECIMALS)
+            return inside >= MOST * len(self.numbers) or moments.compact_dates(self.numbers) or days
         if self.known.dtype != pl.String:
             return False
         texts = self.sample.str.strip_chars().to_list()

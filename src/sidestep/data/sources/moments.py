@@ -19,10 +19,13 @@ UNIT_NAMES = {
     "iso": "dates",
     "d/m/y": "dates, the day first",
     "m/d/y": "dates, the month first",
+    "excel": "days of a spreadsheet, since the end of 1899",
 }
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_1990, YEAR_2100 = 631_152_000_000, 4_102_444_800_000
 """In milliseconds. Between these years, an epoch's unit is certain: the four units' ranges do not meet."""
+DAY_MS, EXCEL_EPOCH = 86_400_000, 25_569
+"""Of a day, and the day of 1 January 1970 in the count of spreadsheets, which is right from March 1900 on."""
 
 DayOrder = Literal["d/m/y", "m/d/y"]
 TAIL = r"(?:[T ,]+(?P<clock>\d{1,2}:\d{2}.*))?$"
@@ -60,6 +63,19 @@ def units_met(numbers: pl.Series) -> dict[str, pl.Series]:
         if mask.any():
             found[unit] = mask
     return found
+
+
+def spreadsheet_days(numbers: pl.Series, share: float = 0.9) -> bool:
+    """Whether so many numbers, such as 45291.5, are days between 1990 and 2100 as spreadsheets count them."""
+    moments = (numbers.drop_nulls().cast(pl.Float64) - EXCEL_EPOCH) * DAY_MS
+    inside = (moments >= YEAR_1990) & (moments < YEAR_2100)
+    return len(moments) > 0 and int(inside.sum()) >= share * len(moments)
+
+
+def with_clock(days: pl.Series, decimals: int = 0) -> bool:
+    """Whether some day has a fraction of more decimals than these, as no number of seconds, and no price, has."""
+    fractions = days.drop_nulls().cast(pl.Float64) * 10.0**decimals % 1
+    return bool(fractions.is_between(1e-6, 1 - 1e-6).any())
 
 
 def compact_dates(numbers: pl.Series) -> bool:

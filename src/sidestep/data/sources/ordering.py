@@ -11,7 +11,7 @@ from sidestep.data.sources.config import DataConfig, TimeUnit
 from sidestep.data.sources.decisions import Guess
 from sidestep.data.sources.hints import POSITIONS, TIMES, column_like, like
 from sidestep.data.sources.kinds import Profile
-from sidestep.data.sources.moments import UNIT_NAMES, YEAR_1990, YEAR_2100
+from sidestep.data.sources.moments import PER_MS, UNIT_NAMES, YEAR_1990, YEAR_2100
 from sidestep.errors import ConfigError, DataError, listed
 
 Roles = dict[str, tuple[str, str]]
@@ -110,8 +110,9 @@ def _read_time(
     try:
         moments, chosen = columns.times(profile.column, wanted, path, bad)
     except DataError as error:
-        if named or profile.is_moment:
-            way = f", or name it with --time {profile.name}=UNIT" if "d/m/y" in str(error) else ""
+        asked = "set data.time_unit" in str(error)
+        if named or profile.is_moment or asked:
+            way = f", or name it with --time {profile.name}=UNIT" if asked else ""
             raise DataError(f"{error}{way}") from None
         found.doubts.append(f"column {profile.name!r} looks like a time but cannot be read as one: {error}")
         return None
@@ -132,7 +133,7 @@ def _decide_time(profile: Profile, read: tuple[pl.Series, str], named: bool, rol
     found.decide("time", profile.name, why)
     roles[profile.name] = ("time", f"{why}, {UNIT_NAMES[unit]}")
     found.decide(
-        "time_unit", unit, "by the size of its numbers" if unit in ("s", "ms", "us", "ns") else "its values are dates"
+        "time_unit", unit, "by the size of its numbers" if unit in (*PER_MS, "excel") else "its values are dates"
     )
     middle = moments.median()
     absolute = isinstance(middle, (int, float)) and middle >= YEAR_1990

@@ -35,11 +35,14 @@ def read_recbole(config: DataConfig) -> Tables:
         if name is not None:
             files.require(path, raw.columns, name, key)
     notes: list[str] = []
-    log = table.canonical_log(raw, config, path, notes, ragged)
     item_file = path.with_suffix(".item") if config.items is None else path.parent / config.items
     if config.items is None and not item_file.is_file():
+        log = table.canonical_log(raw, config, path, notes, ragged)
         return Tables(log, None, [*notes, f"no {item_file.name} beside {path.name}: the items have no text"], (path,))
-    return Tables(log, read_items(item_file, config, notes), notes, (path, item_file))
+    of_items: list[str] = []
+    items = read_items(item_file, config, of_items)
+    log = table.canonical_log(raw, config, path, notes, ragged, items)
+    return Tables(log, items, notes + of_items, (path, item_file))
 
 
 def read_items(path: Path, config: DataConfig, notes: list[str] | None = None) -> pl.DataFrame:

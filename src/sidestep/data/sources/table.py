@@ -8,7 +8,7 @@ import polars as pl
 from sidestep.data.catalog import ITEM_ID, SOURCE_ROW
 from sidestep.data.sources import columns, files
 from sidestep.data.sources.assemble import ITEM_KEY, Tables
-from sidestep.data.sources.bad_rows import BadRows
+from sidestep.data.sources.bad_rows import BadRows, absent, ids_among
 from sidestep.data.sources.config import DataConfig, TimeUnit
 from sidestep.data.sources.delimited import Ragged
 from sidestep.data.sources.hints import EVENTS, column_like
@@ -42,11 +42,13 @@ def read_table(config: DataConfig) -> Tables:
     ragged = Ragged()
     chosen = list(dict.fromkeys(name for name in wanted.values() if name is not None))
     raw = files.read_columns(path, chosen, (config.user, config.item), ragged)
-    log = canonical_log(raw, config, path, notes, ragged)
     if config.items is None:
-        return Tables(log, None, notes, (path,))
-    items = folder / config.items
-    return Tables(log, canonical_items(items, config, notes), notes, (path, items))
+        return Tables(canonical_log(raw, config, path, notes, ragged), None, notes, (path,))
+    file = folder / config.items
+    of_items: list[str] = []
+    items = canonical_items(file, config, of_items)
+    log = canonical_log(raw, config, path, notes, ragged, items)
+    return Tables(log, items, notes + of_items, (path, file))
 
 
 def with_event(config: DataConfig, names: Sequence[str], path: Path) -> DataConfig:
@@ -67,11 +69,16 @@ def with_event(config: DataConfig, names: Sequence[str], path: Path) -> DataConf
 
 
 def canonical_log(
-    raw: pl.DataFrame, config: DataConfig, path: Path, notes: list[str], ragged: Ragged | None = None
+    raw: pl.DataFrame,
+    config: DataConfig,
+    path: Path,
+    notes: list[str],
+    ragged: Ragged | None = None,
+    items: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """A source's frame as `Tables.log`, by the column names in `config`, without its bad rows where they are dropped.
 
-    ragged: the rows with more or fewer fields than the header.
+    ragged: the rows with more or fewer fields than the header. items: those of the catalogue.
 
     Raises:
         DataError: bad rows, more of them than may be dropped, or a column that cannot hold what it should.
@@ -83,9 +90,10 @@ def canonical_log(
     bad = BadRows.of(path, config, counted)
     if ragged is not None and ragged.rows:
         bad.add(ragged.mask(len(raw)), ragged.what)
+    listed = [] if items is None else items[ITEM_KEY].filter(absent(items[ITEM_KEY], config.missing)[0]).to_list()
     found = [
         columns.ids(raw[config.user], path, "user", bad).alias("user_id"),
-        columns.ids(raw[config.item], path, "item", bad).alias(ITEM_KEY),
+        columns.ids(raw[config.item], path, "item", bad, listed).alias(ITEM_KEY),
     ]
     if config.order is not None:
         found.append(columns.order(raw[config.order], path, bad).alias("order"))
@@ -117,17 +125,25 @@ def canonical_item_rows(
     bad = BadRows.of(path, config)
     if ragged is not None and ragged.rows:
         bad.add(ragged.mask(len(table)), ragged.what)
-    items = canonical_item_columns(table, key, public, path, bad)
+    notes = notes if notes is not None else []
+    items = canonical_item_columns(table, key, public, path, bad, notes)
     numbered = items.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(SOURCE_ROW))
-    return bad.without(numbered, notes if notes is not None else [])
+    return bad.without(numbered, notes)
 
 
 def canonical_item_columns(
-    items: pl.DataFrame, key: str, public: str, path: Path, bad: BadRows | None = None
+    items: pl.DataFrame, key: str, public: str, path: Path, bad: BadRows, notes: list[str]
 ) -> pl.DataFrame:
     """The frame with `item_id` and `item_key` in front and every other column as the source has it."""
-    public_ids = columns.ids(items[public], path, "item_id", bad).alias(ITEM_ID)
-    keys = columns.ids(items[key], path, "item_key", bad).alias(ITEM_KEY)
+    listed = {name: ids_among(items, name, bad.missing) for name in dict.fromkeys((public, key))}
+    public_ids = columns.ids(items[public], path, "item_id", bad, listed[public]).alias(ITEM_ID)
+    keys = columns.ids(items[key], path, "item_key", bad, listed[key]).alias(ITEM_KEY)
+    notes += [
+        f"{word!r} in {name!r} is an item and no missing value, for one row of {path.name} describes it; data.missing "
+        "says otherwise"
+        for name, words in listed.items()
+        for word in words
+    ]
     others = items.drop(dict.fromkeys((key, public)))
     clashing = {name: f"source_{name}" for name in (ITEM_ID, ITEM_KEY) if name in others.columns}
     return pl.DataFrame([public_ids, keys, *others.rename(clashing).get_columns()])
