@@ -20,6 +20,7 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.exporting import export
 from sidestep.pipeline.models import load
 from sidestep.pipeline.run import Run
+from sidestep.report.page import write_report
 from sidestep.serving.app import make_app
 from sidestep.serving.settings import Settings
 from sidestep.sids.semantic_ids import SemanticIds
@@ -139,7 +140,7 @@ def test_a_long_history_shorter_than_the_window_is_refused_before_anything_is_wr
     assert not (tmp_path / "run").exists()
 
 
-def test_the_analysis_counts_what_is_looked_up_and_prints_it(looking_back: Path, finished: Path) -> None:
+def test_the_analysis_counts_what_is_looked_up_and_shows_it(looking_back: Path, finished: Path) -> None:
     run = Run.open(looking_back)
     analysis, contents = analyse(run, users=60), RunContents(run)
     model, cases = contents.trained(), contents.split.test
@@ -153,3 +154,9 @@ def test_the_analysis_counts_what_is_looked_up_and_prints_it(looking_back: Path,
     assert any(found.gate for found in analysis.recall)
     assert "Older items that are looked up" in succeed("analyse", looking_back).out
     assert not analyse(Run.open(finished), users=5).recall
+    page = write_report(looking_back).read_text(encoding="utf-8")
+    for title in ("True prefixes that survive", "Place in the beam", "Older items looked up", "Mean gate by items"):
+        assert title in page
+    none, *others = analysis.recall
+    assert f">{none.share:.2f}<" in page
+    assert all(f">{found.gate:.2f}<" in page for found in others if found.gate is not None)

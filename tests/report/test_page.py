@@ -124,9 +124,12 @@ def test_page_shows_curves_codes_clusters_and_recipe(page: str) -> None:
         "Reconstruction",
         "HR@10 by history length",
         '"codebook_size": 6',
+        "True prefixes that survive",
+        "Place in the beam",
     ):
         assert words in text
-    assert page.count("<svg") == 1 + 6 + 3 + 2 + 3
+    assert "Older items looked up" not in text  # it has none
+    assert page.count("<svg") == 1 + 6 + 2 + 3 + 2 + 3
 
 
 def test_same_run_gives_the_same_bytes(thinking: Run, page: str) -> None:

@@ -80,3 +80,13 @@ def test_a_single_epoch_is_a_dot() -> None:
     drawn = plots.curves("loss", [Line("", [1.0], [2.0])], best=(1.0, 2.0))
     assert drawn.count("<circle") == 2
     assert ">2.0000<" in drawn
+
+
+def test_bars_are_as_high_as_their_values_and_missing_ones_are_left_out() -> None:
+    drawn = plots.bars("shares", ["0", "1", "2-3"], [0.5, None, 0.25], COLOURS[0], "items", highest=1.0)
+    heights = [float(height) for height in re.findall(r' height="([0-9.]+)"', drawn)]
+    assert len(heights) == 2
+    assert heights[0] == pytest.approx(2 * heights[1], abs=0.2)
+    assert re.findall(r'class="note">([^<]*)<', drawn) == ["0.50", "0.25"]
+    assert all(f">{name}<" in drawn for name in ("0", "1", "2-3", "items"))
+    assert "nan" not in plots.bars("nothing", ["a"], [None], COLOURS[0])

@@ -11,6 +11,7 @@ from sidestep.data.splits import Cases
 from sidestep.evaluation.ranking import RankTable, Seen
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import NON_NEURAL
+from sidestep.pipeline.analyse import Analysis, analyse
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
 from sidestep.pipeline.run import Run
@@ -21,6 +22,9 @@ from sidestep.training.log import read_log
 
 AT_RANDOM, HITS = 3, 2
 """Example users: so many drawn from all test users, then so many from those whose held-out item was found."""
+
+ANALYSED = 300
+"""Test users whose paths are analysed: a report takes seconds."""
 
 Row = dict[str, Any]
 
@@ -60,7 +64,8 @@ class Counts:
 @dataclass(frozen=True)
 class Findings:
     """name: of the run folder. ranks: of every method, by seen items and method, for `evaluation`.
-    training, tokenizing: the rows of the two logs. cluster_names: per level, a name per cluster.
+    training, tokenizing: the rows of the two logs. cluster_names: per level, a name per cluster. analysis: of some test
+    users' paths, for a trained generator of semantic IDs.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Findings:
     sids: SemanticIds | None
     cluster_names: list[list[str]]
     examples: list[Example]
+    analysis: Analysis | None
     digests: dict[str, str]
 
     @property
@@ -83,7 +89,8 @@ class Findings:
 
 
 def gather(run: Run) -> Findings:
-    """Read everything a report shows, and recommend for the example users. Nothing is trained or ranked.
+    """Read everything a report shows, recommend for the example users, and analyse the paths of `ANALYSED` others.
+    Nothing is trained or evaluated.
 
     Raises:
         ArtifactError: an artifact was altered, or an evaluation belongs to another model than the folder holds.
@@ -104,6 +111,7 @@ def gather(run: Run) -> Findings:
         sids=(contents.materials.sids or contents.sids) if "sids" in done else None,
         cluster_names=contents.cluster_names if tokenized else [],
         examples=_examples(contents, ranks) if prepared and "model" in done else [],
+        analysis=_analysis(contents) if prepared and "model" in done else None,
         digests={name: run.digest(name) for name in sorted(done)},
     )
 
@@ -123,6 +131,11 @@ def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:
         seen: {name: RankTable.load(path) for name, path in methods.items() if artifact.exists(path)}
         for seen, methods in paths.items()
     }
+
+
+def _analysis(contents: RunContents) -> Analysis | None:
+    enough = contents.split.test.num_users > 1
+    return analyse(contents.run, ANALYSED) if contents.method.ranks_by_paths and enough else None
 
 
 def _examples(contents: RunContents, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:

@@ -6,6 +6,7 @@ from rich import box
 from rich.table import Table
 
 from sidestep.pipeline.analyse import Analysis
+from sidestep.report.path_figures import size_of
 from sidestep.report.terminal import plain
 
 CODES = {
@@ -48,8 +49,7 @@ def _recall(analysis: Analysis) -> list[str]:
     for title in ("older items", "users", "mean gate"):
         table.add_column(title, justify="right")
     for found in analysis.recall:
-        size = str(found.lowest) if found.lowest == found.highest else f"{found.lowest}-{found.highest}"
-        table.add_row(size, _share(found.share), "-" if found.gate is None else f"{found.gate:.3f}")
+        table.add_row(size_of(found), _share(found.share), "-" if found.gate is None else f"{found.gate:.3f}")
     return [
         "\nOlder items that are looked up after the target's first code, and the gate that they pass:",
         plain(table).strip("\n"),

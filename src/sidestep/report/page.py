@@ -13,6 +13,7 @@ from sidestep.methods.table import METHODS
 from sidestep.pipeline.report import Findings, gather
 from sidestep.pipeline.run import Run
 from sidestep.report import figures
+from sidestep.report.path_figures import path_plots, recall_plots
 
 HERE = Path(__file__).parent
 HISTORY_SHOWN, LEGEND_ROWS = 12, 12
@@ -40,6 +41,7 @@ def render(findings: Findings) -> str:
         **_identity(findings),
         **_results(findings),
         **_training(findings),
+        **_paths(findings),
     )
 
 
@@ -84,6 +86,13 @@ def _training(findings: Findings) -> dict[str, Any]:
         "usage": usage,
         "maps": [] if sids is None else figures.level_maps(sids, findings.cluster_names),
     }
+
+
+def _paths(findings: Findings) -> dict[str, Any]:
+    analysis = findings.analysis
+    if analysis is None:
+        return {"paths": [], "recall": []}
+    return {"paths": path_plots(analysis), "recall": recall_plots(analysis.recall)}
 
 
 def _figure(value: float | None) -> str:

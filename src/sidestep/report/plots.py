@@ -1,4 +1,4 @@
-"""The plots of the report: curves over epochs, code usage, cluster maps, hit rates by history length."""
+"""The plots of the report: curves over epochs, code usage, cluster maps, hit rates by history length, bars."""
 
 import math
 from collections.abc import Sequence
@@ -111,9 +111,12 @@ def cluster_map(description: str, codewords: Floats, clusters: Ints, counts: Int
 def by_group(
     description: str, groups: Sequence[tuple[str, str]], lines: Sequence[Line], intervals: Sequence[Point]
 ) -> Markup:
-    """Lines over groups, each with a name and a note below. intervals: low and high around the first line's points."""
+    """Lines over groups, each with a name and, unless all are empty, a note below. intervals: low and high around the
+    first line's points, or none.
+    """
+    bottom = 50 if any(note for _, note in groups) else 36
     highest = max([y for line in lines for y in line.y] + [high for _, high in intervals])
-    frame = Frame(-0.4, len(groups) - 0.6, 0, (highest or 1.0) * 1.05, bottom=50)
+    frame = Frame(-0.4, len(groups) - 0.6, 0, (highest or 1.0) * 1.05, bottom=bottom)
     drawn, ends = [frame.y_axis()], []
     for number, line in reversed(list(enumerate(lines))):
         colour = line.colour or COLOURS[number % len(COLOURS)]
@@ -126,6 +129,31 @@ def by_group(
         drawn.append(element("text", note, x=frame.x(place), y=HEIGHT - 21, text_anchor="middle", class_="note"))
     names = [(place, name) for place, (name, _) in enumerate(groups)]
     return picture(description, *drawn, frame.x_axis(names, ""), frame.names(ends))
+
+
+def bars(
+    description: str,
+    names: Sequence[str],
+    heights: Sequence[Number | None],
+    colour: str,
+    unit: str = "",
+    highest: Number | None = None,
+) -> Markup:
+    """A bar with its value for every name, none where there is no value. unit: what the names count. highest: the top
+    of the axis, None for that of the values.
+    """
+    known = [height for height in heights if height is not None]
+    frame = Frame(-0.5, len(names) - 0.5, 0, highest or 1.1 * max([*known, 0]) or 1.0, right=12)
+    drawn, half = [frame.y_axis()], 0.36
+    for place, height in enumerate(heights):
+        if height is None:
+            continue
+        x, y = frame.x(place - half), frame.y(height)
+        size = {"width": frame.x(place + half) - x, "height": frame.y(0) - y}
+        drawn.append(element("rect", x=x, y=y, fill=colour, fill_opacity="0.8", **size))
+        value = f"{height:.2f}" if height else "0"
+        drawn.append(element("text", value, x=frame.x(place), y=y - 4, text_anchor="middle", class_="note"))
+    return picture(description, *drawn, frame.x_axis(list(enumerate(names)), unit))
 
 
 def plane(points: Floats, counts: Ints) -> Floats:
