@@ -43,6 +43,22 @@ def test_bins_are_alike_in_size_and_vectors_of_another_scale_or_place_change_non
     assert (moved == bins).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("num_bins", [2, 3, 4, 7])
+def test_counts_that_share_a_number_are_those_of_each_bin_compared(
+    num_bins: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = make_sids().codes[:, 0]
+    long = torch.randint(40, (3, 1_000), generator=torch.Generator().manual_seed(0))
+    long[1, 500:], long[2] = NO_ITEM, NO_ITEM
+    long[0] = 7  # every count at its highest
+    summed = Tier(codes, 5, VECTORS, num_bins, 8, 0.0)
+    monkeypatch.setattr("sidestep.generators.tier.TABLE_BYTES", 0)
+    compared = Tier(codes, 5, VECTORS, num_bins, 8, 0.0)
+    assert len(summed.pairs)
+    assert not len(compared.pairs)
+    assert torch.equal(summed.shares(long), compared.shares(long))
+
+
 def test_the_control_counts_first_codes() -> None:
     codes = make_sids().codes[:, 0]
     shares = Tier(codes, 5, None, 4, 8, 0.0).shares(torch.tensor([[0, 1, 2, 3], [5, NO_ITEM, NO_ITEM, NO_ITEM]]))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from sidestep.data.interactions import Ints
@@ -13,6 +13,12 @@ from sidestep.layers.dropout import Dropout
 MOST_COSINES = 2**22
 """Cosines that the edges of the bins are read off; of more, those of evenly spread items."""
 PADDING = 255
+APART = 2**12
+"""Two counts share one number of single precision, which is exact up to `APART` squared."""
+TABLE_BYTES = 2**28
+"""The largest table of such numbers. A larger catalogue's items are compared with every bin, which takes many times as
+long.
+"""
 
 
 class Tier(nn.Module):
@@ -28,7 +34,8 @@ class Tier(nn.Module):
     code is a, a single number.
     """
 
-    bins: Int[Tensor, "N K"]
+    bins: UInt8[Tensor, "N K"]
+    pairs: Float[Tensor, "N KW"]
     buckets: Int[Tensor, " N"]
 
     def __init__(
@@ -49,6 +56,8 @@ class Tier(nn.Module):
         else:
             binned = _binned(codes, num_codes, vectors, num_bins)
             self.register_buffer("bins", torch.from_numpy(binned), persistent=False)
+            small = 4 * len(codes) * num_codes * math.ceil(num_bins / 2) <= TABLE_BYTES
+            self.register_buffer("pairs", _pairs(self.bins, num_bins) if small else torch.empty(0, 0), persistent=False)
         self.hidden = nn.Linear(num_codes * self.num_bins + 1, width)
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(width, width)
@@ -70,8 +79,28 @@ class Tier(nn.Module):
             counts = torch.zeros(len(long), self.num_codes, device=long.device)
             counts = counts.scatter_add(1, self.buckets[items], real.float())
             return counts[:, :, None] / size
+        counted = self._summed(items, real) if len(self.pairs) else self._compared(items, real)
+        return counted / size
+
+    def _summed(self, items: Int[Tensor, "B Tl"], real: Bool[Tensor, "B Tl"]) -> Float[Tensor, "B K bins"]:
+        """How many items are in every bin of every code."""
+        assert items.shape[1] < APART
+        sums = nn.functional.embedding_bag(items, self.pairs, per_sample_weights=real.float(), mode="sum")
+        sums = sums.view(len(items), self.num_codes, -1)
+        second = (sums / APART).floor()
+        counted = torch.stack([sums - APART * second, second], dim=3).flatten(2)
+        return counted[:, :, : self.num_bins]
+
+    def _compared(self, items: Int[Tensor, "B Tl"], real: Bool[Tensor, "B Tl"]) -> Float[Tensor, "B K bins"]:
+        """The same, without a table."""
         placed = self.bins[items].masked_fill(~real[:, :, None], PADDING)
-        return torch.stack([(placed == number).sum(dim=1) for number in range(self.num_bins)], dim=2) / size
+        return torch.stack([(placed == number).sum(dim=1) for number in range(self.num_bins)], dim=2).float()
+
+
+def _pairs(bins: UInt8[Tensor, "N K"], num_bins: int) -> Float[Tensor, "N KW"]:
+    """For every item, code and two bins 1 where the first is its own, and `APART` where the second is."""
+    pairs = [(bins == first).float() + APART * (bins == first + 1).float() for first in range(0, num_bins, 2)]
+    return torch.stack(pairs, dim=2).flatten(1)
 
 
 def _binned(
