@@ -25,6 +25,8 @@ ITEMS, MANY_ITEMS = 12_101, 1_000_000
 BEAMS, CLIENTS, MAX_BATCH = (10, 50), (1, 4, 16, 64), 32
 LOADS, OVERLOAD, DEADLINE_MS = (0.5, 0.8), 3.0, 1_000
 """Shares of the capacity at which requests arrive; and the overload's deadline."""
+USUAL_MS, LONG_MS, MANY_CLIENTS = 2_000, 60_000, (16, 64)
+"""The server's deadline by default, and one that nobody misses; and who compares them."""
 IN_STOCK = 0.8
 MEMORY, LONG = (1_000, 4_000), (5_000, 50_000)
 """Requests after which the memory is looked at."""
@@ -143,6 +145,28 @@ def open_loops(bench: Bench, server: Served, beams: int | None, capacity: float)
             "not 200": row.all.bad,
         }
         for share, row in rows.items()
+    }
+
+
+def deadlines(bench: Bench, server: Served, beams: int | None) -> Found:
+    """Clients with the default deadline beside clients with a long one: nobody is to be refused whose answer would have
+    been in time, and no batch is to be smaller for it.
+    """
+    bodies = {ms: bench.bodies(beams=beams, deadline_ms=ms) for ms in (USUAL_MS, LONG_MS)}
+    rows = {(clients, ms): Measured() for clients in MANY_CLIENTS for ms in bodies}
+    for _ in range(bench.rounds):
+        for (clients, ms), row in rows.items():
+            bench.closed(row, server, bodies[ms], clients)
+    print(f"\nDeadlines, closed loop, beams {beams}")
+    shown = [[f"{clients} clients, {ms} ms", *row.cells(), str(row.all.bad)] for (clients, ms), row in rows.items()]
+    print(table(shown, ["", *CELLS, "refused"]))
+    return {
+        f"{clients} clients": {
+            "of a long deadline's rate": rounded(rows[clients, USUAL_MS].rate / rows[clients, LONG_MS].rate),
+            "p99 of the deadline": rounded(rows[clients, USUAL_MS].all.within(0.99) / USUAL_MS),
+            "refused": rows[clients, USUAL_MS].all.bad,
+        }
+        for clients in MANY_CLIENTS
     }
 
 
@@ -291,6 +315,7 @@ def measure(bench: Bench, ask: Callable[[int | None, int], float], marks: tuple[
                 found[f"closed, beams {beams}"], capacities[beams] = closed_loops(bench, batching, single, ask, beams)
         for beams, capacity in capacities.items():
             found[f"open, beams {beams}"] = open_loops(bench, batching, beams, capacity)
+            found[f"deadlines, beams {beams}"] = deadlines(bench, batching, beams)
             found[f"overload, beams {beams}"] = overload(bench, batching, beams, capacity)
         found["two reloads"] = reloads(bench, batching, shop.beams[0])
         found["filters"] = filters(bench, batching, shop.beams[0])

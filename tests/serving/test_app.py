@@ -269,7 +269,7 @@ def test_under_overload_a_request_is_refused_before_anything_is_made_of_it(
 ) -> None:
     server = shop.app.state.server  # type: ignore[attr-defined]
     for edition in server.editions.all:
-        monkeypatch.setattr(edition.batcher, "_per_row", 3_600.0)
+        monkeypatch.setattr(edition.batcher._cost, "each", 3_600.0)
         monkeypatch.setattr(edition.batcher, "_in_flight", 1)
     door = shop.app.middleware_stack  # type: ignore[attr-defined]
     while not isinstance(door, Door):

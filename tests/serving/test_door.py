@@ -46,7 +46,7 @@ class Client:
 
 
 def door(seconds: float, told: list[int], *, full: bool = False) -> Door:
-    def expected(inside: int) -> float:
+    def expected(inside: int, allowed: float) -> float:
         told.append(inside)
         return 5.0 if full else 0.0
 

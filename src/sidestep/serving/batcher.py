@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from sidestep.data.interactions import NO_TIME
+from sidestep.serving.cost import SAFETY, Cost
 from sidestep.serving.errors import FailedError, OverloadedError, ProcessEndedError
 
 KEPT_FILTERS = 64
 """Number of filters that the model's process keeps applied to its trie; 6 bytes an item each."""
-LEARNING = 0.2
-"""Weight of a new measurement in the running mean of the time per row."""
-SAFETY = 0.6
-"""A request is accepted if its expected waiting time is at most this share of its deadline."""
 LOOKS, LATE = 1.0, 5.0
 """Seconds between checks of an idle process, and seconds after which a process that does not answer is not ready."""
 NOTHING: dict[str, Any] = {"keep": [], "forget": [], "groups": []}
@@ -69,6 +66,7 @@ class RowAnswer:
 @dataclass(frozen=True)
 class _Waiting:
     row: Row
+    allowed: float
     deadline: float
     answer: "asyncio.Future[RowAnswer]"
 
@@ -90,9 +88,10 @@ class Batcher:
     seconds. So a single client never waits, and many clients that each wait for their answer are not split into two
     alternating half batches.
 
-    A row is refused immediately if its expected answer time, computed from the queue and the recent time per row,
+    A row is refused immediately if its expected answer time, computed from the queue and the cost of recent batches,
     exceeds its deadline. A row whose deadline passes in the queue is dropped without a search. With an empty queue a
-    row is always accepted: only a search can update the time per row.
+    row is always accepted: only a search can update the cost. Where not all that wait can be searched at once in time,
+    a batch is as large as `Cost.size` says.
 
     A process that has ended, or that hangs, is replaced by another one; an idle one is asked every second.
     """
@@ -117,7 +116,7 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._last, self._in_flight = 1, 0
-        self._per_row = 0.0
+        self._cost = Cost()
         self._busy_since: float | None = None
         self._kept: OrderedDict[str, None] = OrderedDict()
         self._open_calls = 0
@@ -139,13 +138,15 @@ class Batcher:
         """For how long the process has been busy with a message."""
         return 0.0 if self._busy_since is None else self._clock() - self._busy_since
 
-    def expected(self, ahead: int | None = None) -> float:
-        """Seconds until a new row would be answered. ahead: number of rows before it, by default `depth`."""
+    def expected(self, allowed: float, ahead: int | None = None) -> float:
+        """Seconds until a new row would be answered. allowed: seconds until its deadline. ahead: number of rows before
+        it, by default `depth`.
+        """
         ahead = self.depth if ahead is None else ahead
-        seconds = ahead * self._per_row
-        if self._in_flight:
-            seconds -= min(self._busy_seconds, self._in_flight * self._per_row)
-        return seconds + min(max(ahead - self._in_flight, 0) + 1, self._most) * self._per_row
+        left = max(self._cost.of(self._in_flight) - self._busy_seconds, 0.0) if self._in_flight else 0.0
+        most = min(self._cost.size(allowed), self._most)
+        batches, before = divmod(max(ahead - self._in_flight, 0), most)
+        return left + batches * self._cost.of(most) + self._cost.of(most if batches else before + 1)
 
     async def ask(self, row: Row, deadline: float) -> RowAnswer:
         """The answer to a row. deadline: on the clock.
@@ -163,7 +164,7 @@ class Batcher:
             As `ask`.
         """
         left = deadline - self._clock()
-        expected = self.expected() + (len(rows) - 1) * self._per_row
+        expected = self.expected(left, self.depth + len(rows) - 1)
         if self._draining or not self._alive:
             raise OverloadedError("The server is starting or stopping; try again", 1.0)
         if self.depth + len(rows) > self._longest_queue or (self.depth and expected > SAFETY * left):
@@ -173,7 +174,7 @@ class Batcher:
                 expected,
             )
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(row, deadline, loop.create_future()) for row in rows]
+        waiting = [_Waiting(row, left, deadline, loop.create_future()) for row in rows]
         self._waiting.extend(waiting)
         self._arrived.set()
         self._open_calls += 1
@@ -182,7 +183,7 @@ class Batcher:
                 return list(await asyncio.gather(*(each.answer for each in waiting)))
         except TimeoutError:
             raise OverloadedError(
-                f"Not answered within {1000 * left:.0f} ms; try again, or set a later deadline_ms", self.expected()
+                f"Not answered within {1000 * left:.0f} ms; try again, or set a later deadline_ms", self.expected(left)
             ) from None
         finally:
             self._open_calls -= 1
@@ -251,10 +252,14 @@ class Batcher:
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         now = self._clock()
-        while self._waiting and len(batch) < self._most:
+        most = self._most
+        while self._waiting and len(batch) < most:
             each = self._waiting.popleft()
-            if not each.answer.done() and each.deadline > now:
-                batch.append(each)
+            if each.answer.done() or each.deadline <= now:
+                continue
+            if not batch and self._cost.of(min(len(self._waiting) + 1, most)) > SAFETY * (each.deadline - now):
+                most = min(self._cost.size(each.allowed), most)
+            batch.append(each)
         if not self._waiting:
             self._arrived.clear()
         return batch
@@ -277,7 +282,7 @@ class Batcher:
         finally:
             seconds = self._clock() - begun
             self._last, self._in_flight = len(batch), 0
-        self._per_row += (seconds / len(batch) - self._per_row) * (LEARNING if self._per_row else 1)
+        self._cost.saw(len(groups), len(batch), seconds)
         self._on_batch(len(batch), seconds)
         for group, answer in zip(groups.values(), answers, strict=True):
             for number, each in enumerate(group):

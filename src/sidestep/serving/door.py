@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from sidestep.serving.batcher import SAFETY
+from sidestep.serving.cost import SAFETY
 from sidestep.serving.errors import StoppedError
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import Numbers
@@ -58,12 +58,17 @@ def overloaded(message: str, seconds: float) -> JSONResponse:
 class Door:
     """An ASGI middleware.
 
-    expected: seconds until a new request would be answered, given the number of requests inside. A request whose
-        deadline is too near is refused here, before it is parsed: under overload, refusals must be cheap.
+    expected: seconds until a new request would be answered, given the number of requests inside and its own seconds
+        until its deadline. A request whose deadline is too near is refused here, before it is parsed: under overload,
+        refusals must be cheap.
     """
 
     def __init__(
-        self, app: App, settings: Settings, numbers: Numbers, expected: Callable[[int], float] = lambda _: 0.0
+        self,
+        app: App,
+        settings: Settings,
+        numbers: Numbers,
+        expected: Callable[[int, float], float] = lambda inside, allowed: 0.0,
     ) -> None:
         self._app, self._settings, self._numbers, self._expected = app, settings, numbers, expected
         self._inside = 0
@@ -107,8 +112,7 @@ class Door:
         async def replay() -> Message:
             return received.pop() if received else await receive()
 
-        seconds = self._expected(self._inside)
-        if seconds > BUSY:
+        if self._expected(self._inside, self._settings.deadline_ms / 1000) > BUSY:
             try:
                 async with asyncio.timeout(self._settings.body_seconds):
                     received.append(await receive())
@@ -116,7 +120,9 @@ class Door:
                 await _too_slow(self._settings.body_seconds)(scope, receive, send)
                 return
             whole = not received[0].get("more_body", False)
-            if whole and seconds > SAFETY * self._deadline(received[0].get("body", b"")):
+            allowed = self._deadline(received[0].get("body", b""))
+            seconds = self._expected(self._inside, allowed)
+            if whole and seconds > SAFETY * allowed:
                 scope["route"] = Shed
                 message = f"Overloaded: this would be answered in about {1000 * seconds:.0f} ms, too near its deadline"
                 await overloaded(message, seconds)(scope, receive, send)

@@ -102,15 +102,16 @@ class Server:
             raise NotKeptError("This server stores no histories; start it with --histories FILE, or send the history")
         return self._histories
 
-    def expected(self, inside: int) -> float:
+    def expected(self, inside: int, allowed: float) -> float:
         """Seconds until the fastest model would answer a new request.
 
         inside: accepted requests without an answer, whether or not they have reached a batcher. If there are none, the
-            next request is accepted, since only a search can update the expected time.
+            next request is accepted, since only a search can update the expected time. allowed: seconds until the
+            deadline of the new one.
         """
         if not inside:
             return 0.0
-        return min((edition.batcher.expected(inside) for edition in self.editions.all), default=0.0)
+        return min((edition.batcher.expected(allowed, inside) for edition in self.editions.all), default=0.0)
 
     async def ready(self) -> bool:
         if self.stopping or not self.editions.ready:
