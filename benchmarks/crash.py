@@ -175,12 +175,14 @@ def refused(ended: Ended) -> bool:
 class Trials:
     """Everything in one temporary folder. failures: in words."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, run: Path | None = None) -> None:
+        """run: a finished one of the planted world, which is made where there is none."""
         self.folder, self.seed, self.failures = folder, seed, list[str]()
-        self.log, self.place, self.run = folder / "log.json", folder / "place", folder / "finished"
+        self.log, self.place, self.run = folder / "log.json", folder / "place", run or folder / "finished"
         self.counts = dict[str, list[int]]()
-        made = command(("run", "s2gr-planted", *SHOP, "--out", self.run), self.log)
-        assert made.code == 0, made.error
+        if run is None:
+            made = command(("run", "s2gr-planted", *SHOP, "--out", self.run), self.log)
+            assert made.code == 0, made.error
 
     def fresh(self, verb: Verb) -> Words:
         if self.place.exists():
@@ -311,6 +313,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="this verb alone, with its share of the kills; may be repeated")
+    parser.add_argument("--kills-only", action="store_true", help="no second command beside one, and no full disk")
+    parser.add_argument("--run", type=Path, help="a finished run that verbs begin with, in place of a new one")
     parser.add_argument("--minutes", type=float, default=600, help="begin no further verb after so long")
     parser.add_argument("--quick", action="store_true", help="a few trials of the quick verbs")
     options = parser.parse_args()
@@ -318,12 +322,14 @@ def main() -> None:
     kills, begun, left_out = (12 if options.quick else options.kills), time.monotonic(), ""
     shares = sum(verb.share for verb in VERBS)
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), options.seed)
+        trials = Trials(Path(folder), options.seed, options.run)
         for verb in (verb for verb in VERBS if verb.name in wanted):
             if time.monotonic() - begun > 60 * options.minutes:
                 left_out += f" {verb.name}"
                 continue
             trials.kill(verb, -(-kills * verb.share // shares))
+            if options.kills_only:
+                continue
             trials.twice(verb, max(1, kills // 40))
             try:
                 trials.full(verb, max(2, kills // 20))
