@@ -27,6 +27,7 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.evaluation.ranking import rank_cases
+from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, RECIPE
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.sids.semantic_ids import SemanticIds
