@@ -8,7 +8,6 @@
     trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory
     vectors.safetensors          the items' vectors, if the model reads them
     items.parquet                outside id, title, category, popularity, and further fields
-    clusters.parquet             a name for every cluster
     check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
     graph.onnx                   weights, tree and search as one graph, where it was exported; `fast` answers from it
 
@@ -34,6 +33,7 @@ from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
+from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 
 KIND = "bundle"
@@ -46,7 +46,7 @@ CHECK = "check.json"
 EXPORT_AGAIN = "export it again from its run"
 TOLERANCE = 1e-3
 """How far a score may be from the one on the machine that exported it; sums round otherwise there."""
-ITEMS, CLUSTERS = "items", "clusters"
+ITEMS = "items"
 CATEGORY, POPULARITY = "category", "popularity"
 
 AGAIN = "export it again, or download it again"
@@ -133,10 +133,11 @@ class Bundle:
         return SemanticIds.of_tensors(tensors)
 
     @cached_property
-    def cluster_names(self) -> list[list[str]]:
-        """Per level, a name per cluster."""
-        table = artifact.read_table(self.folder / f"{CLUSTERS}.parquet").sort("level", "cluster")
-        return [part["name"].to_list() for part in table.partition_by("level", maintain_order=True)]
+    def path_names(self) -> PathNames:
+        """The names of codes and clusters; of a bundle with semantic IDs."""
+        assert self.sids is not None
+        table = self.catalog.table
+        return PathNames(self.sids, table["title"].to_list(), table[CATEGORY].to_list(), self.popularity)
 
     def tensors(self, name: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         try:
@@ -170,7 +171,7 @@ def read(folder: Path) -> Bundle:
         raise ArtifactError(f"{str(folder)!r}: {where} in its manifest: {problem['msg']}; {AGAIN}") from None
     parts = {WEIGHTS, f"{ITEMS}.parquet", CHECK}
     if manifest.meta["codebook_sizes"]:
-        parts |= {SIDS, TRIE, f"{CLUSTERS}.parquet"}
+        parts |= {SIDS, TRIE}
     for name in sorted(parts - manifest.files.keys()):
         raise ArtifactError(f"{str(folder)!r}: its manifest does not name {name}; {AGAIN}")
     return Bundle(folder, manifest)
@@ -196,19 +197,12 @@ def write_catalog(
     staging: Path, catalog: Catalog, categories: Sequence[str] | None, popularity: Ints, fields: Sequence[str]
 ) -> None:
     """fields: further columns to include."""
-    title = [catalog.title(item) for item in range(len(catalog))]
     table = catalog.table.select(ITEM_ID, *(name for name in fields if name not in RESERVED)).with_columns(
-        title=pl.Series(title, dtype=pl.String),
-        category=pl.Series([None] * len(title) if categories is None else categories, dtype=pl.String),
+        title=pl.Series(catalog.titles, dtype=pl.String),
+        category=pl.Series([None] * len(catalog) if categories is None else categories, dtype=pl.String),
         popularity=pl.Series(popularity),
     )
     artifact.write_table(staging / f"{ITEMS}.parquet", table.with_columns(pl.col(CATEGORY).replace("", None)))
-
-
-def write_cluster_names(staging: Path, names: Sequence[Sequence[str]]) -> None:
-    rows = [(level, cluster, name) for level, some in enumerate(names, 1) for cluster, name in enumerate(some)]
-    schema = {"level": pl.Int64, "cluster": pl.Int64, "name": pl.String}
-    artifact.write_table(staging / f"{CLUSTERS}.parquet", pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def check(opened: Bundle, ask: Callable[[list[int], int], tuple[list[int], list[float]]], tolerance: float) -> None:
@@ -231,7 +225,7 @@ def check(opened: Bundle, ask: Callable[[list[int], int], tuple[list[int], list[
         for item, score in zip(answer, now, strict=True):
             if abs(by_score.get(item, scores[-1]) - score) > tolerance * max(1.0, abs(score)):
                 raise ArtifactError(f"{str(opened.folder)!r} answers with item number {item}, which it did not before")
-    for name, digest in asked.get("parts", {}).items():  # items and names of clusters change no score
+    for name, digest in asked.get("parts", {}).items():  # items change no score
         if opened.manifest.files.get(name) != digest:
             raise ArtifactError(f"{str(opened.folder / name)!r} belongs to another bundle; {EXPORT_AGAIN}")
 

@@ -99,13 +99,15 @@ def test_two_users_are_too_few_to_tell_easy_from_hard(finished: Path) -> None:
 
 
 def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_path: Path) -> None:
-    assert {"code_1", "prefix_3", "cluster_2", "drift_2_own", "seconds_per_user"} <= set(
+    names = {"code_named_1", "thought_named_1", "thought_named_by_chance_1"}
+    assert {"code_1", "prefix_3", "cluster_2", "drift_2_own", "seconds_per_user", *names} <= set(
         as_numbers(analyse(Run.open(finished), 20))
     )
     succeed("run", "s2gr-planted", "method=tiger", *WORLD, "--out", tmp_path / "tiger")
     numbers = as_numbers(analyse(Run.open(tmp_path / "tiger"), 20))
     assert "code_1" in numbers
-    assert not any(name.startswith(("cluster", "drift", "category")) for name in numbers)
+    assert "code_named_1" in numbers
+    assert not any(name.startswith(("cluster", "drift", "category", "thought")) for name in numbers)
     assert "has no thoughts" in succeed("analyse", tmp_path / "tiger").out
 
 

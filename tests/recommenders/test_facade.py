@@ -13,6 +13,7 @@ from sidestep.data.interactions import NO_TIME
 from sidestep.data.sequences import SequenceBatch
 from sidestep.errors import ArtifactError, DataError, UnknownItemError
 from sidestep.recommenders.trained import TrainedModel
+from sidestep.sids.path_names import PathNames
 
 HISTORY = ["P05", "P11", "P05", "P30"]
 
@@ -34,7 +35,7 @@ def test_loading_what_is_no_run_says_so(tmp_path: Path) -> None:
 def test_asking_for_many_equals_asking_one_by_one(model: TrainedModel) -> None:
     histories = [HISTORY, ["P01"], [], ["P48", "P02"]]
     small = TrainedModel(
-        model.recommender, model.catalog, model.interactions, model.sids, model.name_clusters, batch_size=3
+        model.recommender, model.catalog, model.interactions, model.sids, model.make_names, batch_size=3
     )
     one_by_one = [model.recommend(history, 5) for history in histories]
     for many in (model.recommend_many(histories, 5), small.recommend_many(histories, 5)):
@@ -99,15 +100,16 @@ def test_a_path_leads_to_its_item_and_adds_up_to_its_score(model: TrainedModel) 
         assert [step.code for step in entry.path] == codes
         assert entry.score == pytest.approx(sum(step.log_prob for step in entry.path), abs=1e-4)
         for level, step in enumerate(entry.path):
-            assert {cluster.name for cluster in step.clusters} <= set(model.cluster_names[level])
+            assert step.num_items == (model.sids.codes[:, : level + 1] == codes[: level + 1]).all(1).sum()
+            assert all(cluster.name for cluster in step.clusters)
 
 
 def test_clusters_are_named_once_and_only_when_a_path_is_asked_for(model: TrainedModel) -> None:
     calls: list[int] = []
 
-    def name() -> list[list[str]]:
+    def name() -> PathNames:
         calls.append(1)
-        return model.cluster_names
+        return model.path_names
 
     lazy = TrainedModel(model.recommender, model.catalog, model.interactions, model.sids, name)
     lazy.recommend(HISTORY, 3)

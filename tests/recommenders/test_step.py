@@ -4,7 +4,11 @@ import json
 import subprocess
 import sys
 
-from sidestep.recommenders.step import NamedCluster, OlderItem, Step
+import numpy as np
+
+from sidestep.recommenders.step import NamedCluster, OlderItem, Step, named
+from sidestep.sids.path_names import PathNames
+from sidestep.sids.semantic_ids import SemanticIds
 
 PATH = [
     Step(1, 7, -0.5, [NamedCluster(1, 0.75), NamedCluster(0, 0.25)]),
@@ -17,18 +21,26 @@ def test_a_step_comes_out_of_a_message_as_it_went_in() -> None:
     assert [Step.of_numbers(numbers) for numbers in json.loads(message)] == PATH
 
 
-def test_clusters_are_named_by_their_level_and_number() -> None:
-    names = [["soap", "scent"], ["red", "blue"]]
-    assert [each.name for each in PATH[0].named(names).clusters] == ["scent", "soap"]
-    assert [each.probability for each in PATH[0].named(names).clusters] == [0.75, 0.25]
-    assert PATH[1].named(names) == PATH[1]
-    assert Step(2, 0, 0.0, [NamedCluster(1, 1.0)]).named(names).clusters == [NamedCluster(1, 1.0, "blue")]
+def test_codes_and_clusters_are_named_by_what_they_leave_under_the_codes_before_them() -> None:
+    """Four lipsticks and combs; behind code 7 stand a red and a blue lipstick, and code 3 takes the red one."""
+    codes = np.array([[7, 3], [7, 5], [6, 3], [6, 3]])
+    clusters = [np.array([0] * 7 + [1]), np.array([0, 0, 0, 1, 1, 0])]
+    codebooks = [np.zeros((len(each), 2), dtype=np.float32) for each in clusters]
+    titles = ["red lipstick", "blue lipstick", "red comb", "blue comb"]
+    names = PathNames(SemanticIds(codes, (8, 6), codebooks, clusters), titles, None, np.arange(4))
+    path = [PATH[0], Step(2, 3, -1.25, [NamedCluster(0, 0.9)])]
+    first, second = named(path, names)
+    assert (first.name, first.num_items, first.decides) == ("lipstick", 2, True)
+    assert first.clusters == [NamedCluster(1, 0.75, "lipstick", 2), NamedCluster(0, 0.25, "comb", 2)]
+    assert (second.name, second.num_items, second.decides) == ("red", 1, True)
+    assert second.clusters == [NamedCluster(0, 0.9, "blue", 1)]
+    nothing_left = named([Step(1, 6, 0.0), Step(2, 3, 0.0, [NamedCluster(0, 1.0)])], names)[1]
+    assert (nothing_left.name, nothing_left.num_items, nothing_left.decides) == ("comb", 2, False)
+    assert nothing_left.clusters == [NamedCluster(0, 1.0, "no items", 0)]
+    assert Step.of_numbers(first.as_numbers()) == PATH[0], "names do not travel between processes"
 
 
-def test_names_do_not_travel_and_the_step_itself_keeps_none() -> None:
-    named = PATH[0].named([["soap", "scent"]])
-    assert Step.of_numbers(named.as_numbers()) == PATH[0]
-    assert PATH[0].clusters[0].name == ""
+def test_what_was_looked_up_is_titled_and_the_step_itself_keeps_none() -> None:
     titled = PATH[1].titled(["soap", "", "", "", "balm"].__getitem__)
     assert [each.title for each in titled.looked_up] == ["balm", "soap"]
     assert Step.of_numbers(titled.as_numbers()) == PATH[1]

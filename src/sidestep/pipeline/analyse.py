@@ -15,6 +15,7 @@ from sidestep.data.labels import labels
 from sidestep.data.sequences import SequenceBatch, pad, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
+from sidestep.evaluation.naming import names_of_clusters, names_of_codes, true_of_items
 from sidestep.evaluation.purity import NO_LABEL
 from sidestep.evaluation.reasoning import (
     Drift,
@@ -101,6 +102,7 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     forced, answers = _forced(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
     figures: dict[str, list[Any]] = _codes(contents, cases, forced, answers) | _clusters(contents, cases, forced)
     figures |= _categories(contents, cases, forced, answers)
+    figures |= _names(contents, answers)
     levels = [
         LevelReasoning(level=level + 1, **{name: values[level] for name, values in figures.items()})
         for level in range(contents.materials.ids.num_levels)
@@ -259,6 +261,23 @@ def _categories(contents: RunContents, cases: Cases, forced: _Forced, answers: _
     shares["category_by_chance"] = [share_of_commonest(wanted)] * sids.num_levels
     shares["answer_by_chance"] = [share_of_commonest(answered)] * sids.num_levels
     return shares
+
+
+def _names(contents: RunContents, answers: _Answers) -> dict[str, list[float | None]]:
+    """How often the names on the paths of recommendations are true of the recommended items."""
+    names, codes = contents.path_names, contents.materials.ids.codes
+    real = (answers.items >= 0).numpy()
+    items = answers.items.numpy()[real]
+    paths = codes[items].tolist()
+    shown = {"code_named": [names_of_codes(names, path) for path in paths]}
+    if answers.named is not None:
+        nearest = answers.named.numpy()[real].tolist()
+        shown["thought_named"] = [names_of_clusters(names, *each) for each in zip(paths, nearest, strict=True)]
+    figures = {}
+    for name, of_items in shown.items():
+        shares = true_of_items(names, of_items, items, contents.recipe.seed)
+        figures |= {name: [own for own, _ in shares], f"{name}_by_chance": [chance for _, chance in shares]}
+    return figures
 
 
 def _agree(labels: Ints, others: Ints) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sidestep import artifact
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.labels import labels
 from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.methods.method import FinishedRun, Materials, Method
@@ -28,6 +29,7 @@ from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
 from sidestep.sids.names import cluster_names
+from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.behaviour import joined
 from sidestep.vectors.edges import edges_path, graph_of
@@ -104,8 +106,14 @@ class RunContents(FinishedRun):
 
     @cached_property
     def cluster_names(self) -> list[list[str]]:
-        titles = [self.catalog.title(item) for item in range(len(self.catalog))]
-        return cluster_names(self.materials.sids or self.sids, titles, self.catalog.texts, self.popularity)
+        """Per level, a name per cluster, over all items."""
+        sids = self.materials.sids or self.sids
+        return cluster_names(sids, self.catalog.titles, self.catalog.texts, self.popularity)
+
+    @cached_property
+    def path_names(self) -> PathNames:
+        sids, categories = self.materials.sids or self.sids, labels(self.catalog, "category")
+        return PathNames(sids, self.catalog.titles, categories, self.popularity)
 
     @property
     def folder(self) -> Path:
@@ -211,7 +219,7 @@ class RunContents(FinishedRun):
     def model(self) -> TrainedModel:
         """The trained model as users hold it."""
         sids = self.materials.sids
-        return TrainedModel(self.trained(), self.catalog, self.interactions, sids, lambda: self.cluster_names)
+        return TrainedModel(self.trained(), self.catalog, self.interactions, sids, lambda: self.path_names)
 
     def recommender(self, name: str) -> Recommender:
         """The trained model by its method's name, or a baseline that needs no training."""

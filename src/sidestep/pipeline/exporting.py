@@ -66,7 +66,6 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
             if graph:
                 flat = FlatTrie.of(trie_tensors(tree))
                 write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads)
-            bundle.write_cluster_names(staging, contents.cluster_names)
         if contents.materials.vectors is not None:
             artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
         categories = labels(contents.catalog, "category")

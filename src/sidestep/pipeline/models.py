@@ -106,7 +106,7 @@ def of_run(run: Run) -> Model:
     contents = RunContents(run, versions.newest(run))
     model = contents.model()
     return Model(
-        model.recommender, model.catalog, model.interactions, model.sids, model.name_clusters,
+        model.recommender, model.catalog, model.interactions, model.sids, model.make_names,
         module=contents.module, source=contents,
     )  # fmt: skip
 
@@ -149,5 +149,5 @@ def _of_bundle(found: Bundle) -> Model:
     module, recommender = module_and_recommender(found)
     check(found, recommender)
     nobody = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=found.absolute_times)
-    names = lambda: found.cluster_names  # noqa: E731
+    names = lambda: found.path_names  # noqa: E731
     return Model(recommender, found.catalog, nobody, found.sids, names, module=module, source=found)

@@ -207,6 +207,8 @@ def _steps(path: list[Step]) -> list[dict[str, Any]]:
             "clusters": [[each.name, each.probability] for each in step.clusters],
             "code": step.code,
             "log_prob": step.log_prob,
+            "name": step.name,
+            "num_items": step.num_items,
         }
         | ({"looked_up": [each.title for each in step.looked_up]} if step.looked_up else {})
         for step in path

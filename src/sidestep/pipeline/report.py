@@ -33,7 +33,6 @@ Row = dict[str, Any]
 class Example:
     """A test user: history and target as (item_id, title), oldest first; seen items are masked, except the target.
 
-    clusters: for each recommended item and level, the name of the cluster that its code belongs to.
     drawn: how the user was chosen.
     """
 
@@ -41,7 +40,6 @@ class Example:
     history: list[tuple[str, str]]
     target: tuple[str, str]
     answer: Answer
-    clusters: list[list[str]]
     drawn: str
 
     @property
@@ -164,20 +162,9 @@ def _example(model: TrainedModel, cases: Cases, case: int, drawn: str) -> Exampl
         history=_titled(model, history.tolist()),
         target=_titled(model, [target])[0],
         answer=answer,
-        clusters=_clusters(model, answer),
         drawn=drawn,
     )
 
 
 def _titled(model: TrainedModel, items: Sequence[int]) -> list[tuple[str, str]]:
     return [(model.catalog.item_ids[item], model.catalog.title(item)) for item in items]
-
-
-def _clusters(model: TrainedModel, answer: Answer) -> list[list[str]]:
-    if model.sids is None:
-        return []
-    sids, names = model.sids, model.cluster_names
-    return [
-        [names[level][sids.clusters[level][step.code]] for level, step in enumerate(found.path or ())]
-        for found in answer.recommendations
-    ]

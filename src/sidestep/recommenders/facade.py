@@ -15,7 +15,8 @@ from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.reads import Reads
 from sidestep.data.times import Time, Times, read_time, read_times
 from sidestep.errors import DataError, MissingExtraError, brief, did_you_mean
-from sidestep.recommenders.step import RankedRow, Step
+from sidestep.recommenders.step import RankedRow, Step, named
+from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 
 
@@ -94,14 +95,14 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 class Facade(ABC):
     """A model with the catalogue it answers from, whatever computes the answers; nothing here needs a tensor library.
 
-    interactions: the log it was trained on, to answer for its users. sids: None where it says no IDs. name_clusters:
-        makes `cluster_names` once they are asked for, which reads the texts of all items.
+    interactions: the log it was trained on, to answer for its users. sids: None where it says no IDs. make_names:
+        makes `path_names` once a path is explained, which reads the titles of all items.
     """
 
     catalog: Catalog
     interactions: Interactions
     sids: SemanticIds | None
-    name_clusters: Callable[[], list[list[str]]]
+    make_names: Callable[[], PathNames]
     batch_size: int = field(default=128, kw_only=True)
 
     @property
@@ -242,9 +243,9 @@ class Facade(ABC):
         return pl.DataFrame([pl.Series("item_id", self.catalog.item_ids, dtype=pl.String), codes])
 
     @cached_property
-    def cluster_names(self) -> list[list[str]]:
-        """Per level, a name per cluster."""
-        return self.name_clusters()
+    def path_names(self) -> PathNames:
+        """Names the codes and clusters of paths; of a model with semantic IDs."""
+        return self.make_names()
 
     @cached_property
     def _user_numbers(self) -> dict[str, int]:
@@ -285,6 +286,4 @@ class Facade(ABC):
         ]
 
     def _named(self, path: list[Step]) -> list[Step]:
-        """Names are made when a path has clusters to name."""
-        named = [step.named(self.cluster_names) if step.clusters else step for step in path]
-        return [step.titled(self.catalog.title) for step in named]
+        return [step.titled(self.catalog.title) for step in named(path, self.path_names)]

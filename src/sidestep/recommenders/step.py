@@ -6,14 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from sidestep.sids.path_names import PathNames
+
 
 @dataclass(frozen=True)
 class NamedCluster:
-    """A cluster near to a thought, with its probability (the softmax of eq. 18). name: empty until it is known."""
+    """A cluster near to a thought, with its probability (the softmax of eq. 18).
+
+    name, num_items: what the cluster leaves of the items that the codes before it allow; empty and 0 until it is named.
+    """
 
     number: int
     probability: float
     name: str = ""
+    num_items: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class Step:
         softmax gives it. clusters: those nearest to the thought, nearest first; empty without thoughts.
     looked_up: the items of the long history that the generator read before it took the code, the last first; empty
         where it does not look back or found none.
+    name, num_items: what the code leaves of the items that the codes before it allow, as `PathNames` names it; empty
+        and 0 until the path is named.
+    decides: False where it leaves all of them, so that the level explains nothing.
     """
 
     level: int
@@ -39,13 +48,9 @@ class Step:
     log_prob: float
     clusters: list[NamedCluster] = field(default_factory=list)
     looked_up: list[OlderItem] = field(default_factory=list)
-
-    def named(self, names: Sequence[Sequence[str]]) -> "Step":
-        """The step with the names of its clusters. names: per level, a name per cluster."""
-        if not self.clusters:
-            return self
-        of_level = names[self.level - 1]
-        return replace(self, clusters=[replace(each, name=of_level[each.number]) for each in self.clusters])
+    name: str = ""
+    num_items: int = 0
+    decides: bool = True
 
     def titled(self, title: Callable[[int], str]) -> "Step":
         """The step with the titles of the items it looked up. title: of an item by its number."""
@@ -66,6 +71,22 @@ class Step:
 
 Path = list[Step]
 """The steps of one path, one a level."""
+
+
+def named(path: Path, names: PathNames) -> Path:
+    """The path with the names of its codes and clusters, each within the codes before it."""
+    codes = tuple(step.code for step in path)
+    result, before = [], names.code(())
+    for level, step in enumerate(path):
+        left = names.code(codes[: level + 1])
+        clusters = []
+        for each in step.clusters:
+            of_cluster = names.cluster(codes[:level], each.number)
+            clusters.append(replace(each, name=of_cluster.name, num_items=of_cluster.num_items))
+        decides = left.num_items < before.num_items
+        result.append(replace(step, clusters=clusters, name=left.name, num_items=left.num_items, decides=decides))
+        before = left
+    return result
 
 
 class RankedRow(NamedTuple):

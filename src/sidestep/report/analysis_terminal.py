@@ -26,6 +26,14 @@ CATEGORIES = {
 }
 
 
+NAMES = {
+    "code_named": "of codes",
+    "code_named_by_chance": "at random",
+    "thought_named": "of thoughts",
+    "thought_named_by_chance": "at random",
+}
+
+
 def analysis_text(analysis: Analysis) -> str:
     """Tables with one row per level, each with a legend of its columns."""
     lines = [
@@ -38,6 +46,12 @@ def analysis_text(analysis: Analysis) -> str:
     ]
     thinks = any(level.cluster is not None for level in analysis.levels)
     lines += _thoughts(analysis) if thinks else ["This generator has no thoughts."]
+    lines += [
+        "\nNames on the paths of recommendations that are true of the recommended item:",
+        _table(analysis, NAMES),
+        "true: one of the name's terms is a word of the item's title or a step of its category; at random: the same",
+        "names, dealt out among these items at random. Names that are not shown do not count.",
+    ]
     lines += _recall(analysis) if analysis.recall else []
     ms = 1000 * analysis.seconds_per_user
     lines.append(f"{analysis.users:,} test users; {ms:.1f} ms of processor time each, {analysis.beams} beams.")

@@ -140,19 +140,32 @@ def _answer_text(answered: "Answered") -> str:
     for rank, item in enumerate(answer.recommendations, start=1):
         title = "" if item.title == item.item_id else f"  {item.title}"
         lines.append(f"{rank:3}. {item.item_id}{title}  ({item.score:.2f})")
-        lines += [f"       {_step_text(step)}" for step in item.path or ()]
+        lines += [f"       {line}" for line in path_lines(item.path or ())]
     if not answer.recommendations:
         lines.append("  no item is left to recommend")
     return "\n".join(lines)
 
 
+def path_lines(path: "Sequence[Step]") -> list[str]:
+    """A line for every level that decides something, and one for those that do not."""
+    lines = [_step_text(step) for step in path if step.decides]
+    rest = [step for step in path if not step.decides]
+    if rest:
+        codes = ", ".join(f"{step.code} at level {step.level}" for step in rest)
+        log_prob = sum(step.log_prob for step in rest)
+        lines.append(f"nothing left to decide: code {codes} (log p {log_prob:.2f})")
+    return lines
+
+
 def _step_text(step: "Step") -> str:
-    clusters = " | ".join(f"{each.name} {each.probability:.0%}" for each in step.clusters)
+    possible = [each for each in step.clusters if each.num_items]
+    clusters = " | ".join(f"{each.name} {each.probability:.0%}" for each in possible)
     prefix = f"thought {clusters} -> " if clusters else ""
     if step.looked_up:
         last = ", ".join(each.title for each in step.looked_up[:LOOKED_UP])
         prefix += f"{len(step.looked_up)} looked up, the last: {last} -> "
-    return f"level {step.level}: {prefix}code {step.code} (log p {step.log_prob:.2f})"
+    left = "this item" if step.num_items == 1 else f"{step.num_items:,} items: {step.name}"
+    return f"level {step.level}: {prefix}code {step.code} (log p {step.log_prob:.2f}) leaves {left}"
 
 
 def figure(value: float | None) -> str:

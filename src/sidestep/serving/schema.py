@@ -76,16 +76,20 @@ class Card(BaseModel):
 
 
 class NamedCluster(BaseModel):
+    """name, num_items: of what the cluster leaves of the items that the codes before it allow."""
+
     cluster: int
     name: str
     probability: float
+    num_items: int
 
 
 class Step(BaseModel):
     """One level of a path. thought: the clusters nearest to the thought, in order; empty for a model without thoughts.
 
     looked_up: the items before the model's window that it read before it took the code, the last first.
-    probability: of the code, given those before it. name, num_items: of the subtree under the codes so far.
+    probability: of the code, given those before it. name, num_items: of what it leaves of the items that the codes
+    before it allow. decides: false where it leaves all of them.
     """
 
     level: int
@@ -93,6 +97,7 @@ class Step(BaseModel):
     probability: float
     name: str
     num_items: int
+    decides: bool
     thought: list[NamedCluster]
     looked_up: list[Card] = []
 

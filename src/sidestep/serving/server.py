@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sidestep.data.interactions import NO_TIME
 from sidestep.data.times import check_rising, read_time
 from sidestep.errors import DataError, NotKeptError, UnknownItemError
-from sidestep.recommenders.step import Step
+from sidestep.recommenders.step import Step, named
 from sidestep.serving import schema
 from sidestep.serving.batcher import Row, RowAnswer
 from sidestep.serving.editions import Edition, Editions
@@ -220,25 +220,25 @@ def _answer(edition: Edition, row: Row, history: list[int], unknown: list[str], 
 
 
 def _path(edition: Edition, path: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """The steps of an answer's path as `schema.Step` holds them, with what is left under the codes so far."""
-    names = edition.shelf.bundle.cluster_names
-    steps = [Step.of_numbers(numbers).named(names) for numbers in path]
-    codes = [step.code for step in steps]
-    shown = []
-    for step in steps:
-        name, num_items = edition.shelf.step(codes[: step.level])
-        thought = [
-            {"cluster": each.number, "name": each.name, "probability": each.probability} for each in step.clusters
-        ]
-        shown.append(
-            {
-                "level": step.level,
-                "code": step.code,
-                "probability": math.exp(step.log_prob),
-                "name": name,
-                "num_items": num_items,
-                "thought": thought,
-                "looked_up": edition.shelf.cards([each.number for each in step.looked_up]),
-            }
-        )
-    return shown
+    """The steps of an answer's path as `schema.Step` holds them."""
+    return [
+        {
+            "level": step.level,
+            "code": step.code,
+            "probability": math.exp(step.log_prob),
+            "name": step.name,
+            "num_items": step.num_items,
+            "decides": step.decides,
+            "thought": [
+                {
+                    "cluster": each.number,
+                    "name": each.name,
+                    "probability": each.probability,
+                    "num_items": each.num_items,
+                }
+                for each in step.clusters
+            ],
+            "looked_up": edition.shelf.cards([each.number for each in step.looked_up]),
+        }
+        for step in named([Step.of_numbers(numbers) for numbers in path], edition.shelf.bundle.path_names)
+    ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,11 @@ import polars as pl
 
 from sidestep.bundle import CATEGORY, POPULARITY, Bundle
 from sidestep.data.catalog import ITEM_ID
-from sidestep.data.interactions import Ints, by_popularity
+from sidestep.data.interactions import by_popularity
 from sidestep.errors import ConfigError, UnknownItemError
-from sidestep.serving.filters import SEPARATOR, Filters
+from sidestep.serving.filters import Filters
 
 EXAMPLES = 3
-CLEARLY = 0.5
-"""A prefix is named after the deepest category with more than this share of its items."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,7 @@ class Shelf:
         searched = (table["title"].fill_null("") + " " + table[ITEM_ID]).str.to_lowercase()
         self._searched = pl.DataFrame({"text": searched[self._popular], "item": self._popular})
         self.filters = Filters(self.number_of, self.categories)
-        self._paths = self._in_path_order()
-        self._category_numbers = self._numbered_categories()
-        self._name_under = lru_cache(100_000)(self._named_under)
-
-    def _in_path_order(self) -> tuple[Ints, Ints] | None:
-        """Items sorted by path, then popularity, and their codes in this order."""
-        sids = self.bundle.sids
-        if sids is None:
-            return None
-        order = np.lexsort((-self.bundle.popularity, *sids.codes.T[::-1]))
-        return order, sids.codes[order]
+        self._names = None if bundle.sids is None else bundle.path_names
 
     @property
     def num_levels(self) -> int:
@@ -107,28 +94,20 @@ class Shelf:
         Raises:
             ConfigError: the model says no semantic IDs, or no item's begins so.
         """
-        if self._paths is None:
+        if self._names is None:
             raise ConfigError(f"A {self.bundle.meta['method']} says no semantic IDs; it has no tree")
-        begin, end = 0, self.num_items
         if len(prefix) > self.num_levels:
             raise ConfigError(f"The prefix has {len(prefix)} codes; semantic IDs here have {self.num_levels}")
-        for level, code in enumerate(prefix):
-            column = self._paths[1][begin:end, level]
-            begin, end = (begin + int(np.searchsorted(column, code, side)) for side in ("left", "right"))
+        begin, end = self._names.span(tuple(prefix))
         if begin == end:
             raise UnknownItemError(f"No item's semantic ID begins with {'.'.join(map(str, prefix))}")
         return Under(begin, end)
 
-    def step(self, codes: Sequence[int]) -> tuple[str, int]:
-        """The name of a prefix, and its number of items."""
-        span = self.under(codes)
-        return self._name_under(span.begin, span.end), len(span)
-
     def tree(self, prefix: Sequence[int], limit: int) -> dict[str, Any]:
         """A node of the tree with its largest children, or the items at its end."""
         node = self.under(prefix)
-        assert self._paths is not None
-        order, codes = self._paths
+        assert self._names is not None
+        order, codes = self._names.order, self._names.codes
         children, items = [], []
         if len(prefix) < self.num_levels:
             column = codes[node.begin : node.end, len(prefix)]
@@ -140,14 +119,14 @@ class Shelf:
                 children.append(
                     {
                         "code": int(column[head]),
-                        "name": self._name_under(begin, until),
+                        "name": self._names.code((*prefix, int(column[head]))).name,
                         "num_items": until - begin,
                         "examples": [self.titles[item] for item in self._first_under(begin, until)],
                     }
                 )
         else:
             items = self.cards(order[node.begin : node.end][:limit].tolist())
-        name = self._name_under(node.begin, node.end)
+        name = self._names.code(tuple(prefix)).name
         return {"prefix": list(prefix), "name": name, "num_items": len(node), "children": children, "items": items}
 
     def neighbours(self, item: int, limit: int) -> list[dict[str, Any]]:
@@ -156,7 +135,7 @@ class Shelf:
         Raises:
             ConfigError: a model without semantic IDs.
         """
-        if self._paths is None or self.bundle.sids is None:
+        if self._names is None or self.bundle.sids is None:
             raise ConfigError(f"A {self.bundle.meta['method']} has no semantic IDs")
         codes = self.bundle.sids.codes[item].tolist()
         shared_by: dict[int, int] = {}
@@ -171,46 +150,13 @@ class Shelf:
 
     def _first_under(self, begin: int, end: int, count: int = EXAMPLES) -> list[int]:
         """The most popular items at the places begin .. end - 1."""
-        assert self._paths is not None
-        items = self._paths[0][begin:end]
+        assert self._names is not None
+        items = self._names.order[begin:end]
         popularity = self.bundle.popularity[items]
         if len(items) > count:
             nearest = np.argpartition(-popularity, count - 1)[:count]
             items, popularity = items[nearest], popularity[nearest]
         return items[np.lexsort((items, -popularity))].tolist()
-
-    def _numbered_categories(self) -> tuple[Ints, list[str]]:
-        """The index of every item's category in a list of names; index 0 stands for no category."""
-        names = sorted({name for name in self.categories if name})
-        number = {name: number for number, name in enumerate(names, 1)}
-        return np.array([number.get(name or "", 0) for name in self.categories], dtype=np.int64), ["", *names]
-
-    def _named_under(self, begin: int, end: int) -> str:
-        """The deepest category of most of the items, or the most frequent category, or the most popular title."""
-        assert self._paths is not None
-        if end - begin == self.num_items > 1:
-            return "All items"
-        items = self._paths[0][begin:end]
-        if len(items) == 1:
-            return self.titles[int(items[0])]
-        numbers, names = self._category_numbers
-        values, counts = np.unique(numbers[items], return_counts=True)
-        if not values.any():
-            return self.titles[self._first_under(begin, end, 1)[0]]
-        sums: dict[str, int] = {}
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            steps = names[value].split(SEPARATOR) if value else []
-            for depth in range(1, len(steps) + 1):
-                path = SEPARATOR.join(steps[:depth])
-                sums[path] = sums.get(path, 0) + count
-        clear = [path for path, count in sums.items() if count > CLEARLY * len(items)]
-        if clear:
-            deepest = max(clear, key=lambda path: path.count(SEPARATOR))
-            if SEPARATOR in deepest or len(clear) == len(sums):
-                return deepest
-        known = values > 0
-        common = names[int(values[known][counts[known].argmax()])]
-        return f"{common} and others"
 
 
 def _plain(value: Any) -> Any:

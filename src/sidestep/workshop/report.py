@@ -189,5 +189,4 @@ def _with_cut(table: Table, levels: int | None) -> list[Table]:
 def _cluster_names(table: Table, reference: Reference, popularity: Ints | None) -> list[list[str]]:
     if table.sids is None or reference.catalog is None or popularity is None:
         return []
-    titles = [reference.catalog.title(item) for item in range(len(reference.catalog))]
-    return cluster_names(table.sids, titles, reference.catalog.texts, popularity)
+    return cluster_names(table.sids, reference.catalog.titles, reference.catalog.texts, popularity)

@@ -1,6 +1,6 @@
 // The recommendations of one model as cards, each with its path of thoughts and codes.
 
-import { addButton, bar, count, element, items, lastStep, lastSteps, percent, score } from "./element.js";
+import { addButton, bar, count, element, items, lastSteps, percent, score } from "./element.js";
 
 // ranks: by id, in the other model's recommendations, or null. add, find: callbacks for an item's card and for its codes;
 // find is null if the displayed catalogue belongs to another model.
@@ -44,7 +44,7 @@ function card(found, place, { answer, model, ranks, add, find }) {
         "details",
         { open: place === 0 },
         element("summary", {}, named, trail(found.path, model)),
-        path(found, model),
+        path(found),
         element("p", { class: "row" }, find && shown(found, find), scoring),
       )
     : element("div", { class: "summary" }, named, element("span", { class: "quiet under" }, scored(found, answer)));
@@ -72,25 +72,27 @@ function trail(steps, model) {
   return element("span", { class: "trail", title: "Items left" }, counts.map(count).join(" → "));
 }
 
-function path(found, model) {
-  return element(
-    "ol",
-    { class: "path" },
-    found.path.map((step, place) => {
-      const before = place ? found.path[place - 1].num_items : model.num_items;
-      const title = element("h4", {}, `Level ${count(step.level)}`);
-      return element("li", {}, title, thought(step), lookedUp(step), said(step, before, found));
-    }),
-  );
+// Levels that leave all items explain nothing; one line stands for them.
+function path(found) {
+  const deciding = found.path.filter((step) => step.decides);
+  const rest = found.path.filter((step) => !step.decides).map((step) => `${step.code} at level ${count(step.level)}`);
+  const steps = deciding.map((step) => {
+    const title = element("h4", {}, `Level ${count(step.level)}`);
+    return element("li", {}, title, thought(step), lookedUp(step), said(step, found));
+  });
+  const folded = rest.length ? element("p", { class: "quiet" }, `Nothing left to decide: code ${rest.join(", ")}.`) : null;
+  return [element("ol", { class: "path" }, steps), folded];
 }
 
+// Clusters that lead to no item here are left out.
 function thought(step) {
-  if (!step.thought.length) return null;
+  const possible = step.thought.filter((cluster) => cluster.num_items);
+  if (!possible.length) return null;
   return element(
     "div",
     { class: "thought" },
     element("p", { class: "quiet" }, "thought"),
-    step.thought.map((cluster) => named(cluster.name, cluster.probability)),
+    possible.map((cluster) => named(cluster.name, cluster.probability)),
   );
 }
 
@@ -103,16 +105,15 @@ function lookedUp(step) {
   return element("div", { class: "thought looked-up" }, element("p", { class: "quiet" }, "remembers"), names, more);
 }
 
-function said(step, before, found) {
+function said(step, found) {
   const kept = step.num_items;
-  const name = kept === 1 ? found.title || found.item_id : lastStep(step.name);
-  const words = kept === before ? "still" : "narrows to";
+  const name = kept === 1 ? found.title || found.item_id : step.name;
   return element(
     "div",
     { class: "said" },
     element("p", { class: "quiet" }, "predicts"),
     named(`code ${step.code}`, step.probability),
-    element("p", {}, element("span", { class: "quiet" }, `${words} `), items(kept), before === 1 ? "" : `: ${name}`),
+    element("p", {}, element("span", { class: "quiet" }, "narrows to "), items(kept), `: ${name}`),
   );
 }
 

@@ -1,6 +1,6 @@
 // The paths of the recommendations as one tree, from the whole catalogue to single items.
 
-import { bar, count, element, items, lastStep, percent } from "./element.js";
+import { bar, count, element, items, percent } from "./element.js";
 
 const WIDE = 4; // levels that fit side by side; deeper trees are indented
 
@@ -42,7 +42,7 @@ function branches(node) {
 
 function shown({ step, found }) {
   // A prefix with a single item needs no name: the item's title is at the end of the path.
-  const name = step.num_items > 1 && !found.length ? element("span", { class: "name" }, lastStep(step.name)) : null;
+  const name = step.num_items > 1 && !found.length ? element("span", { class: "name" }, step.name) : null;
   return element(
     "div",
     { class: "node" },

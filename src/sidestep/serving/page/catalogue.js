@@ -1,7 +1,7 @@
 // The catalogue as a tree from coarse to fine; a branch is fetched when it is opened.
 
 import { get } from "./api.js";
-import { addButton, bar, byId, count, element, items, lastStep, lastSteps } from "./element.js";
+import { addButton, bar, byId, count, element, items, lastSteps } from "./element.js";
 
 const FIRST = 16; // branches before the button for more
 const ALL = 1000;
@@ -57,7 +57,7 @@ function branch(prefix, child, largest, given) {
       "summary",
       {},
       element("span", { class: "code" }, String(child.code)),
-      element("span", { class: "item name", title: child.name }, lastStep(child.name)),
+      element("span", { class: "item name", title: child.name }, child.name),
       element("span", { class: "count" }, items(child.num_items)),
       bar(child.num_items / largest),
       examples ? element("span", { class: "quiet examples-of item" }, examples) : null,

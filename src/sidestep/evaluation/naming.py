@@ -1,0 +1,60 @@
+"""Whether the names on the way to an item are true of it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from sidestep.data.interactions import Ints
+from sidestep.sids.path_names import Left, PathNames
+
+Shown = Sequence[Left | None]
+"""The name that an explanation shows at each level; None where it shows none."""
+
+
+def names_of_codes(names: PathNames, codes: Sequence[int]) -> Shown:
+    """What the codes of a path are named. Not shown: codes that leave all items (they explain nothing) or one (its
+    title is shown instead).
+    """
+    lefts = [names.code(tuple(codes[:depth])) for depth in range(len(codes) + 1)]
+    return [left if 1 < left.num_items < before.num_items else None for before, left in pairwise(lefts)]
+
+
+def names_of_clusters(names: PathNames, codes: Sequence[int], clusters: Sequence[int]) -> Shown:
+    """What the clusters nearest to the thoughts of a path are named. Not shown: those at levels whose code leaves all
+    items, and those that leave none.
+    """
+    shown: list[Left | None] = []
+    for level, cluster in enumerate(clusters):
+        prefix = tuple(codes[:level])
+        decides = names.code((*prefix, codes[level])).num_items < names.code(prefix).num_items
+        left = names.cluster(prefix, cluster)
+        shown.append(left if decides and left.num_items else None)
+    return shown
+
+
+def true_of_items(
+    names: PathNames, shown: Sequence[Shown], items: Ints, seed: int
+) -> list[tuple[float | None, float | None]]:
+    """For each level, the share of the shown names that are true of their item, and the same share with the names of
+    the level dealt out among these items at random; (None, None) where nothing is shown.
+
+    A name is true of an item if one of its terms is a word of the item's title or a step of its category. shown: for
+    each of the items `[n]`, an entry per level.
+    """
+    rng = np.random.default_rng(seed)
+    shares: list[tuple[float | None, float | None]] = []
+    for level in range(names.num_levels):
+        found = [(path[level], int(item)) for path, item in zip(shown, items, strict=True)]
+        lefts = [left for left, _ in found if left is not None]
+        own = [item for left, item in found if left is not None]
+        if not own:
+            shares.append((None, None))
+            continue
+        dealt = [lefts[place] for place in rng.permutation(len(lefts))]
+        shares.append((_share(names, lefts, own), _share(names, dealt, own)))
+    return shares
+
+
+def _share(names: PathNames, lefts: Sequence[Left], items: Sequence[int]) -> float:
+    return sum(map(names.holds, lefts, items)) / len(items)
