@@ -24,6 +24,9 @@ from sidestep.sids.vocabulary import Vocabulary
 class GeneratorConfig(Section):
     """The shape of a generator. The defaults are TIGER's, but for the history.
 
+    width: of the embeddings and between layers. num_heads, head_width: of the attention; their product need not be
+        `width`. inner: width of the feed-forward layers. encoder_layers, decoder_layers: numbers of blocks. dropout:
+        share of the activations that is left out in training. max_history: last items of a history that are read.
     encoder: "causal" looks back only, so that one encoded history serves every position as a target; "bidirectional"
         is the paper's T5, with one target per history. A causal position cannot know that it is the last one a target
         sees, and cross-attention has no positions, so there the decoder's first input is e_0 plus the state of that

@@ -45,8 +45,8 @@ class LongConfig(Section):
     tier: the token before the first code: of the cosines of their "vectors" with the mean vector of every code, of the
         "counts" of their first codes alone (a control), or "none". bins: of the cosines.
     search: whether the items that share the code just taken are looked up. retrieved: so many of the last of them.
-    neighbours: nearest codes of the first level whose items join where fewer than `sparse_below` are looked up; 0 for
-        none.
+    neighbours: nearest codes of the first level whose items join where few are looked up; 0 for none. sparse_below:
+        so many are few.
     """
 
     items: int = Field(1_000, ge=0, le=MOST_ITEMS)

@@ -21,8 +21,9 @@ from sidestep.sids.semantic_ids import SemanticIds
 
 
 class MultiTokenConfig(Section):
-    """layers: decoder blocks of every module.
+    """The modules of multi-token prediction.
 
+    layers: decoder blocks of every module.
     all_positions: in training, the decoder and each module also predict every code that follows their own, from the
         codes before it, as in the paper; else each learns its own code only, which is cheaper. A search asks for the
         own code alone.

@@ -49,6 +49,8 @@ class Recipe(Section):
 
     The sections that methods read, such as [generator], are further fields: `table.RECIPE` is the recipe with all of
     them, and `section` hands a method its own.
+
+    method: the name of the method; `sidestep methods` lists them. seed: of all random numbers.
     """
 
     method: str = "s2gr"

@@ -17,9 +17,11 @@ from sidestep.data.sequences import SequenceBatch
 class BaselineConfig(Section):
     """The shape of a sequential baseline and its loss; each model uses its own keys.
 
-    inner: width of a block's feed-forward, and of GRU4Rec's recurrent state.
+    width: of the items' vectors. num_heads, num_layers: of the attention. inner: width of a block's feed-forward, and
+        of GRU4Rec's recurrent state. dropout: share of the activations that is left out in training. max_history: last
+        items of a history that are read.
     loss: "ce" is the cross-entropy over the whole catalogue, "sampled" over `negatives` items drawn uniformly for each
-        batch, for catalogues of millions, "bce" SASRec's own, `negatives` drawn for each target.
+        batch, for catalogues of millions, "bce" SASRec's own, `negatives` drawn for each target. negatives: so many.
     mask_share: share of a history's items that BERT4Rec masks.
     window, ahead, horizontal, vertical: Caser's L and T (number of input items, and of next items as targets), and its
         filters.

@@ -66,10 +66,10 @@ class TokenizerConfig(Section):
     code_width, hidden: dimensions of a codeword and of the encoder's hidden layers; the decoder mirrors them.
     commitment: weight of ||r - sg(e)||^2 against ||e - sg(r)||^2 in eq. 9. S2GR has 1, TIGER 0.25.
     uniformity: weight of eq. 12. dmax: delta_max of eq. 13. Only coba-rq-vae has these two.
-    codebooks: how codewords learn, by gradient or as moving averages (ema) with `ema_decay`.
+    codebooks: how codewords learn, by gradient or as moving averages (ema). ema_decay: of these averages.
     estimator: gradient estimator of the quantiser. start: codewords from k-means, or at random.
     dead_codes: "revive" every epoch the codes that are nearest to no item; "reset" those that were idle for
-        `idle_batches` to the batch's input of largest error (GR2); or "leave" them.
+        `idle_batches` to the batch's input of largest error (GR2); or "leave" them. idle_batches: see there.
     diversity, contrastive: weights of GR2's losses; the second needs the co-occurrence graph.
     epochs, batch_size, lr, weight_decay, warmup_steps: of the training. With more epochs, CoBa trades ICR for purity.
         Batches of a small catalogue are smaller; see `VectorBatches`.

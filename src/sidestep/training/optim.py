@@ -21,12 +21,15 @@ class TrainConfig(Section):
     ema: decay of the moving average of the weights per step, 0 for no average. The decay of step n is at most
         (1 + n) / (10 + n), so that the average follows the weights more closely at first. The average is validated and
         saved.
-    lr: peak learning rate, reached after `warmup_steps`, then falling to `final_lr * lr` along `schedule`.
+    lr: peak learning rate. warmup_steps: steps in which it rises to the peak. schedule: how it falls afterwards.
+        final_lr: share of the peak that it falls to.
+    weight_decay: of the optimizer, as AdamW has it.
     clip: maximum norm of the gradient; 0 switches clipping off.
     precision: fp32, or bf16 autocast on hardware that is faster with it.
     patience: number of validations without a better score after which training stops; 0 never stops early.
     validate_every: epochs between validations.
     checkpoint_seconds: minimum time between checkpoints within an epoch.
+    log_with: further places for the log of the training, each of which is an extra.
     """
 
     idle = frozenset({"checkpoint_seconds", "log_with"})

@@ -36,6 +36,7 @@ class EmbedConfig(Section):
         "sentence-transformers" is any `model` by hub name or local folder (the paper's is Qwen/Qwen3-Embedding-4B);
         "behaviour" reads no text. "auto" takes the file where `path` is set, else lsa where items have texts, else
         behaviour.
+    model: hub name or local folder, for "sentence-transformers".
     path, tensor: a file of vectors, looked for beside the data and then in the working directory, and which of its
         tensors or columns, where it has several.
     width: dimensions of lsa and behaviour; the models have their own.

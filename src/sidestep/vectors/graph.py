@@ -34,7 +34,8 @@ SPECTRAL_PASSES = 4  # the same recall of held-out items as exact eigenvectors o
 class GraphConfig(Section):
     """Settings of the co-occurrence graph and of the propagation over it.
 
-    by: the unit of the window. `window`: positions to each side of an item. `seconds`: time to each side of it.
+    enabled: whether vectors are propagated over the graph at all.
+    by: the unit of the window. window: positions to each side of an item. seconds: time to each side of it.
     skip_last: number of last interactions of each user's training part to leave out. 1 is the stricter rule: the graph
         then does not contain the last target that a generator is trained on.
     edges: a Parquet file, or a folder of them, counted by another engine, instead of the log: columns `src`,

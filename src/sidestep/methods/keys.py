@@ -1,0 +1,124 @@
+"""Every key of a recipe with its type, default and description, from the sections' own fields and docstrings."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from sidestep.config import Section
+
+
+@dataclass(frozen=True)
+class Key:
+    """name: dotted, as on the command line. type: what it takes, with its range, in words. text: its description."""
+
+    name: str
+    type: str
+    default: str
+    text: str
+
+
+@dataclass(frozen=True)
+class KeysOf:
+    """A section of the recipe. name: empty for the keys at the top. text: what the section is for."""
+
+    name: str
+    text: str
+    keys: list[Key]
+
+
+def sections(recipe: type[Section]) -> list[KeysOf]:
+    """The keys at the top, then every section in the order of the recipe; sections in sections have a dotted name."""
+    found = list(_below("", recipe))
+    return [section for section in found if section.keys]
+
+
+def _below(prefix: str, kind: type[Section]) -> Iterator[KeysOf]:
+    intent, texts = described(kind)
+    inner = {name: field.annotation for name, field in kind.model_fields.items() if _is_section(field.annotation)}
+    keys = [
+        Key(f"{prefix}{name}", _type(field), _default(field), texts.get(name, ""))
+        for name, field in kind.model_fields.items()
+        if name not in inner
+    ]
+    yield KeysOf(prefix.rstrip("."), intent, keys)
+    for name, section in inner.items():
+        assert isinstance(section, type)
+        yield from _below(f"{prefix}{name}.", section)
+
+
+def described(kind: type[Section]) -> tuple[str, dict[str, str]]:
+    """A section's docstring: what stands before its keys, and the text of each key.
+
+    `name: text` describes a key, `first, second: text` several. A text ends where the next key's begins, or a blank
+    line.
+    """
+    own = kind.__doc__ or ""
+    joined = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(own))]
+    names = "|".join(sorted(map(re.escape, kind.model_fields), key=len, reverse=True))
+    marks = re.compile(rf"(?:(?<=^)|(?<=[.;)] ))((?:{names})(?:, (?:{names}))*): ")
+    intent, texts = [], {}
+    for paragraph in joined:
+        found = list(marks.finditer(paragraph))
+        intent.append(paragraph[: found[0].start()] if found else paragraph)
+        ends = [*(mark.start() for mark in found[1:]), len(paragraph)]
+        for mark, end in zip(found, ends, strict=bool(found)):
+            text = paragraph[mark.end() : end].strip()
+            texts |= dict.fromkeys(mark[1].split(", "), text)
+    return " ".join(part.strip() for part in intent if part.strip()), texts
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Mapping | tuple | list):
+        return str(list(value)) if not isinstance(value, Mapping) else str(dict(value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _type(field: FieldInfo) -> str:
+    return _in_words(field.annotation) + _range(field.metadata)
+
+
+def _in_words(annotation: Any) -> str:
+    origin, members = get_origin(annotation), get_args(annotation)
+    if annotation is type(None):
+        return "nothing"
+    if origin is Literal:
+        return ", ".join(str(member) if not isinstance(member, str) else f'"{member}"' for member in members)
+    if hasattr(annotation, "__metadata__"):
+        return _in_words(members[0]) + _range(annotation.__metadata__)
+    if origin in (list, tuple):
+        return f"list of {_in_words(members[0])}"
+    if origin in (dict, Mapping):
+        return f"table of {_in_words(members[1])}"
+    if members:
+        return " or ".join(_in_words(member) for member in members if member is not type(None))
+    return _PLAIN.get(getattr(annotation, "__name__", ""), str(getattr(annotation, "__name__", annotation)))
+
+
+_PLAIN = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false", "Path": "path"}
+_BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
+
+
+def _range(metadata: Any) -> str:
+    bounds = [
+        f"{word} {_plain(getattr(each, name))}"
+        for each in metadata
+        for kind, name, word in _BOUNDS
+        if isinstance(each, kind)
+    ]
+    return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def _plain(bound: Any) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
