@@ -61,7 +61,8 @@ def described(kind: type[Section]) -> tuple[str, dict[str, str]]:
     joined = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(own))]
     names = "|".join(sorted(map(re.escape, kind.model_fields), key=len, reverse=True))
     marks = re.compile(rf"(?:(?<=^)|(?<=[.;)] ))((?:{names})(?:, (?:{names}))*): ")
-    intent, texts = [], {}
+    intent: list[str] = []
+    texts: dict[str, str] = {}
     for paragraph in joined:
         found = list(marks.finditer(paragraph))
         intent.append(paragraph[: found[0].start()] if found else paragraph)

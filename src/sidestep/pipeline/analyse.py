@@ -273,7 +273,7 @@ def _names(contents: RunContents, answers: _Answers) -> dict[str, list[float | N
     if answers.named is not None:
         nearest = answers.named.numpy()[real].tolist()
         shown["thought_named"] = [names_of_clusters(names, *each) for each in zip(paths, nearest, strict=True)]
-    figures = {}
+    figures: dict[str, list[float | None]] = {}
     for name, of_items in shown.items():
         shares = true_of_items(names, of_items, items, contents.recipe.seed)
         figures |= {name: [own for own, _ in shares], f"{name}_by_chance": [chance for _, chance in shares]}
