@@ -16,10 +16,12 @@ class Section(BaseModel):
     """A frozen part of a recipe, which refuses unknown keys.
 
     idle: its keys that cannot change a result.
+    asks: whether setting it asks for what only its methods do. A recipe that sets it for another method is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
     idle: ClassVar[frozenset[str]] = frozenset()
+    asks: ClassVar[bool] = False
 
 
 S = TypeVar("S", bound=Section)

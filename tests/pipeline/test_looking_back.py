@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from command import WORLD, refuse, succeed
 from sidestep.data.sequences import question_of
 from sidestep.data.splits import TrainingInteractions
+from sidestep.errors import ConfigError
 from sidestep.generators.long_history import LongHistory
 from sidestep.methods.glass import sparse
 from sidestep.methods.method import Materials
@@ -18,8 +19,10 @@ from sidestep.pipeline.analyse import analyse
 from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.exporting import export
+from sidestep.pipeline.fitting import fit
 from sidestep.pipeline.models import load
 from sidestep.pipeline.run import Run
+from sidestep.recipes import read
 from sidestep.report.page import write_report
 from sidestep.serving.app import make_app
 from sidestep.serving.settings import Settings
@@ -82,8 +85,13 @@ def test_a_server_answers_from_a_thousand_items_and_tells_what_it_looked_up(look
     items = np.random.default_rng(0).integers(len(model.catalog), size=1_000)
     history = [model.catalog.item_ids[item] for item in items]
     asked = {"history": history, "k": 5, "explain": True, "filters": {"exclude_seen": False}}
-    with TestClient(make_app(Answering, Settings({"shop": tmp_path / "bundle"}, deadline_ms=30_000))) as client:
+    settings = Settings({"shop": tmp_path / "bundle"}, str(tmp_path / "histories.sqlite"), deadline_ms=30_000)
+    events = [{"user_id": "u", "item_id": item_id, "time": place} for place, item_id in enumerate(history)]
+    with TestClient(make_app(Answering, settings)) as client:
         told = client.post("/v1/recommend", json=asked).json()["recommendations"]
+        client.post("/v1/events", json={"events": events})
+        stored = {**asked, "history": None, "user_id": "u"}
+        assert client.post("/v1/recommend", json=stored).json()["recommendations"] == told
     found = model.recommend(history, 5, exclude_seen=False, explain=True).recommendations
     assert [each["item_id"] for each in told] == [each.item_id for each in found]
     for ours, theirs in zip(told, found, strict=True):
@@ -138,6 +146,18 @@ def test_a_long_history_shorter_than_the_window_is_refused_before_anything_is_wr
     message = refuse("run", "glass-planted", "long.items=5", "--out", tmp_path / "run")
     assert "long.items = 5 is less than generator.max_history = 10" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_a_section_for_looking_back_is_refused_for_a_method_that_does_not(tmp_path: Path) -> None:
+    message = refuse("run", "s2gr-planted", "long.items=100", "--out", tmp_path / "run")
+    assert "[long] is set, and method 's2gr' does not read it" in message
+    assert "take one of the methods that do: glass, glass-no-tier, glass-no-search, s2gr-glass" in message
+    (tmp_path / "mine.toml").write_text('method = "tiger"\n[data]\nsource = "planted"\n[long]\nitems = 100\n')
+    assert "method 'tiger' does not read it" in refuse("run", tmp_path / "mine.toml", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="method 'sasrec-ce' does not read it"):
+        fit({"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "y"]}, recipe="sasrec-ce", long={"items": 100})
+    assert read("glass-planted", ["method=tiger"]).method == "tiger"
 
 
 def test_the_analysis_counts_what_is_looked_up_and_shows_it(looking_back: Path, finished: Path) -> None:

@@ -17,6 +17,8 @@ from sidestep.errors import ConfigError, DataError, MissingExtraError
 from sidestep.serving.errors import HistoriesUnavailableError
 from sidestep.serving.events import Event, Histories
 from sidestep.serving.histories import open_histories
+from sidestep.serving.schema import MAX_HISTORY
+from sidestep.serving.settings import Settings
 
 KEPT = 5
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -120,6 +122,19 @@ def test_appends_at_once_are_all_kept(place: str) -> None:
 
     _, read = on(place, many, lambda h: h.history("u", 1_000), kept=1_000)
     assert len(read) == len({each.event_id for each in read}) == 50
+
+
+def test_a_long_history_is_kept_and_read_as_far_as_a_request_may_carry(place: str) -> None:
+    kept = Settings({}).kept_events
+    first, second = ([event(n) for n in range(begin, begin + 550)] for begin in (0, 550))
+    read = on(
+        place,
+        lambda h: h.append(first),
+        lambda h: h.append(second),
+        lambda h: h.history("u", MAX_HISTORY),
+        kept=kept,
+    )[-1]
+    assert items(read) == [f"item {n}" for n in range(100, 1_100)]
 
 
 def test_a_call_is_kept_whole_or_not_at_all(place: str) -> None:

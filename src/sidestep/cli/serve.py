@@ -63,7 +63,7 @@ def serve(
     max_queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting histories.")] = 1_024,
     max_body: Annotated[int, typer.Option(min=1, help="Maximum bytes of a request.")] = 1_000_000,
     hang_seconds: Annotated[float, typer.Option(min=0.1, help="Replace a model that hangs for so long.")] = 30.0,
-    kept_events: Annotated[int, typer.Option(min=1, help="Number of latest events stored per user.")] = 200,
+    kept_events: Annotated[int, typer.Option(min=1, help="Number of latest events stored per user.")] = 1_000,
     api_key_file: Annotated[
         Path | None, typer.Option(help="A file with the key that requests need [or SIDESTEP_API_KEY].")
     ] = None,

@@ -49,6 +49,8 @@ class LongConfig(Section):
         so many are few.
     """
 
+    asks = True
+
     items: int = Field(1_000, ge=0, le=MOST_ITEMS)
     tier: Literal["vectors", "counts", "none"] = "vectors"
     bins: int = Field(4, ge=2, lt=PADDING)

@@ -2,7 +2,7 @@
 plug-in of another distribution.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from sidestep import config
@@ -83,6 +83,23 @@ def as_values(recipe: Recipe) -> dict[str, Any]:
     own = {name for method in OWN.values() for name in method.sections}
     foreign = {name for method in PLUGINS.methods.values() for name in method.sections} - own
     return recipe.model_dump(mode="json", exclude=foreign - {*method_of(recipe).sections})
+
+
+def refuse_unread(values: Mapping[str, Any], given: Container[str]) -> None:
+    """Refuse sections that a user gave and that ask for what the method of a recipe's values does not do.
+
+    Raises:
+        ConfigError: such a section, and the methods that read it.
+    """
+    name = str(values.get("method", Recipe.model_fields["method"].default))
+    own = method_named(name).sections
+    for section, kind in _sections().items():
+        if kind.asks and section in given and section not in own:
+            able = ", ".join(each for each, method in METHODS.items() if section in method.sections)
+            raise ConfigError(
+                f"[{section}] is set, and method {name!r} does not read it; leave it out, or take one of the methods "
+                f"that do: {able}"
+            )
 
 
 def with_parts(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sidestep.data.inspect import recipe as recipe_text
 from sidestep.data.sources import frames
 from sidestep.errors import ArtifactError, ConfigError, SidestepError, did_you_mean
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import METHODS, RECIPE, new_recipe
+from sidestep.methods.table import METHODS, RECIPE, new_recipe, refuse_unread
 from sidestep.pipeline.models import Model, of_run
 from sidestep.pipeline.run import RECIPE as RECIPE_FILE
 from sidestep.pipeline.run import TABLES, Run, writing
@@ -136,6 +136,8 @@ def _recipe(wanted: str | Path | Recipe, findings: Findings | None, settings: Ma
     for key, value in settings.items():
         values = _laid_over(values, key.split("."), value)
     _refuse_keys_of_sections(settings)
+    if "method" not in settings:
+        refuse_unread(values, {key.partition(".")[0] for key in settings})
     return new_recipe(values)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from sidestep import config
 from sidestep.errors import ConfigError, did_you_mean
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import RECIPE, new_recipe
+from sidestep.methods.table import RECIPE, new_recipe, refuse_unread
 
 _FOLDER = Path(__file__).parent
 
@@ -18,10 +18,11 @@ def built_in() -> dict[str, str]:
 
 
 def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe by built-in name or file, with `key=value` overrides.
+    """A recipe by built-in name or file, with `key=value` overrides. One of them may be another method, which leaves
+    alone what the recipe sets for its own.
 
     Raises:
-        ConfigError: no such recipe, or a wrong key or value.
+        ConfigError: no such recipe, a wrong key or value, or a section that the recipe's own method does not read.
     """
     path = _FOLDER / f"{name}.toml"
     if not path.is_file():
@@ -31,4 +32,8 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(
                 f"No recipe {name!r}: neither a built-in one nor a file{hint}; `sidestep recipes` lists them"
             )
-    return new_recipe(config.merge(config.read_toml(path), overrides, RECIPE))
+    values = config.read_toml(path)
+    merged = config.merge(values, overrides, RECIPE)
+    if merged.get("method") == values.get("method"):
+        refuse_unread(merged, merged)
+    return new_recipe(merged)

@@ -15,7 +15,8 @@ class Settings:
     max_queue: maximum number of waiting rows of a model. max_body: maximum bytes of a request's body.
     body_seconds: maximum time for a body to arrive. max_head, head_seconds: the same of a request's line and headers.
     hang_seconds: a model that does not answer for so long is replaced by another process.
-    kept_events: number of latest events that are stored per user.
+    kept_events: number of latest events that are stored per user; by default as many as a request may carry, so that
+        models of long histories read as much of them.
     api_key: required by every request except those for the page and for health; None for no key.
     admin_key: required to reload bundles and to set sets; None disables both.
     """
@@ -34,6 +35,6 @@ class Settings:
     max_head: int = 65_536
     head_seconds: float = 10.0
     hang_seconds: float = 30.0
-    kept_events: int = 200
+    kept_events: int = 1_000
     api_key: str | None = None
     admin_key: str | None = None
