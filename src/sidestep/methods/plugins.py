@@ -9,7 +9,9 @@ names a `Method` under the name by which recipes choose it. What cannot be loade
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
+from sidestep import plugins
 from sidestep.config import Section
 from sidestep.errors import ConfigError, brief
 from sidestep.methods.method import Method
@@ -35,31 +37,20 @@ def load(points: Iterable[EntryPoint], own: Mapping[str, Method]) -> Plugins:
     """The methods of some entry points. Names and sections that are taken are refused, ours first, then by the order of
     the names.
     """
-    methods: dict[str, Method] = {}
-    problems: dict[str, str] = {}
     sections = {name: kind for method in own.values() for name, kind in method.sections.items()}
-    for point in sorted(points, key=lambda point: (point.name, point.value)):
-        origin = f" of {point.dist.name} {point.dist.version}" if point.dist is not None else ""
-        try:
-            method = _checked(point, {**own, **methods}, sections)
-        except Exception as error:  # whatever a foreign module raises when it is imported
-            ours = isinstance(error, ConfigError)
-            reason = str(error) if ours else f"{type(error).__name__}: {brief(error, 160)}"
-            sentence = f"The plug-in {point.name!r}{origin} ({point.value}) cannot be used: {reason}"
-            problems[f"{point.name} ({point.value})" if point.name in {**own, **methods} else point.name] = sentence
-        else:
-            methods[point.name] = method
-            sections |= method.sections
-    return Plugins(methods, problems)
+
+    def checked(method: Any) -> Method:
+        _check(method, sections)
+        sections.update(method.sections)
+        return method
+
+    return Plugins(*plugins.load(points, own, "method", checked))
 
 
-def _checked(point: EntryPoint, known: Mapping[str, Method], sections: Mapping[str, type[Section]]) -> Method:
+def _check(method: Any, sections: Mapping[str, type[Section]]) -> None:
     """Raises:
     ConfigError: what was loaded cannot stand in the table.
     """
-    if point.name in known:
-        raise ConfigError("there is a method of this name already; it needs another name")
-    method = point.load()
     if not isinstance(method, Method):
         raise ConfigError(f"it is {brief(repr(method), 60)}, expected a sidestep.methods.method.Method")
     for name, kind in method.sections.items():
@@ -70,4 +61,3 @@ def _checked(point: EntryPoint, known: Mapping[str, Method], sections: Mapping[s
         if name in Recipe.model_fields or sections.get(name, kind) is not kind:
             raise ConfigError(f"its section [{name}] is that of another; it needs another name")
         kind()  # every key needs a default
-    return method

@@ -32,6 +32,7 @@ from sidestep.sids.codebook import (
 from sidestep.sids.collisions import Assigned, Collisions, resolve_collisions, with_further_levels
 from sidestep.sids.estimators import rotation, straight_through
 from sidestep.sids.fsq import FSQ, autoencoder, itq
+from sidestep.sids.kinds import PLUGINS, TRAINED, Kind, plugin_levels
 from sidestep.sids.product import product_levels
 from sidestep.sids.residual import ResidualQuantiser
 from sidestep.sids.rq_vae import RQVAE
@@ -39,9 +40,7 @@ from sidestep.sids.semantic_ids import Ints, SemanticIds
 from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.vectors.item_vectors import ItemVectors
 
-Kind = Literal["rq-vae", "coba-rq-vae", "rq-kmeans", "res-kmeans-fsq", "pq", "opq"]
 Tokenizer = RQVAE | VectorQuantiser
-TRAINED: tuple[Kind, ...] = ("rq-vae", "coba-rq-vae")
 ESTIMATORS = {"straight-through": straight_through, "rotation": rotation}
 
 
@@ -50,7 +49,7 @@ class TokenizerConfig(Section):
 
     kind: trained: rq-vae (TIGER), coba-rq-vae (S2GR: the same with the uniformity loss and the load-balanced
         assignment). Fitted on the vectors themselves: rq-kmeans, res-kmeans-fsq (QARM V2: the last level is bits), pq
-        and opq (blocks of dimensions, without hierarchy: the control).
+        and opq (blocks of dimensions, without hierarchy: the control). Plug-ins add further ones, see `sids/kinds.py`.
     num_levels: codes of an ID. codebook_size: number of codes of each level, one number for all levels or one for each;
         with fewer distinct vectors, a level has as many codes as there are distinct vectors.
     train_items: number of items, drawn at random, to learn from; 0 takes all. Every item gets an ID in any case.
@@ -237,7 +236,8 @@ def build(vectors: ItemVectors, config: TokenizerConfig, seed: int) -> Tokenizer
     the global random state.
 
     Raises:
-        DataError: there are no vectors, some are zero, or they have too few dimensions for this kind.
+        DataError: there are no vectors, some are zero, or they have too few dimensions for this kind. ConfigError: a
+            plug-in that makes other levels than were asked for.
     """
     _check(vectors, config)
     most = distinct_vectors(learning_sample(vectors, config, seed), max(config.sizes))
@@ -267,7 +267,13 @@ def _trained_level(size: int, config: TokenizerConfig) -> Codebook:
 
 
 def _fitted_levels(width: int, sizes: tuple[int, ...], most: int, config: TokenizerConfig) -> list[nn.Module]:
-    """most: the largest size of a table of codewords."""
+    """most: the largest size of a table of codewords.
+
+    Raises:
+        ConfigError: a plug-in that makes other levels than were asked for.
+    """
+    if config.kind in PLUGINS:
+        return plugin_levels(config.kind, width, [min(size, most) for size in sizes])
     if config.kind in ("pq", "opq"):
         return list(product_levels(width, [min(size, most) for size in sizes]))
     start = balanced_start if config.size_balanced else kmeans_start
