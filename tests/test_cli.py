@@ -15,6 +15,7 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.methods.table import METHODS
 from sidestep.recipes import built_in
+from sidestep.recipes import read as read_recipe
 
 
 def test_the_version_is_the_installed_one() -> None:
@@ -26,6 +27,21 @@ def test_methods_and_recipes_are_listed_for_people_and_for_programs() -> None:
     assert [row["recipe"] for row in json.loads(succeed("recipes", "--json").out)] == list(built_in())
     assert succeed("methods").out.count("\n") == len(METHODS)
     assert succeed("recipes").out.count("\n") == len(built_in())
+
+
+def test_a_printed_recipe_is_a_recipe_and_keys_are_explained(tmp_path: Path) -> None:
+    copy = tmp_path / "mine.toml"
+    copy.write_text(succeed("recipes", "glass-planted").out)
+    assert read_recipe(str(copy)) == read_recipe("glass-planted")
+    assert (
+        "train.epochs                 whole number (at least 1); default: 100\n      max"
+        in succeed("config", "train").out
+    )
+    (section,) = json.loads(succeed("config", "train.lr", "--json").out)
+    assert [key["name"] for key in section["keys"]] == ["train.lr"]
+    assert [each["name"] for each in json.loads(succeed("config", "data", "--json").out)] == ["data", "data.planted"]
+    assert "did you mean 'behaviour.epochs' or 'tokenizer.epochs' or 'train.epochs'?" in refuse("config", "epochs")
+    assert "did you mean 's2gr-planted'?" in refuse("recipes", "s2gr-plantd")
 
 
 @pytest.mark.parametrize("command", [[executable()], [sys.executable, "-m", "sidestep"]], ids=["script", "module"])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import doctor, reproduce, serve, sids
+from sidestep.cli import doctor, listing, reproduce, serve, sids
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -72,6 +72,9 @@ app.command("record")(reproduce.record)
 app.command("export")(serve.export)
 app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
+app.command("methods")(listing.methods)
+app.command("recipes")(listing.recipes)
+app.command("config")(listing.config)
 
 
 def main() -> None:
@@ -323,21 +326,3 @@ def init(
     print("\n".join(findings.lines()))
     write_text(out, recipe(findings))
     print(f"\nWrote {out}. Next: sidestep run {out}")
-
-
-@app.command()
-def methods(as_json: JsonOption = False) -> None:
-    """The methods that can be trained, with their papers."""
-    from sidestep.methods.table import rows
-
-    listed = [{"method": name, "summary": summary, "paper": paper} for name, summary, paper in rows()]
-    show(as_json, listed, "\n".join(f"{r['method']:20} {r['summary']:42} {r['paper']}" for r in listed))
-
-
-@app.command()
-def recipes(as_json: JsonOption = False) -> None:
-    """The built-in recipes."""
-    from sidestep.recipes import built_in
-
-    listed = [{"recipe": name, "summary": summary} for name, summary in built_in().items()]
-    show(as_json, listed, "\n".join(f"{r['recipe']:20} {r['summary']}" for r in listed))

@@ -3,13 +3,14 @@
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from sidestep.config import Section
+from sidestep.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,26 @@ def sections(recipe: type[Section]) -> list[KeysOf]:
     """The keys at the top, then every section in the order of the recipe; sections in sections have a dotted name."""
     found = list(_below("", recipe))
     return [section for section in found if section.keys]
+
+
+def named(recipe: type[Section], name: str | None) -> list[KeysOf]:
+    """The section of a name, with the sections in it, or the single key of one; None takes all.
+
+    Raises:
+        ConfigError: neither a section nor a key.
+    """
+    every = sections(recipe)
+    if name is None:
+        return every
+    inside = [each for each in every if each.name == name or each.name.startswith(f"{name}.")]
+    keys = [replace(each, keys=[key for key in each.keys if key.name == name]) for each in every]
+    found = inside or [each for each in keys if each.keys]
+    if not found:
+        known = [each.name for each in every if each.name] + [key.name for each in every for key in each.keys]
+        owners = [key.name for each in every for key in each.keys if key.name.split(".")[-1] == name]
+        hint = f"; did you mean {' or '.join(map(repr, owners))}?" if owners else did_you_mean(name, known)
+        raise ConfigError(f"No section or key {name!r} in a recipe{hint}; `sidestep config` lists all")
+    return found
 
 
 def _below(prefix: str, kind: type[Section]) -> Iterator[KeysOf]:

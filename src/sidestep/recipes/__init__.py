@@ -17,6 +17,15 @@ def built_in() -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in files}
 
 
+def text(name: str) -> str:
+    """A recipe as it is written, by built-in name or file.
+
+    Raises:
+        ConfigError: no such recipe.
+    """
+    return _place(name).read_text(encoding="utf-8-sig")
+
+
 def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by built-in name or file, with `key=value` overrides. One of them may be another method, which leaves
     alone what the recipe sets for its own.
@@ -24,6 +33,14 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: no such recipe, a wrong key or value, or a section that the recipe's own method does not read.
     """
+    values = config.read_toml(_place(name))
+    merged = config.merge(values, overrides, RECIPE)
+    if merged.get("method") == values.get("method"):
+        refuse_unread(merged, merged)
+    return new_recipe(merged)
+
+
+def _place(name: str) -> Path:
     path = _FOLDER / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
@@ -32,8 +49,4 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(
                 f"No recipe {name!r}: neither a built-in one nor a file{hint}; `sidestep recipes` lists them"
             )
-    values = config.read_toml(path)
-    merged = config.merge(values, overrides, RECIPE)
-    if merged.get("method") == values.get("method"):
-        refuse_unread(merged, merged)
-    return new_recipe(merged)
+    return path

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from sidestep.methods.keys import KeysOf
     from sidestep.pipeline.evaluate import Evaluation
     from sidestep.pipeline.recommend import Answered
     from sidestep.recommenders.step import Step
@@ -170,6 +172,24 @@ def _step_text(step: "Step") -> str:
 
 def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def keys_text(sections: Sequence["KeysOf"]) -> str:
+    """The keys of recipe sections, one below the other. Keys that share a meaning stand together."""
+    lines = []
+    for section in sections:
+        lines.append(f"[{section.name}]  {section.text}" if section.name else section.text)
+        lines.append("")
+        for number, key in enumerate(section.keys):
+            default = f"; default: {key.default}" if key.default else ""
+            lines.append(f"  {key.name:28} {key.type}{default}")
+            follower = section.keys[number + 1] if number + 1 < len(section.keys) else None
+            if follower is None or follower.text != key.text:
+                lines += wrap(
+                    key.text, 100, initial_indent="      ", subsequent_indent="      ", break_long_words=False
+                )
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def plain(table: Table) -> str:
