@@ -9,6 +9,8 @@ from accelerate import Accelerator
 from torch import distributed, nn
 
 from sidestep.sids.codebook import Codebook, Reset
+from sidestep.training.loop import fit
+from sidestep.training.optim import TrainConfig
 from sidestep.training.processes import Processes
 
 
@@ -41,4 +43,34 @@ def meet_as_processes(rank: int, folder: str) -> None:
     joined.wait()
     met = all((Path(folder) / f"came-{each}").exists() for each in (0, 1))
     (Path(folder) / str(rank)).write_text(f"{rank} {joined.size} {joined.is_first} {mean} {met}")
+    distributed.destroy_process_group()
+
+
+class FixedBatches:
+    """Batches of a regression, in the same order in every epoch."""
+
+    def __init__(self, folder: str) -> None:
+        self.rows = torch.load(Path(folder) / "rows.pt", weights_only=True)
+
+    def batches(self, epoch: int) -> list[int]:
+        return list(range(len(self.rows)))
+
+    def load(self, index: int) -> torch.Tensor:
+        return self.rows[index]
+
+
+def squares(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The mean squared error of a model on rows whose last number is the target."""
+    return {"total": (model(batch[:, :-1]).squeeze(1) - batch[:, -1]).square().mean()}
+
+
+def train_as_processes(rank: int, folder: str) -> None:
+    """Two epochs of a regression as one of two processes; writes the weights."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    fit(model, squares, FixedBatches(folder), TrainConfig(epochs=2, lr=0.1, warmup_steps=0, clip=0.0), seed=0)
+    torch.save(model.state_dict(), Path(folder) / f"weights-{rank}.pt")
     distributed.destroy_process_group()

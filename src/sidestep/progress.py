@@ -2,6 +2,7 @@
 notebook, plain lines elsewhere.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,11 @@ class Meter:
 
     def update(self, done: int, note: str = "") -> None:
         raise NotImplementedError
+
+
+class _Silent(Meter):
+    def update(self, done: int, note: str = "") -> None:
+        pass
 
 
 class _Bar(Meter):
@@ -97,7 +103,10 @@ def in_notebook() -> bool:
 
 @contextmanager
 def meter(title: str, total: int) -> Iterator[Meter]:
-    """Show the progress of work that has `total` steps."""
+    """Show the progress of work that has `total` steps; of several processes of a launcher, the first shows it."""
+    if os.environ.get("RANK", "0") != "0":
+        yield _Silent()
+        return
     if in_notebook():
         line = _Rewritten(title, total)
         try:

@@ -22,7 +22,9 @@ from sidestep.errors import ConfigError
 from sidestep.evaluation import codebooks
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
+from sidestep.methods.table import as_values, saved_recipe
 from sidestep.objectives import tokenizing
+from sidestep.pipeline import apart
 from sidestep.pipeline.behaviour import learnt_vectors
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, inputs
@@ -209,32 +211,42 @@ def run_until(run: Run, last: str, say: Say) -> None:
     """Every stage that the run's method needs, up to and with `last`, skipping what is done. A stage that the method
     does not need runs only when it is `last`, with those before it.
 
+    Several processes of a launcher train one model together; the first of them runs the stages before, alone, and the
+    others wait.
+
     Raises:
-        ConfigError: several processes, and not only training is left to do. LockedError: the folder is being written.
+        LockedError: the folder is being written.
     """
     wanted = stages_of(run.recipe)
     target = stage_named(last)
     stages = wanted[: wanted.index(target) + 1] if target in wanted else stages_for(run.recipe, target.makes)
-    _refuse_several_processes(run, stages)
-    with run.writing():
-        for stage in stages:
-            if not stage.done(run):
-                _RUN[stage](run, say)
-            elif stage is PREPARE:
-                run.keep_recipe()
+    processes = Processes.launched()
+    if processes.size == 1:
+        with run.writing():
+            _work(run, stages, say)
+        return
+    said = say if processes.is_first else _nothing
+    with run.writing(), apart.together():
+        names = [stage.name for stage in stages if stage is not TRAIN]
+        apart.first_alone(partial(_work_apart, run.folder, as_values(run.recipe), run.force, names), said)
+        _work(run, stages, said)
 
 
-def _refuse_several_processes(run: Run, stages: Sequence[Stage]) -> None:
-    if Processes.launched().size == 1:
-        return
-    *before, last = stages
-    if last is TRAIN and all(artifact.exists(run.path(name)) for stage in before for name in stage.makes):
-        return
-    first = before[-1].name if last is TRAIN else last.name
-    raise ConfigError(
-        "Several processes can train one model, but the stages before would write over each other; run "
-        f"`sidestep {first}` in one process first, then `sidestep train` in several"
-    )
+def _work(run: Run, stages: Sequence[Stage], say: Say) -> None:
+    for stage in stages:
+        if not stage.done(run):
+            _RUN[stage](run, say)
+        elif stage is PREPARE:
+            run.keep_recipe()
+
+
+def _work_apart(folder: Path, recipe: dict[str, Any], force: bool, names: Sequence[str], say: Say) -> None:
+    """`_work` of what can be pickled."""
+    _work(Run(folder, saved_recipe(recipe), force), [stage_named(name) for name in names], say)
+
+
+def _nothing(line: str) -> None:
+    """What processes but the first say."""
 
 
 def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:

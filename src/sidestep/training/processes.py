@@ -3,11 +3,20 @@ on Accelerate and on torchrun's environment.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import reduce, wait_for_everyone
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, reduce, wait_for_everyone
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for one of them. What runs before a training may take hours; a dead process is noticed at
+once, since its connection closes.
+"""
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher sets in the environment of its processes."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +54,10 @@ class Processes:
         """Return once all processes have called it."""
         if self.size > 1:
             wait_for_everyone()
+
+    def first_alone(self, work: Callable[[], str]) -> str:
+        """What `work` returns in the first process, in all of them, once it has returned there. It joins the group."""
+        PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+        outcome = [work() if self.is_first else ""]
+        broadcast_object_list(outcome)
+        return outcome[0]
