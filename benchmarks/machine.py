@@ -161,7 +161,12 @@ def processor() -> str:
 
 def report(bench: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """The last line: one JSON object."""
-    line = {
+    print(json.dumps(line_of(bench, protocol, results), default=_short))
+
+
+def line_of(bench: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results of a benchmark with the moment and the machine."""
+    return {
         "bench": bench,
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "machine": processor(),
@@ -170,7 +175,6 @@ def report(bench: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) 
         "protocol": dict(protocol),
         **results,
     }
-    print(json.dumps(line, default=_short))
 
 
 def _short(value: Any) -> Any:

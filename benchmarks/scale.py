@@ -20,16 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
 
 from industrial import ITEMS, WIDTH, industrial, item_vectors
-from machine import report, rounded, table
+from machine import line_of, report, rounded, table
+from sidestep.data import sources
 from sidestep.data.interactions import Interactions
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, TrainingSequences, question_of
+from sidestep.data.sources.config import DataConfig
 from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
 from sidestep.data.splits import SplitConfig, TrainingInteractions, split
+from sidestep.encoders.sentence import Sentence
+from sidestep.errors import MissingExtraError
 from sidestep.evaluation.codebooks import codebook_report
 from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
@@ -51,6 +56,7 @@ SAMPLE = 65_536
 """The tokenizer learns from so many items at most, 256 for each code of a level."""
 TARGETS, BATCH, HISTORY, ASKING = 20_000, 512, 100, 128
 """The generator's share of the work: so many targets, in batches of so many, after so many items; users who ask."""
+TEXTS = 1_024
 AFTER_PROPAGATION = ("tokenizer training", "assignment", "trie", "generator training", "decoding")
 Notes = dict[str, Any]
 Clock = Callable[[], Any]
@@ -84,6 +90,30 @@ def vectors(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
         made = item_vectors(shape)
     made.save(folder / "vectors")
     return {}
+
+
+def reading(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
+    """The log from a table in Parquet: checked, numbered, sorted by user and time."""
+    log, path = Interactions.load(folder / "interactions"), folder / "log.parquet"
+    owners, items, order = (pl.Series(values) for values in (log.users, log.items, np.arange(len(log))))
+    table = {"user_id": owners.cast(pl.String), "item_id": items.cast(pl.String), "place": order}
+    pl.DataFrame(table).sample(fraction=1, shuffle=True, seed=0).write_parquet(path)
+    with clock():
+        sources.read(DataConfig(path=path, order="place"), seed=0)
+    return {"bytes": path.stat().st_size}
+
+
+def embedding(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
+    """The vectors of some texts by MiniLM, where the extra `text` is installed; a load before, which is not timed."""
+    titles = [f"Kitchen knife {number}, stainless, of the brand Dunmore" for number in range(TEXTS)]
+    encoder = Sentence(None, batch_size=64)
+    try:
+        encoder.encode(titles[:1])
+    except MissingExtraError:
+        return {"texts": 0}
+    with clock():
+        encoder.encode(titles)
+    return {"texts": TEXTS}
 
 
 def cooccurrence(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
@@ -197,6 +227,8 @@ Stage = Callable[[Path, PlantedConfig, Clock], Notes]
 STAGES: dict[str, Stage] = {
     "planted world": world,
     "vectors (no stage)": vectors,
+    "reading": reading,
+    "embedding": embedding,
     "graph": cooccurrence,
     "graph and propagation": propagation,
     "tokenizer training": tokenizer_training,
@@ -242,6 +274,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of items")
     parser.add_argument("--skip", nargs="*", default=[], choices=STAGES, help="stages to leave out")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--costs", type=Path, help="write the results to this file, too; `sidestep plan` reads them")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--items", type=int, help=argparse.SUPPRESS)
@@ -260,7 +293,10 @@ def main() -> None:
     results = {str(size): {name: _short(cost) for name, cost in row.items()} for size, row in costs.items()}
     growth = {name: rounded(costs[sizes[-1]][name]["cpu"] / max(costs[sizes[0]][name]["cpu"], 1e-9)) for name in stages}
     protocol = {"threads": words.threads, "width": WIDTH, "sample": SAMPLE, "growth": [sizes[0], sizes[-1]]}
-    report("scale", protocol, {"sizes": results, "growth": growth})
+    found = {"sizes": results, "growth": growth}
+    if words.costs:
+        words.costs.write_text(json.dumps(line_of("scale", protocol, found), indent=1) + "\n")
+    report("scale", protocol, found)
 
 
 def _cell(cost: Mapping[str, Any]) -> str:

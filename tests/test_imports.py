@@ -55,9 +55,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "workshop": ("pipeline", "methods", "evaluation", "sids", "vectors", "encoders.directions", "data", *GROUND),
     "studies": ("workshop", "pipeline", "recipes", "methods", "training.log", "evaluation", "data", *GROUND),
-    "report": ("studies", "workshop", "pipeline", "methods", "evaluation", "recommenders", "sids", "data", *GROUND),
+    "report": (
+        "launch.plan",
+        "studies",
+        "workshop",
+        "pipeline",
+        "methods",
+        "evaluation",
+        "recommenders",
+        "sids",
+        "data",
+        *GROUND,
+    ),
+    "launch": ("errors",),
     "cli": (
         *(
+            "launch",
             "serving",
             "fast",
             "bundle",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import doctor, listing, reproduce, serve, sids
+from sidestep.cli import doctor, listing, plan, reproduce, serve, sids
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -71,6 +71,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("record")(reproduce.record)
 app.command("export")(serve.export)
 app.command("doctor")(doctor.doctor)
+app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.command("methods")(listing.methods)
 app.command("recipes")(listing.recipes)
@@ -133,6 +134,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Prepare, embed, propagate, tokenize, train, evaluate; resumes where it stopped."""
+    from sidestep.pipeline.apart import speaks_for_all
     from sidestep.pipeline.evaluate import evaluate as judge
     from sidestep.pipeline.stages import run_until
     from sidestep.report.terminal import metrics_table
@@ -140,6 +142,8 @@ def run(
     opened = open_run(recipe, overrides, out, force)
     with opened.writing():
         run_until(opened, "train", say)
+        if not speaks_for_all():
+            return
         result = judge(opened)
     show(as_json, result.as_json(), metrics_table(result))
     if not as_json:

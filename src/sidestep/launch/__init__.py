@@ -1,0 +1,1 @@
+"""What it takes when one machine is outgrown."""
