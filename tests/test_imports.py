@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "scorers": ("vectors.graph", "data", "layers", "config"),
     "generators": ("sids", "scorers", "data", "layers", "losses", "config", "errors"),
     "search": ("sids.trie", "data"),
-    "objectives": ("generators", "scorers", "sids", "data", "losses"),
+    "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses"),
     "methods": (
         *("objectives", "evaluation.metrics", "recommenders", "generators", "scorers", "sids", "vectors", "data"),
         *("training", "plugins", "config", "errors"),

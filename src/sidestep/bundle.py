@@ -7,6 +7,7 @@
     semantic_ids.safetensors     codes, codewords and clusters
     trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory
     vectors.safetensors          the items' vectors, if the model reads them
+    tuner.safetensors            what vectors of further items go through first, if the run has tuned its vectors
     items.parquet                outside id, title, category, popularity, and further fields
     check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
     graph.onnx                   weights, tree and search as one graph, where it was exported; `fast` answers from it
@@ -37,8 +38,8 @@ from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 
 KIND = "bundle"
-WEIGHTS, SIDS, TRIE, VECTORS = (
-    f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors")
+WEIGHTS, SIDS, TRIE, VECTORS, TUNER = (
+    f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors", "tuner")
 )  # the weights have the Hub's file name
 GRAPH = "graph.onnx"
 CHECK = "check.json"

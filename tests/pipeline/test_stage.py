@@ -56,9 +56,10 @@ def test_keys_that_cannot_change_a_result_stand_in_no_settings_and_no_cell(key: 
 @pytest.mark.parametrize(
     ("key", "value", "decides"),
     [
-        ("seed", 1, {"prepare", "embed", "behave", "tokenize", "train"}),
+        ("seed", 1, {"prepare", "embed", "tune", "behave", "tokenize", "train"}),
         ("data.ties", "shuffled", {"prepare"}),
-        ("split.kind", "global-time", {"embed", "behave", "propagate", "train"}),
+        ("split.kind", "global-time", {"embed", "tune", "behave", "propagate", "train"}),
+        ("tune.steps", 8, {"tune"}),
         ("behaviour.width", 8, {"behave"}),
         ("behaviour.weight", 2.0, set()),
         ("graph.window", 3, {"embed", "propagate"}),
@@ -74,7 +75,7 @@ def test_a_key_decides_the_stages_that_read_it_and_the_cell(key: str, value: Any
     recipe = RECIPES[0]
     other = new_recipe(changed(recipe.model_dump(mode="json"), key, value))
     assert {stage.name for stage in STAGES if stage.settings(other) != stage.settings(recipe)} == decides
-    assert (identity(other) == identity(recipe)) == (key == "baseline.inner" or key.startswith("behaviour."))
+    assert (identity(other) == identity(recipe)) == (key == "baseline.inner" or key.startswith(("behaviour.", "tune.")))
 
 
 def test_behaviour_decides_where_it_is_asked_for_and_nowhere_else() -> None:
@@ -87,6 +88,23 @@ def test_behaviour_decides_where_it_is_asked_for_and_nowhere_else() -> None:
     assert "behave" not in [stage.name for stage in stages_for(plain, ["sids"])]
     assert {stage.name for stage in STAGES if stage.settings(heavy) != stage.settings(asked)} == {"propagate"}
     assert len({str(identity(recipe)) for recipe in (plain, asked, heavy)}) == 3
+
+
+def test_tuned_vectors_are_read_where_they_are_asked_for_by_all_that_read_vectors() -> None:
+    plain, asked, pairs = (
+        new_recipe({"method": "s2gr-fused", "tune": values})
+        for values in ({}, {"kind": "map"}, {"kind": "map", "pairs": ["u2i"]})
+    )
+    assert "tune" not in [stage.name for stage in stages_for(plain, ["model"])]
+    assert [stage.name for stage in stages_for(asked, ["aligned"])] == ["prepare", "embed", "tune", "propagate"]
+    for stage in STAGES:
+        if stage.name != "tune" and "vectors" in stage.reads(plain):
+            assert {"tuned"} == set(stage.reads(asked)) - set(stage.reads(plain))
+            assert "vectors" not in stage.reads(asked)
+    assert len({str(identity(recipe)) for recipe in (plain, asked, pairs)}) == 3
+    tune = stage_named("tune")
+    assert "graph" in tune.settings(pairs)
+    assert "graph" not in tune.settings(asked)
 
 
 def test_vectors_out_of_a_file_do_not_depend_on_the_graph() -> None:

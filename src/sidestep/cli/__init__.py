@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import doctor, listing, plan, reproduce, serve, sids
+from sidestep.cli import doctor, listing, plan, reproduce, serve, sids, tune
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -76,6 +76,7 @@ app.command("serve")(serve.serve)
 app.command("methods")(listing.methods)
 app.command("recipes")(listing.recipes)
 app.command("config")(listing.config)
+app.command("tune")(tune.tune)
 
 
 def main() -> None:

@@ -131,6 +131,13 @@ class Agreement:
         return Share(float(value.mean()), float(chance.mean()))
 
 
+def label_numbers(texts: Sequence[str]) -> Ints:
+    """Equal texts get equal numbers, empty ones `NO_LABEL`: `[N]`."""
+    values = np.array(texts, dtype=np.object_)
+    numbers = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    return np.where(values == "", NO_LABEL, numbers)
+
+
 def v_measure(prefix: Ints, labels: Ints) -> float | None:
     """The V-measure of prefixes as a clustering of the labelled items (Rosenberg and Hirschberg, 2007): 1 if each label
     has one prefix and each prefix one label. None without labels.

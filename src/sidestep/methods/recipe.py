@@ -13,6 +13,7 @@ from sidestep.training.optim import TrainConfig
 from sidestep.vectors.behaviour import BehaviourConfig
 from sidestep.vectors.choosing import EmbedConfig
 from sidestep.vectors.graph import GraphConfig
+from sidestep.vectors.tuning import TuneConfig
 
 S = TypeVar("S", bound=Section)
 
@@ -58,6 +59,7 @@ class Recipe(Section):
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     embed: EmbedConfig = EmbedConfig()
+    tune: TuneConfig = TuneConfig()
     behaviour: BehaviourConfig = BehaviourConfig()
     graph: GraphConfig = GraphConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -19,7 +19,7 @@ from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import OWN_COUNTS, method_of
 from sidestep.pipeline import lineage, versions
 from sidestep.pipeline.run import Run, changes
-from sidestep.pipeline.stage import TRAIN
+from sidestep.pipeline.stage import TRAIN, vectors_of
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender, Servable
@@ -35,6 +35,7 @@ from sidestep.vectors.behaviour import joined
 from sidestep.vectors.edges import edges_path, graph_of
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
+from sidestep.vectors.tuning import VectorMap
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,26 @@ class RunContents(FinishedRun):
         return method_of(self.recipe)
 
     @cached_property
-    def vectors(self) -> ItemVectors:
-        """The items' vectors before the graph, of the first version's items."""
+    def embedded(self) -> ItemVectors:
+        """The items' vectors as they were embedded, of the first version's items."""
         return ItemVectors.load(self.path("vectors"))
+
+    @cached_property
+    def vectors(self) -> ItemVectors:
+        """The items' vectors before the graph, tuned where the recipe tunes them, of the first version's items."""
+        return ItemVectors.load(self.path(vectors_of(self.recipe)))
+
+    @cached_property
+    def tuner(self) -> VectorMap | None:
+        """What embedded vectors, also of new items, go through; None where the recipe tunes none."""
+        if self.recipe.tune.kind == "none":
+            return None
+        saved = artifact.load(self.path("tuner"), "weights")
+        return VectorMap.of({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
+
+    def after_tuning(self, embedded: ItemVectors) -> ItemVectors:
+        """Vectors as they were embedded, of any items, after the run's tuning."""
+        return embedded if self.tuner is None else self.tuner.apply_to(embedded)
 
     @property
     def graph(self) -> Graph:

@@ -55,6 +55,8 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
     parents = {name: run.digest(name) for name in ("interactions", "model")}
     if contents.materials.vectors is not None or contents.materials.sids is not None:
         parents["vectors"] = run.digest("vectors")
+        if contents.tuner is not None:
+            parents["tuner"] = run.digest("tuner")
     meta = _meta(contents, model)
     shown = _shown(contents, fields)
     with bundle.writing(folder, meta, {"recipe": settings}, parents) as staging:
@@ -68,6 +70,8 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
                 write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads)
         if contents.materials.vectors is not None:
             artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
+        if "tuner" in parents:
+            artifact.write_tensors(staging / bundle.TUNER, artifact.load(run.path("tuner"), "weights").tensors)
         categories = labels(contents.catalog, "category")
         bundle.write_catalog(staging, contents.catalog, categories, contents.popularity, shown)
         durable.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})

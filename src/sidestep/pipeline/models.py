@@ -18,6 +18,7 @@ from sidestep.pipeline.evaluate import Evaluation
 from sidestep.pipeline.evaluate import evaluate as judge
 from sidestep.pipeline.exporting import check, export, module_and_recommender
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import vectors_of
 from sidestep.recommenders.trained import TrainedModel
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -44,13 +45,13 @@ class Model(TrainedModel):
 
     @property
     def item_vectors(self) -> ItemVectors | None:
-        """The items' vectors as the run made them, before the graph. None where none are kept: the method needs none,
-        or the model comes from a bundle and does not read them.
+        """The items' vectors as the run made and tuned them, before the graph. None where none are kept: the method
+        needs none, or the model comes from a bundle and does not read them.
         """
         if isinstance(self.source, Bundle):
             held = bundle.VECTORS in self.source.manifest.files
             return ItemVectors(self.source.tensors(bundle.VECTORS)["values"]) if held else None
-        return self.source.vectors if artifact.exists(self.source.run.path("vectors")) else None
+        return self.source.vectors if artifact.exists(self.source.run.path(vectors_of(self.source.recipe))) else None
 
     def evaluate(self, at: Sequence[int] = ()) -> Evaluation:
         """HR, NDCG and MRR at item level on the test cases of its run, beside popularity and item-kNN; the same as

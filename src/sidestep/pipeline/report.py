@@ -15,6 +15,7 @@ from sidestep.pipeline.analyse import Analysis, analyse
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.tuning import Neighbourhoods, neighbourhoods_of
 from sidestep.recommenders.facade import Answer
 from sidestep.recommenders.trained import TrainedModel
 from sidestep.sids.semantic_ids import SemanticIds
@@ -64,6 +65,7 @@ class Findings:
     """name: of the run folder. ranks: of every method, by seen items and method, for `evaluation`.
     training, tokenizing: the rows of the two logs. cluster_names: per level, a name per cluster. analysis: of some test
     users' paths, for a trained generator of semantic IDs.
+    neighbourhoods: what tuning did to the vectors; None where they are not tuned.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Findings:
     examples: list[Example]
     analysis: Analysis | None
     digests: dict[str, str]
+    neighbourhoods: Neighbourhoods | None = None
 
     @property
     def thinks(self) -> bool:
@@ -111,6 +114,7 @@ def gather(run: Run) -> Findings:
         examples=_examples(contents, ranks) if prepared and "model" in done else [],
         analysis=_analysis(contents) if prepared and "model" in done else None,
         digests={name: run.digest(name) for name in sorted(done)},
+        neighbourhoods=neighbourhoods_of(run) if prepared and artifact.exists(run.path("tuned")) else None,
     )
 
 

@@ -65,6 +65,11 @@ class Stage:
         return all(run.done(name, settings, parents, self.before(name)) for name in self.makes)
 
 
+def vectors_of(recipe: Recipe) -> str:
+    """The artifact of the items' vectors, before those from behaviour and before the graph."""
+    return "tuned" if recipe.tune.kind != "none" else "vectors"
+
+
 def _behaves(recipe: Recipe) -> bool:
     return recipe.behaviour.source != "none"
 
@@ -84,7 +89,7 @@ def _training_keys(recipe: Recipe) -> Keys:
 
 def _training_reads(recipe: Recipe) -> tuple[str, ...]:
     needs = method_of(recipe).needs
-    return ("interactions", *["sids"] * needs.ids, *["vectors"] * needs.vectors)
+    return ("interactions", *["sids"] * needs.ids, *[vectors_of(recipe)] * needs.vectors)
 
 
 def _trained_parts(run: Run) -> Parents:
@@ -108,6 +113,15 @@ EMBED = Stage(
     },
     lambda _: ("catalog", "interactions"),
 )
+TUNE = Stage(
+    "tune",
+    ("tuner", "tuned"),
+    lambda recipe: {
+        **dict.fromkeys(("tune", "split", "seed"), True),
+        **({"graph": True} if "u2i" in recipe.tune.pairs else {}),  # its vectors of behaviour use the window
+    },
+    lambda _: ("catalog", "interactions", "vectors"),
+)
 BEHAVE = Stage(
     "behave",
     ("behaviour",),
@@ -118,7 +132,7 @@ PROPAGATE = Stage(
     "propagate",
     ("aligned",),
     lambda recipe: {"graph": True, "split": True, **({"behaviour": True} if _behaves(recipe) else {})},
-    lambda recipe: ("interactions", "vectors", *["behaviour"] * _behaves(recipe)),
+    lambda recipe: ("interactions", vectors_of(recipe), *["behaviour"] * _behaves(recipe)),
 )
 TOKENIZE = Stage(
     "tokenize",
@@ -128,7 +142,7 @@ TOKENIZE = Stage(
 )
 TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts)
 
-STAGES = (PREPARE, EMBED, BEHAVE, PROPAGATE, TOKENIZE, TRAIN)
+STAGES = (PREPARE, EMBED, TUNE, BEHAVE, PROPAGATE, TOKENIZE, TRAIN)
 """In the order in which they run."""
 
 

@@ -1,4 +1,4 @@
-"""The stages, run folder in, artifact out: prepare, embed, behave, propagate, tokenize, train.
+"""The stages, run folder in, artifact out: prepare, embed, tune, behave, propagate, tokenize, train.
 
 Each reads the artifacts before it, calls the rooms, and writes its own. A stage that is done under the same settings is
 skipped, so a run resumes where it stopped.
@@ -35,11 +35,13 @@ from sidestep.pipeline.stage import (
     PROPAGATE,
     TOKENIZE,
     TRAIN,
+    TUNE,
     Stage,
     stage_named,
     stages_for,
     stages_of,
 )
+from sidestep.pipeline.tuning import neighbourhoods, tuned_map
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 from sidestep.sids import tokenizer
@@ -88,6 +90,21 @@ def embed(run: Run, say: Say) -> None:
     if note is not None:
         say(note)
     say(f"vectors: {len(vectors):,} x {vectors.width}")
+
+
+def tune(run: Run, say: Say) -> None:
+    """Tune the items' vectors on pairs that users make, and keep what tunes them for new items."""
+    recipe, contents = run.recipe, RunContents(run)
+    if recipe.tune.kind == "none":
+        raise ConfigError("tune.kind = 'none' asks for no tuned vectors; set tune.kind=map")
+    settings, parents = TUNE.settings(recipe), TUNE.parents(run)
+    own, folder = contents.embedded, run.training_folder("tune-train", settings, parents)
+    model = tuned_map(contents.split.train, contents.catalog, own, recipe, folder, say)
+    vectors = model.apply_to(own)
+    _save_weights(run, "tuner", model, settings, parents)
+    vectors.save(run.path("tuned"), config=settings, parents=TUNE.origin(run, "tuned"))
+    for line in neighbourhoods(contents, own, vectors).lines():
+        say(line)
 
 
 def behave(run: Run, say: Say) -> None:
@@ -200,6 +217,7 @@ def _fit(contents: RunContents, model: Any, folder: Path, say: Say) -> None:
 _RUN: dict[Stage, Callable[[Run, Say], None]] = {
     PREPARE: prepare,
     EMBED: embed,
+    TUNE: tune,
     BEHAVE: behave,
     PROPAGATE: propagate,
     TOKENIZE: tokenize,

@@ -107,9 +107,10 @@ def _append(run: Run, items: Path, say: Say, vectors: Path | None, existing: Lit
 def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) -> ItemVectors:
     """The tokenizer's inputs for the new items."""
     run = first.run
-    own = first.vectors
+    own = first.embedded
     vectors = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
     _refuse_zero(vectors, further)
+    vectors = first.after_tuning(vectors)
     say(f"vectors of {len(vectors):,} new items: {vectors.width} dimensions")
     vectors = first.with_behaviour(vectors, further=True)
     return ItemVectors(unit_rows(vectors.values)) if run.recipe.graph.enabled else vectors
@@ -129,8 +130,8 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
     write the IDs to the folder `out`. They are not a version of the run: its generator was not trained with them. An
     item whose assigned codes do not change keeps its ID, including the effect of the collision policy.
 
-    vectors: for every item of the run's items file; see `read_vectors`. They are propagated over the graph like the
-        run's own.
+    vectors: for every item of the run's items file; see `read_vectors`. They are tuned and propagated over the graph
+        like the run's own.
 
     Raises:
         DataError: vectors that do not fit. ConfigError: `out` exists. ArtifactError: no tokenizer yet.
@@ -139,11 +140,11 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
         raise ConfigError(f"--out {str(out)!r} exists; choose another folder")
     contents, recipe = RunContents(run), run.recipe
     other = read_vectors(vectors, contents.catalog, recipe.embed.tensor)
-    if other.width != contents.vectors.width:
+    if other.width != contents.embedded.width:
         raise DataError(
-            f"{str(vectors)!r} has vectors of {other.width} dimensions, the run's have {contents.vectors.width}"
+            f"{str(vectors)!r} has vectors of {other.width} dimensions, the run's have {contents.embedded.width}"
         )
-    other = contents.with_behaviour(other)
+    other = contents.with_behaviour(contents.after_tuning(other))
     if recipe.graph.enabled:
         edges = contents.graph
         other = graph.align(other, edges, recipe.graph)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from sidestep import artifact
 from sidestep.data.catalog import ITEM_ID, Catalog
-from sidestep.data.interactions import Ints
 from sidestep.data.labels import USUAL_COLUMNS, Label, labels
 from sidestep.data.sources import READERS, DataConfig
 from sidestep.data.sources.assemble import assemble
@@ -19,7 +17,7 @@ from sidestep.data.sources.table import canonical_items
 from sidestep.data.sources.texts import add_text
 from sidestep.data.splits import Split, SplitConfig, split
 from sidestep.errors import ArtifactError, ConfigError, DataError, listed
-from sidestep.evaluation.purity import NO_LABEL, Linked, Relation, SameLabel
+from sidestep.evaluation.purity import Linked, Relation, SameLabel, label_numbers
 from sidestep.evaluation.sid_quality import Evidence
 from sidestep.pipeline.contents import RunContents
 from sidestep.vectors.files import read_vectors
@@ -80,7 +78,7 @@ def reference_of_run(contents: RunContents) -> Reference:
         )
     if not artifact.exists(run.path("vectors")):
         return Reference(contents.catalog, contents.split, None, run.recipe.graph)
-    vectors = contents.vectors
+    vectors = contents.embedded
     if len(vectors) != len(contents.catalog):
         reason = "the run does not store the vectors of appended items"
         return Reference(contents.catalog, contents.split, None, run.recipe.graph, no_vectors=reason)
@@ -114,7 +112,7 @@ def evidence(reference: Reference, options: ReportOptions, num_items: int) -> Ev
     for label in USUAL_COLUMNS:
         texts = labels_as_text(reference.catalog, label, options)
         if texts is not None:
-            relations[label] = SameLabel(_numbers(texts))
+            relations[label] = SameLabel(label_numbers(texts))
         else:
             missing.append(_no_label(reference, label))
     popularity = targets = None
@@ -148,13 +146,6 @@ def labels_as_text(catalog: Catalog | None, label: Label, options: ReportOptions
     if chosen is not None:
         raise ConfigError(f"--{label} {chosen!r} needs a catalogue; name its items file with --catalog")
     return None
-
-
-def _numbers(texts: list[str]) -> Ints:
-    """Equal texts get equal numbers, empty ones `NO_LABEL`."""
-    values = np.array(texts, dtype=np.object_)
-    numbers = np.unique(values, return_inverse=True)[1].astype(np.int64)
-    return np.where(values == "", NO_LABEL, numbers)
 
 
 def _no_label(reference: Reference, label: Label) -> str:

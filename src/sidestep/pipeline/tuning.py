@@ -1,0 +1,148 @@
+"""Tuned item vectors: the training of the map, and what it did to neighbourhoods, for a person to judge."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sidestep.data.catalog import Catalog
+from sidestep.data.labels import labels
+from sidestep.data.splits import TrainingInteractions
+from sidestep.errors import brief
+from sidestep.evaluation.metrics import hit_rate
+from sidestep.evaluation.neighbours import nearest, next_item_ranks, same_label
+from sidestep.evaluation.purity import label_numbers
+from sidestep.methods.recipe import Recipe
+from sidestep.objectives.aligning import align
+from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.run import Run
+from sidestep.training.loop import fit
+from sidestep.training.optim import TrainConfig
+from sidestep.vectors.item_vectors import ItemVectors
+from sidestep.vectors.pair_batches import PairBatches
+from sidestep.vectors.tuning import VectorMap, training_pairs
+
+SEED_APART = 2**18
+"""Added to the run's seed, so that no batch of the run is drawn as these."""
+WARMUP, SHOWN, NEIGHBOURS, WIDEST = 20, 6, 5, 60
+JUDGED = 2_000
+"""Items whose neighbours are compared with their categories."""
+CLIQUES = 0.3
+"""Below this share of neighbours of an item's own category, vectors say who is bought together and little else."""
+
+
+def tuned_map(
+    train: TrainingInteractions, catalog: Catalog, vectors: ItemVectors, recipe: Recipe, folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> VectorMap:  # fmt: skip
+    """A map of `vectors` `[N, D]` that brings paired items together, trained on `train` alone with the last weights
+    kept. folder: for checkpoints.
+
+    Raises:
+        As `training_pairs`.
+    """
+    config, seed = recipe.tune, (recipe.seed + SEED_APART) % 2**20
+    pairs = training_pairs(train, catalog, vectors, config, recipe.graph, seed)
+    say(f"tune: {len(pairs):,} pairs of {pairs.num_items:,} items")
+    torch.manual_seed(seed)
+    model = VectorMap(vectors.width, config.rank)
+    if config.steps:
+        settings = TrainConfig(
+            epochs=1, batch_size=config.batch_size, lr=config.lr, warmup_steps=WARMUP, weight_decay=0.0, clip=0.0,
+            patience=0,
+        )  # fmt: skip
+        data = PairBatches(pairs, vectors, config.batch_size, config.steps, seed)
+        fit(model, partial(align, tau=config.tau), data, settings, seed=seed, folder=folder, title="tune")
+    return model
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """An item and its nearest items, as titles, in the vectors before and after tuning."""
+
+    item: str
+    before: list[str]
+    after: list[str]
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """What tuning did to what is near.
+
+    items: some items that people take, with their neighbours. hit_rates: by K, HR@K of the next item by the cosine with
+    the last one, before and after, on the validation cases. category: the share of the 10 nearest items with the item's
+    own category, before and after; None without categories.
+    """
+
+    items: list[Nearby]
+    hit_rates: dict[int, tuple[float, float]]
+    category: tuple[float, float] | None
+
+    def lines(self) -> list[str]:
+        """The figures, and a warning where neighbours have little to do with categories any more."""
+        told = [f"HR@{k} {before:.4f} -> {after:.4f}" for k, (before, after) in self.hit_rates.items()]
+        lines = [f"tuned: next item by the nearest vectors (validation) {', '.join(told)}"]
+        if self.category is not None:
+            before, after = self.category
+            lines.append(f"tuned: {before:.1%} -> {after:.1%} of the 10 nearest items have the item's category")
+            if after < min(CLIQUES, before):
+                lines.append(
+                    "warning: neighbours are hardly of one category any more, so similar IDs will name what is taken "
+                    "together and not what it is; lower tune.steps or tune.lr, or set tune.rank"
+                )
+        return lines
+
+    def text(self) -> str:
+        """Neighbours before and after, side by side, and the figures."""
+        blocks = []
+        for near in self.items:
+            width = max(map(len, (*near.before, "before")))
+            rows = zip(["before", *near.before], ["after", *near.after], strict=True)
+            blocks.append("\n".join([near.item, *(f"  {one:{width}}  {other}" for one, other in rows)]))
+        return "\n\n".join([*blocks, "\n".join(self.lines())])
+
+
+def neighbourhoods_of(run: Run) -> Neighbourhoods:
+    """Those of a run whose vectors are tuned.
+
+    Raises:
+        ArtifactError: they are not tuned yet.
+    """
+    contents = RunContents(run)
+    return neighbourhoods(contents, contents.embedded, contents.vectors)
+
+
+def neighbourhoods(contents: RunContents, before: ItemVectors, after: ItemVectors) -> Neighbourhoods:
+    """Neighbours in two spaces of a run's items; those shown are drawn among items with training interactions."""
+    catalog, cases = contents.catalog, contents.split.valid
+    rng = np.random.default_rng(contents.recipe.seed)
+    taken = np.flatnonzero(contents.popularity)
+    chosen = np.sort(rng.choice(taken, min(SHOWN, len(taken)), replace=False))
+    spaces = (before.values, after.values)
+    one, other = (nearest(values, chosen, NEIGHBOURS) for values in spaces)
+    shown = [
+        Nearby(_titles(catalog, [item])[0], _titles(catalog, old), _titles(catalog, new))
+        for item, old, new in zip(chosen.tolist(), one.tolist(), other.tolist(), strict=True)
+    ]
+    ranks = [next_item_ranks(values, cases) for values in spaces]
+    rates = {k: (float(hit_rate(ranks[0], k).mean()), float(hit_rate(ranks[1], k).mean())) for k in (10, 50)}
+    return Neighbourhoods(shown, rates, _by_category(catalog, before, after, rng))
+
+
+def _by_category(
+    catalog: Catalog, before: ItemVectors, after: ItemVectors, rng: np.random.Generator
+) -> tuple[float, float] | None:
+    texts = labels(catalog, "category")
+    if texts is None:
+        return None
+    numbers = label_numbers(texts)
+    items = np.sort(rng.choice(len(catalog), min(len(catalog), JUDGED), replace=False))
+    one, other = (same_label(nearest(space.values, items, 10), items, numbers) for space in (before, after))
+    return None if one is None or other is None else (one, other)
+
+
+def _titles(catalog: Catalog, items: list[int]) -> list[str]:
+    return [brief(catalog.title(item), WIDEST) for item in items]
