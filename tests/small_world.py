@@ -1,12 +1,16 @@
 """A small catalogue with known semantic IDs, and small generators on it."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
+from sidestep.data.interactions import NO_TIME
 from sidestep.data.sequences import SequenceBatch, pad
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
+from sidestep.layers.clock import HOUR
 from sidestep.sids.semantic_ids import SemanticIds
 
 SIZES = (5, 4, 6)
@@ -51,6 +55,16 @@ def make_batch(num_items: int = 40, seed: int = 0) -> SequenceBatch:
     targets = [np.append(history[1:], rng.integers(0, num_items)) for history in histories]
     visible = [np.arange(1, length + 1) for length in lengths]
     return SequenceBatch(pad(histories), torch.tensor(lengths), pad(targets), pad(visible).clamp(min=1))
+
+
+def timed(batch: SequenceBatch) -> SequenceBatch:
+    """Each item of the history some hours after the one before it, each target at the time of the item that it is."""
+    rng = np.random.default_rng(0)
+    rows, width = batch.history.shape
+    moments = torch.from_numpy(10**12 + np.cumsum(rng.integers(1, 50, (rows, width + 1)) * HOUR, axis=1))
+    real = torch.arange(width) < batch.lengths[:, None]
+    asked = moments.gather(1, batch.visible).masked_fill(batch.targets < 0, NO_TIME)
+    return replace(batch, times=moments[:, :-1].masked_fill(~real, NO_TIME), asked=asked, absolute_times=True)
 
 
 def small(**changes: object) -> GeneratorConfig:

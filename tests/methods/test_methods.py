@@ -74,6 +74,8 @@ def test_only_a_method_that_searches_names_beams(name: str) -> None:
         ({"method": "glass-no-tier", "long": {"tier": "vectors"}}, "which has no tier; use method = 'glass'"),
         ({"method": "s2gr-glass", "thinking": {"thoughts": False}}, "leaves method 's2gr-glass' nothing to supervise"),
         ({"method": "glass", "long": {"retrieved": 5}}, "sparse_below = 8 is more than retrieved = 5"),
+        ({"method": "sasrec-ce", "time": {"request": True}}, "are the times of its items; set both"),
+        ({"method": "tiger", "time": {"fields": ["hour", "hour"]}}, "names one twice"),
         ({"method": "tigre"}, "there is no such method; did you mean 'tiger'?"),
     ],
 )
@@ -82,6 +84,16 @@ def test_settings_that_contradict_a_method_are_refused_with_the_way_out(values: 
         new_recipe(values)
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         saved_recipe(values)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_who_knows_the_requests_time_says_so_and_nobody_else_reads_times(name: str) -> None:
+    recipe = new_recipe({"method": name, "time": {"history": True, "request": True, "fields": ["hour", "gap"]}})
+    method = METHODS[name]
+    words = ", ".join(method.search_protocol(recipe))
+    assert ("the request's time known: the target's own (hour, gap)" in words) == ("time" in method.sections)
+    assert method.time(recipe).told == ("time" in method.sections)
+    assert "time known" not in ", ".join(METHODS["tiger"].search_protocol(new_recipe({"method": "tiger"})))
 
 
 def test_parts_of_a_method_are_laid_under_a_new_recipe_but_not_under_a_saved_one() -> None:

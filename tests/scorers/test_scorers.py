@@ -14,7 +14,7 @@ from sidestep.recommenders import itemwise
 from sidestep.recommenders.itemwise import ItemwiseRecommender, best
 from sidestep.recommenders.recommender import ItemFilter, Recommender
 from sidestep.scorers import item_knn
-from sidestep.scorers.counts import OwnCounts
+from sidestep.scorers.counts import OwnCounts, OwnCountsByHour
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig, similarities
 from sidestep.scorers.popularity import Popularity
 
@@ -203,3 +203,17 @@ def test_the_best_are_those_of_a_stable_sort(scores: list[list[float]], k: int) 
         ]
         assert items[row].tolist() == order + [-1] * (k - len(order))
         assert kept[row].tolist() == [values[item] for item in order] + [-np.inf] * (k - len(order))
+
+
+def test_own_counts_at_the_hour_of_the_request_by_hand() -> None:
+    """Item 0 twice at noon, item 1 once at 23:00 the day before; asked at 1:00, two hours after 23:00."""
+    hour = 3_600_000
+    scorer = OwnCountsByHour(np.array([4, 1, 1, 0]), hours=2.0)
+    history, times = np.array([0, 1, 0]), np.array([12, 23, 36]) * hour
+    batch = question([history], OwnCountsByHour.reads, [times], [49 * hour])
+    scores = scorer(batch)[0]
+    ties = OwnCountsByHour.FLOOR * np.array([2, 1, 1, 0]) / 3
+    expected = np.array([2 * np.exp(-11 / 2), np.exp(-1), 0, 0]) + ties
+    torch.testing.assert_close(scores, torch.from_numpy(expected))
+    unknown = scorer(question([history], OwnCountsByHour.reads, [times]))[0]
+    torch.testing.assert_close(unknown, torch.from_numpy(np.array([2.0, 1, 0, 0]) + ties))

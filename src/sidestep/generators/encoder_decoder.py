@@ -15,6 +15,7 @@ from sidestep.generators.item_part import ItemPart
 from sidestep.generators.prediction import Prediction
 from sidestep.generators.state import DecodingState
 from sidestep.layers.blocks import Decoder, DecoderBlock, Encoder
+from sidestep.layers.clock import Clock
 from sidestep.layers.state import Cache, Recall, first_positions
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.siblings import Siblings
@@ -69,6 +70,9 @@ class EncoderDecoder(nn.Module):
     another history overrides `encode`, one that puts something before it `encoder_input`. `path_log_probs` then needs
     no change. block: what its decoder is made of.
 
+    clock: what it is told of times, set by whoever builds it: added to the history's items and to the decoder's first
+    input. None, or a batch without times: nothing is added.
+
     A level's output head is tied to the embeddings of its codes. These are kept small (`D ** -0.5`) and multiplied by
     `D ** 0.5` on the way in, as in Vaswani et al. 2017 (section 3.4): the function is T5's, which keeps them large and
     divides on the way out, but Adam's steps of a fixed size then move them `D ** 0.5` times as far.
@@ -98,6 +102,7 @@ class EncoderDecoder(nn.Module):
         causal = config.encoder == "causal"
         self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal)
         self.decoder = Decoder(*shape, config.decoder_layers, config.dropout, block)
+        self.clock: Clock | None = None
 
     @torch.no_grad()
     def _start_from(self, sids: SemanticIds) -> None:
@@ -109,7 +114,7 @@ class EncoderDecoder(nn.Module):
     @property
     def reads(self) -> Reads:
         """What it reads of a history."""
-        return Reads(self.config.max_history)
+        return Reads(self.config.max_history, times=self.clock is not None)
 
     @property
     def every_position(self) -> bool:
@@ -146,13 +151,21 @@ class EncoderDecoder(nn.Module):
         """The histories as the encoder reads them, False at padding, and how many positions each item takes."""
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
         x = self.read(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
-        own = self.item_part(batch.history) if self.item_part is not None else None
+        own = self._beside_codes(batch)
         if self.config.history == "items":
             items = self.item_projection(x.flatten(2)).float()  # the layers add up in float32 under autocast, too
             return items if own is None else items + own, real, 1
         x = x if own is None else x + own[:, :, None]
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
         return x, real, self.num_levels
+
+    def _beside_codes(self, batch: SequenceBatch) -> Float[Tensor, "B T D"] | None:
+        """What an item of the history has beside its codes: a vector of its own, and what its time tells."""
+        own = self.item_part(batch.history) if self.item_part is not None else None
+        if self.clock is None or batch.times is None:
+            return own
+        told = self.clock.of_items(batch.times, batch.absolute_times)
+        return told if own is None or told is None else own + told
 
     def forward(self, batch: SequenceBatch) -> Prediction:
         """Every target's logits under teacher forcing."""
@@ -164,7 +177,8 @@ class EncoderDecoder(nn.Module):
         real = batch.targets >= 0
         tokens = self.tokens[batch.targets.clamp(min=0)].long()
         seen = self._seen(batch.visible * per_item, encoded)
-        prediction = self.decode(tokens, real, encoded, seen, self.recall(batch, tokens))
+        begin = self._begin(batch, batch.visible, encoded, seen)
+        prediction = self.decode(tokens, real, begin, encoded, seen, self.recall(batch, tokens))
         return prediction if self.siblings is None else self._among_children(prediction, batch.targets[real])
 
     def forced(self, batch: SequenceBatch, items: Int[Tensor, "B C"]) -> Prediction:
@@ -191,21 +205,21 @@ class EncoderDecoder(nn.Module):
         self,
         tokens: Int[Tensor, "B P L"],
         real: Bool[Tensor, "B P"],
+        begin: Float[Tensor, "B P 1 D"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
         recall: Recall | None = None,
     ) -> Prediction:
-        """All levels of the real targets in one pass: the decoder reads `e0, s1 ... s(L-1)`."""
-        x = torch.cat([self._begin(encoded, seen), self.read(tokens[:, :, :-1])], dim=2)
+        """All levels of the real targets in one pass: the decoder reads `begin, s1 ... s(L-1)`."""
+        x = torch.cat([begin, self.read(tokens[:, :, :-1])], dim=2)
         memory = replace(self.decoder.remember(encoded, seen, queries=x.shape[1] * x.shape[2]), recall=recall)
         hidden, _ = self.decoder(x, memory, Cache())
         return self._prediction(hidden[real], tokens[real], real)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         """Encode the histories once, for any number of beams."""
-        encoded, per_item = self.encode(batch)
-        seen = self._seen(batch.lengths[:, None] * per_item, encoded)
-        return self.state_type(self.decoder.remember(encoded, seen), self._begin(encoded, seen)[:, :, 0])
+        encoded, seen, begin = self._question(batch)
+        return self.state_type(self.decoder.remember(encoded, seen), begin)
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
@@ -220,12 +234,33 @@ class EncoderDecoder(nn.Module):
         """True at the memory positions that a query may see which sees the first `positions` of the history."""
         return first_positions(self.positions_before + positions, encoded.shape[1])
 
-    def _begin(self, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"]) -> Float[Tensor, "B Q 1 D"]:
-        """The decoder's first input for every target."""
+    def _question(
+        self, batch: SequenceBatch
+    ) -> tuple[Float[Tensor, "B M D"], Bool[Tensor, "B 1 M"], Float[Tensor, "B 1 D"]]:
+        """For a search: the encoded histories, what of them may be seen, and the decoder's first input."""
+        encoded, per_item = self.encode(batch)
+        visible = batch.lengths[:, None]
+        seen = self._seen(visible * per_item, encoded)
+        return encoded, seen, self._begin(batch, visible, encoded, seen)[:, :, 0]
+
+    def _begin(
+        self,
+        batch: SequenceBatch,
+        visible: Int[Tensor, "B Q"],
+        encoded: Float[Tensor, "B M D"],
+        seen: Bool[Tensor, "B Q M"],
+    ) -> Float[Tensor, "B Q 1 D"]:
+        """The decoder's first input for every target, which sees the first `visible` items of the history."""
         if self.config.encoder == "bidirectional":
-            return self.begin.expand(*seen.shape[:2], 1, -1)
-        last = (seen.sum(dim=2, keepdim=True) - 1).clamp(min=0)
-        return self.begin + encoded.gather(1, last.expand(-1, -1, encoded.shape[2]))[:, :, None]
+            begin = self.begin.expand(*seen.shape[:2], 1, -1)
+        else:
+            last = (seen.sum(dim=2, keepdim=True) - 1).clamp(min=0)
+            begin = self.begin + encoded.gather(1, last.expand(-1, -1, encoded.shape[2]))[:, :, None]
+        if self.clock is None or batch.times is None or batch.asked is None:
+            return begin
+        last_time = batch.times.gather(1, (visible - 1).clamp(min=0))
+        told = self.clock.of_requests(batch.asked, last_time, batch.absolute_times)
+        return begin if told is None else begin + told[:, :, None]
 
     def _last_input(self, state: DecodingState, codes: Int[Tensor, "B W"] | None) -> Float[Tensor, "B W D"]:
         """The decoder's input for the last code of each beam."""

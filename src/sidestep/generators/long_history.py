@@ -111,7 +111,7 @@ class LongHistory(Thinking):
 
     @property
     def reads(self) -> Reads:
-        return Reads(self.config.max_history, self.long.items)
+        return replace(super().reads, long=self.long.items)
 
     def encoder_input(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], Bool[Tensor, "B M"], int]:
         """The tier stands before the history, where every causal position sees it."""

@@ -86,6 +86,7 @@ class MultiToken(EncoderDecoder):
         self,
         tokens: Int[Tensor, "B P L"],
         real: Bool[Tensor, "B P"],
+        begin: Float[Tensor, "B P 1 D"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
         recall: Recall | None = None,
@@ -95,7 +96,7 @@ class MultiToken(EncoderDecoder):
         """
         ahead = self.all_positions and self.training
         places = self.num_levels if ahead else 1
-        x = torch.cat([self._begin(encoded, seen), self.read(tokens[:, :, : places - 1])], dim=2)
+        x = torch.cat([begin, self.read(tokens[:, :, : places - 1])], dim=2)
         hidden, own, further = x, [], []
         for level, decoder in enumerate([self.decoder, *self.further]):
             if level:
@@ -110,10 +111,9 @@ class MultiToken(EncoderDecoder):
         return MultiTokenPrediction(**vars(prediction), further=further)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
-        encoded, per_item = self.encode(batch)
-        seen = self._seen(batch.lengths[:, None] * per_item, encoded)
+        encoded, seen, begin = self._question(batch)
         memory, *further = (decoder.remember(encoded, seen) for decoder in [self.decoder, *self.further])
-        return MultiTokenState(memory, self._begin(encoded, seen)[:, :, 0], further=tuple(further))
+        return MultiTokenState(memory, begin, further=tuple(further))
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None

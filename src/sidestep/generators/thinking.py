@@ -189,13 +189,14 @@ class Thinking(EncoderDecoder):
         self,
         tokens: Int[Tensor, "B P L"],
         real: Bool[Tensor, "B P"],
+        begin: Float[Tensor, "B P 1 D"],
         encoded: Float[Tensor, "B M D"],
         seen: Bool[Tensor, "B P M"],
         recall: Recall | None = None,
     ) -> Prediction:
         if not self.thinking.thoughts:
-            return super().decode(tokens, real, encoded, seen, recall)
-        begin, num_targets = self._begin(encoded, seen), tokens.shape[1]
+            return super().decode(tokens, real, begin, encoded, seen, recall)
+        num_targets = tokens.shape[1]
         queries = num_targets * (self.num_levels + len(self.thought_position))
         memory = replace(self.decoder.remember(encoded, seen, queries=queries).gathered(), recall=recall)
         passes = self._in_turn if self.thinking.remember else self._apart

@@ -14,7 +14,7 @@ from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.ensemble import Ensemble, EnsembleConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods.assembling import generator_of, same_ids
-from sidestep.methods.generative import COBA, Thoughtful
+from sidestep.methods.generative import COBA, SHAPES, Thoughtful
 from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
 from sidestep.recommenders.ensemble import EnsembleRecommender
@@ -27,7 +27,7 @@ from sidestep.training.loop import Objective
 class GeneratorsTogether(Thoughtful):
     """Generators that were trained before; nothing is trained anew."""
 
-    sections: ClassVar[Mapping[str, type[Section]]] = {**Thoughtful.sections, "ensemble": EnsembleConfig}
+    sections: ClassVar[Mapping[str, type[Section]]] = {**SHAPES, "ensemble": EnsembleConfig}
     grows = False  # a further item would need an ID of every tokenizer
     ranks_by_paths = False
     exports_graph = False

@@ -18,7 +18,7 @@ from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods import assembling
 from sidestep.methods.balance import best_balance, best_weight
-from sidestep.methods.generative import COBA, Thoughtful, codes_alone, supervised, thoughts_at_chance
+from sidestep.methods.generative import COBA, SHAPES, Thoughtful, codes_alone, supervised, thoughts_at_chance
 from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Ranks, Say
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.scoring import two_towers
@@ -36,7 +36,7 @@ class GeneratorAndScorer(Thoughtful):
     """S²GR and two towers of SASRec; an item's score is a weighted mean of both."""
 
     sections: ClassVar[Mapping[str, type[Section]]] = {
-        **Thoughtful.sections,
+        **SHAPES,
         "baseline": BaselineConfig,
         "fusion": FusionConfig,
     }

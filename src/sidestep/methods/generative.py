@@ -15,6 +15,7 @@ from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.methods.method import Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.time import TimeConfig
 from sidestep.objectives import generating
 from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.recommender import Servable
@@ -30,12 +31,16 @@ PLAIN: Parts = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enable
 COBA: Parts = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
 
 
+SHAPES: Mapping[str, type[Section]] = {"generator": GeneratorConfig, "thinking": ThinkingConfig}
+"""The sections of a generator without a clock."""
+
+
 class Generative(Method):
     """What all generators share. [thinking] is one of their sections even where a generator does not think, so that one
     recipe serves all of them.
     """
 
-    sections: ClassVar[Mapping[str, type[Section]]] = {"generator": GeneratorConfig, "thinking": ThinkingConfig}
+    sections: ClassVar[Mapping[str, type[Section]]] = {**SHAPES, "time": TimeConfig}
     grows = True
     ranks_by_paths = True
     exports_graph = True
@@ -48,6 +53,12 @@ class Generative(Method):
         return shuffled(sids, recipe.seed) if recipe.section(ThinkingConfig).clusters == "shuffled" else sids
 
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        model = self.generator(materials, recipe)
+        model.clock = self.time(recipe).clock(model.config.width)
+        return model
+
+    def generator(self, materials: Materials, recipe: Recipe) -> EncoderDecoder:
+        """A new generator that has no clock yet."""
         return EncoderDecoder(materials.ids, recipe.section(GeneratorConfig))
 
     def objective(self, materials: Materials, recipe: Recipe) -> Objective:
@@ -71,7 +82,8 @@ class Generative(Method):
     def search_protocol(self, recipe: Recipe) -> tuple[str, ...]:
         over_codebook = recipe.section(GeneratorConfig).softmax == "codebook"
         among = "the full codebook" if over_codebook else "the trie's children"
-        return f"{self.beams(recipe)} beams", recipe.evaluate.precision, f"log-probabilities over {among}"
+        searched = f"{self.beams(recipe)} beams", recipe.evaluate.precision, f"log-probabilities over {among}"
+        return *searched, *super().search_protocol(recipe)
 
 
 class Thoughtful(Generative):
@@ -80,7 +92,7 @@ class Thoughtful(Generative):
     def thinks(self, recipe: Recipe) -> bool:
         return recipe.section(ThinkingConfig).thoughts
 
-    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+    def generator(self, materials: Materials, recipe: Recipe) -> EncoderDecoder:
         return Thinking(materials.ids, recipe.section(GeneratorConfig), recipe.section(ThinkingConfig))
 
 
@@ -147,6 +159,11 @@ METHODS: dict[str, Method] = {
     "s2gr-no-coba": Taught("S2GR on a plain RQ-VAE", f"{_S2GR}, table 2", PLAIN),
     "s2gr-no-reason": Generative("CoBa codes, no thoughts", f"{_S2GR}, table 2", COBA),
     "s2gr-no-think-loss": Thoughtful("thoughts without supervision", f"{_S2GR}, table 2", COBA),
+    "tiger-clock": Generative(
+        "TIGER that is told the hour and the day of the history and of the request",
+        "arXiv 2602.08612, sec. 3; ours",
+        {**PLAIN, "time": {"history": True, "request": True}},
+    ),
     "tiger-4": Generative(
         "TIGER with a fourth code that distinguishes items of one ID",
         f"{_TIGER}, sec. 3.1",

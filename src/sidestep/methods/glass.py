@@ -45,7 +45,7 @@ class LooksBack(Thoughtful):
                 f"long.tier = 'vectors' contradicts method {recipe.method!r}, which has no tier; use method = 'glass'"
             )
 
-    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+    def generator(self, materials: Materials, recipe: Recipe) -> LongHistory:
         long = recipe.section(LongConfig)
         vectors = torch.from_numpy(materials.item_vectors) if long.tier == "vectors" else None
         shape, thinking = recipe.section(GeneratorConfig), recipe.section(ThinkingConfig)

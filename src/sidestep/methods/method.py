@@ -13,6 +13,7 @@ from sidestep.config import Section
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.splits import TrainingInteractions
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.time import TimeConfig
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.sids.semantic_ids import SemanticIds
@@ -141,6 +142,10 @@ class Method(ABC):
         """Whether its model has thoughts."""
         return False
 
+    def time(self, recipe: Recipe) -> TimeConfig:
+        """What its model is told of times: nothing, unless it reads the section [time]."""
+        return recipe.section(TimeConfig) if TimeConfig in self.sections.values() else TimeConfig()
+
     def supervision(self, sids: SemanticIds, recipe: Recipe) -> SemanticIds:
         """The semantic IDs whose codes and clusters supervise the model; a control may exchange them."""
         return sids
@@ -201,7 +206,7 @@ class Method(ABC):
 
     def search_protocol(self, recipe: Recipe) -> tuple[str, ...]:
         """What a figure depends on besides the split and the ranking, in words."""
-        return ()
+        return self.time(recipe).protocol()
 
     def chosen(self, tensors: Mapping[str, Any]) -> dict[str, float]:
         """What `tune` has chosen, by name, out of the weights."""

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
-from torch import nn
-
 from sidestep.config import Section
 from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
@@ -22,7 +20,7 @@ class MultiTokenGenerative(Generative):
     sections: ClassVar[Mapping[str, type[Section]]] = {**Generative.sections, "mtp": MultiTokenConfig}
     exports_graph = False
 
-    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+    def generator(self, materials: Materials, recipe: Recipe) -> MultiToken:
         return MultiToken(materials.ids, recipe.section(GeneratorConfig), recipe.section(MultiTokenConfig))
 
     def objective(self, materials: Materials, recipe: Recipe) -> Objective:

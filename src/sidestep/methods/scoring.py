@@ -13,6 +13,7 @@ from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
 from sidestep.methods.method import Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.time import TimeConfig
 from sidestep.objectives import scoring
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
@@ -87,6 +88,27 @@ class Scoring(Method):
         }
 
 
+class TimedScoring(Scoring):
+    """A SASRec, which can be told times."""
+
+    sections: ClassVar[Mapping[str, type[Section]]] = {**Scoring.sections, "time": TimeConfig}
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        time = self.time(recipe)
+        if time.request and not time.history:
+            raise ConfigError(
+                f"time.request = true without time.history does not suit method {recipe.method!r}: the requests of its "
+                "earlier positions are the times of its items; set both"
+            )
+
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        model = super().build(materials, recipe)
+        assert isinstance(model, SASRec)
+        model.clock = self.time(recipe).clock(model.config.width)
+        return model
+
+
 def _of_numbers(model: Callable[[Ints, BaselineConfig], nn.Module]) -> Build:
     return lambda materials, config: model(materials.popularity, config)
 
@@ -122,26 +144,32 @@ METHODS: dict[str, Method] = {
         scoring.next_items,
         reads_vectors=True,
     ),
-    "sasrec-vectors": Scoring(
+    "sasrec-vectors": TimedScoring(
         "SASRec with full cross-entropy, items a free part and their vectors",
         "ours, after Hou et al. 2022, arXiv 2206.05941",
         _CE,
         content_sasrec,
         reads_vectors=True,
     ),
-    "sasrec-ce": Scoring(
+    "sasrec-ce": TimedScoring(
         "SASRec with full cross-entropy",
         f"{_SASREC}; Klenitskiy & Vasilev 2023, arXiv 2309.07602",
         _CE,
         _of_numbers(SASRec),
     ),
-    "sasrec-bce": Scoring(
+    "sasrec-clock": TimedScoring(
+        "SASRec with full cross-entropy that is told the hour and the day of the history and of the request",
+        f"{_SASREC}; ours",
+        {**_CE, "time": {"history": True, "request": True}},
+        _of_numbers(SASRec),
+    ),
+    "sasrec-bce": TimedScoring(
         "SASRec with its own loss, one sampled negative",
         _SASREC,
         {"baseline": {"loss": "bce"}, "train": {**_ITEMWISE, "epochs": 150}},
         _of_numbers(SASRec),
     ),
-    "sasrec-sampled": Scoring(
+    "sasrec-sampled": TimedScoring(
         "SASRec with sampled cross-entropy, for large catalogues",
         f"{_SASREC}; Bengio & Senecal 2008",
         {"baseline": {"loss": "sampled", "negatives": 2048}, "train": _FULL},

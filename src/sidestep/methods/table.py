@@ -18,7 +18,9 @@ PLUGINS = plugins.installed(OWN)
 METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}
 OWN_COUNTS = "own-counts"
 """A baseline that says something only where users repeat items."""
-NON_NEURAL = ("popularity", "item-knn", "item-knn-recent", OWN_COUNTS)
+OWN_COUNTS_BY_HOUR = "own-counts-hour"
+"""The same for logs with absolute times; it knows the request's time."""
+NON_NEURAL = ("popularity", "item-knn", "item-knn-recent", OWN_COUNTS, OWN_COUNTS_BY_HOUR)
 """Baselines without training, in every evaluation. In `item-knn-recent` an item counts half as much as the next."""
 
 

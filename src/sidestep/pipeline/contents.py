@@ -16,7 +16,7 @@ from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import OWN_COUNTS, method_of
+from sidestep.methods.table import OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
 from sidestep.pipeline import lineage, versions
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.stage import TRAIN, vectors_of
@@ -24,7 +24,7 @@ from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.recommenders.trained import TrainedModel
-from sidestep.scorers.counts import OwnCounts
+from sidestep.scorers.counts import OwnCounts, OwnCountsByHour
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
@@ -187,6 +187,14 @@ class RunContents(FinishedRun):
                 f"Method {name!r} needs times that can be compared between users, and this log has none; name a column "
                 "of absolute times in data.time"
             )
+        time = self.method.time(self.recipe)
+        if time.needs_calendar and not self.interactions.absolute_times:
+            raise ConfigError(
+                f"time.fields = {list(time.fields)} need times that tell the hour and the day, and this log has none; "
+                'name a column of absolute times in data.time, or take time.fields=["gap"]'
+            )
+        if time.told and self.interactions.times is None:
+            raise ConfigError(f"Method {name!r} is told times, and this log has none; name their column in data.time")
         if needs.text and not any(self.catalog.texts or ()):
             raise ConfigError(
                 f"Method {name!r} needs texts and no item has any; name their columns in data.text_fields"
@@ -246,6 +254,8 @@ class RunContents(FinishedRun):
             return ItemwiseRecommender(Popularity.fit(train, num_items), num_items)
         if name == OWN_COUNTS:
             return ItemwiseRecommender(OwnCounts.fit(train, num_items), num_items)
+        if name == OWN_COUNTS_BY_HOUR:
+            return ItemwiseRecommender(OwnCountsByHour.fit(train, num_items), num_items, OwnCountsByHour.reads)
         if name in ("item-knn", "item-knn-recent"):
             config = ItemKNNConfig(half_life=1 if name == "item-knn-recent" else None)
             return ItemwiseRecommender(ItemKNN.fit(train, num_items, config), num_items)

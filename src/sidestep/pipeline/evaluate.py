@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 
 from sidestep import artifact
-from sidestep.data.sources.worlds import planted_world
+from sidestep.data.sources.worlds import best_possible, planted_world
 from sidestep.data.splits import Cases
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
-from sidestep.methods.table import NON_NEURAL, OWN_COUNTS, method_of
+from sidestep.methods.recipe import Recipe
+from sidestep.methods.table import NON_NEURAL, OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run, changes
 from sidestep.pipeline.stage import Stage
@@ -70,12 +71,13 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     repeats = _repeats(contents.split.test)
     tables = [
         summary(ranked(contents, name), ks, contents.popularity).select(pl.lit(name).alias("method"), pl.all())
-        for name in (*_baselines(repeats), run.recipe.method)
+        for name in (*_baselines(run.recipe, repeats), run.recipe.method)
     ]
     best = None
     if run.recipe.data.source == "planted":
         planted = planted_world(run.recipe.data.planted, run.recipe.seed)
-        best = planted.best_possible(contents.split.test, main_depth(ks))
+        time = method_of(run.recipe).time(run.recipe)
+        best = best_possible(planted, contents.split.test, main_depth(ks), time.history, time.request)
     example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
     return Evaluation(table, protocol(run), best, example, ks, repeats)
@@ -145,9 +147,14 @@ def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[
     return run.done(stage, settings, parents)
 
 
-def _baselines(repeats: bool) -> tuple[str, ...]:
-    """The baselines without training. repeats: whether some held-out item is a repetition."""
-    return tuple(name for name in NON_NEURAL if name != OWN_COUNTS or repeats)
+def _baselines(recipe: Recipe, repeats: bool) -> tuple[str, ...]:
+    """The baselines without training: one that knows the request's time stands beside models that know it, too.
+
+    repeats: whether some held-out item is a repetition.
+    """
+    told = method_of(recipe).time(recipe).request
+    idle = {OWN_COUNTS: not repeats, OWN_COUNTS_BY_HOUR: not (repeats and told)}
+    return tuple(name for name in NON_NEURAL if not idle.get(name))
 
 
 def _repeats(cases: Cases) -> bool:

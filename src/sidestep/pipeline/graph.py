@@ -32,6 +32,11 @@ def check_exportable(recipe: Recipe) -> None:
             f"--graph: the search of method {recipe.method!r} cannot be exported as a graph; leave --graph out, and "
             "the bundle answers with PyTorch"
         )
+    if method_of(recipe).time(recipe).told:
+        raise ConfigError(
+            "--graph: a graph reads no times, and this model is told them; leave --graph out, and the bundle answers "
+            "with PyTorch"
+        )
     if recipe.evaluate.precision != "fp32":
         raise ConfigError(
             f"--graph: the graph computes in fp32, and this run answers in {recipe.evaluate.precision}; leave --graph "

@@ -11,6 +11,7 @@ from sidestep.errors import DataError
 from sidestep.evaluation.ranking import Seen
 from sidestep.evaluation.seeds import Spread, spread, spread_of
 from sidestep.evaluation.significance import Comparison
+from sidestep.methods.table import OWN_COUNTS_BY_HOUR
 from sidestep.studies.averages import averaged, compared, group_of, interval, lengths_of, samples, users_of
 from sidestep.studies.cells import GRID, CellResult, Users
 from sidestep.studies.outcome import Block, CellStatus, Cost, Curves, Entry, Outcome, Spot
@@ -57,7 +58,9 @@ def join(
     outcome = replace(
         outcome,
         blocks=tuple(block for block in blocks if block.num_users),
-        protocol=_protocol(finished),
+        protocol=_protocol(
+            finished, list(dict.fromkeys(row for (row, _), group in cells.items() if any(map(_told, group))))
+        ),
         machines=tuple(dict.fromkeys(_machine(cell) for cell in finished)),
     )
     return _with_extras(outcome, rows, {row: group for (row, ties), group in cells.items() if ties == blocks[0].ties})
@@ -303,7 +306,8 @@ def _beauty(cells: Sequence[CellResult]) -> bool:
     return cells[0].split == "leave-one-out" and is_beauty(data.users, data.items, data.interactions)
 
 
-def _protocol(cells: Sequence[CellResult]) -> str:
+def _protocol(cells: Sequence[CellResult], told: Sequence[str]) -> str:
+    """told: the rows that know when the next item is asked for."""
     splits, depths, beams = (
         " or ".join(map(str, sorted({value for value in values if value is not None})))
         for values in ([c.split for c in cells], [c.k for c in cells], [c.beams for c in cells])
@@ -312,7 +316,12 @@ def _protocol(cells: Sequence[CellResult]) -> str:
     searched = f"; generators search {beams} beams and score by {among}" if beams else ""
     relative = cells[0].settings.get("data.absolute_times") is False
     timed = " (times of different users cannot be compared here, so no split by time)" if relative else ""
-    return f"Protocol: {splits}{timed}, full ranking of lists of {depths} at item level{searched}"
+    known = "; rows that know the request's time, which is the target's own: " + ", ".join(told) if told else ""
+    return f"Protocol: {splits}{timed}, full ranking of lists of {depths} at item level{searched}{known}"
+
+
+def _told(cell: CellResult) -> bool:
+    return cell.method == OWN_COUNTS_BY_HOUR or cell.settings.get("time.request") is True
 
 
 def _machine(cell: CellResult) -> str:

@@ -16,8 +16,8 @@ has a brand that the last item does not tell; a symmetric co-occurrence sees as 
 item-kNN stays below half of the best possible.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 from sidestep.config import Section
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.sources.shop_words import BRANDS, MATERIALS, REGIONS, SHOP, STYLES, VARIANTS
 from sidestep.data.splits import Cases
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -34,64 +35,6 @@ NOTHING = -1  # stands where there is no earlier item, hence no brand to return 
 FIRST_TIME = 1_672_531_200_000  # 2023-01-01 in milliseconds
 YEAR = 365 * 24 * 3600 * 1000
 MEAN_GAP = 24 * 3600 * 1000
-
-# department: aisle: shelves. A shop larger than this reuses the names with an adjective in front.
-SHOP = {
-    "Kitchen": {
-        "Cookware": ("Skillet", "Saucepan", "Wok", "Casserole"),
-        "Tableware": ("Plate", "Bowl", "Tumbler", "Mug"),
-        "Cutlery": ("Knife", "Spoon", "Fork", "Chopsticks"),
-        "Baking": ("Whisk", "Spatula", "Cakestand", "Sieve"),
-        "Appliances": ("Blender", "Toaster", "Kettle", "Juicer"),
-    },
-    "Garden": {
-        "Planting": ("Trowel", "Flowerpot", "Seedtray", "Trellis"),
-        "Pruning": ("Secateurs", "Loppers", "Handsaw", "Shears"),
-        "Watering": ("Hose", "Sprinkler", "Nozzle", "Waterbutt"),
-        "Patio": ("Parasol", "Hammock", "Brazier", "Deckchair"),
-        "Wildlife": ("Birdbath", "Feeder", "Nestbox", "Beehive"),
-    },
-    "Bathroom": {
-        "Haircare": ("Shampoo", "Conditioner", "Hairbrush", "Comb"),
-        "Skincare": ("Cleanser", "Moisturizer", "Serum", "Sunscreen"),
-        "Shaving": ("Razor", "Lather", "Aftershave", "Trimmer"),
-        "Dental": ("Toothbrush", "Toothpaste", "Floss", "Mouthwash"),
-        "Linens": ("Towel", "Bathmat", "Bathrobe", "Washcloth"),
-    },
-    "Office": {
-        "Writing": ("Pencil", "Fountainpen", "Marker", "Crayon"),
-        "Paper": ("Notebook", "Envelope", "Postcard", "Planner"),
-        "Filing": ("Folder", "Binder", "Drawer", "Clipboard"),
-        "Desktop": ("Lamp", "Stapler", "Scissors", "Blotter"),
-        "Computing": ("Keyboard", "Mouse", "Monitor", "Headset"),
-    },
-    "Outdoors": {
-        "Camping": ("Tent", "Lantern", "Stove", "Sleepingbag"),
-        "Hiking": ("Rucksack", "Compass", "Boots", "Gaiters"),
-        "Cycling": ("Helmet", "Pedal", "Saddle", "Pump"),
-        "Fishing": ("Rod", "Reel", "Lure", "Waders"),
-        "Climbing": ("Rope", "Harness", "Carabiner", "Chalkbag"),
-    },
-    "Music": {
-        "Strings": ("Guitar", "Violin", "Ukulele", "Banjo"),
-        "Percussion": ("Snare", "Cymbal", "Tambourine", "Marimba"),
-        "Winds": ("Flute", "Clarinet", "Trumpet", "Harmonica"),
-        "Studio": ("Microphone", "Mixer", "Amplifier", "Turntable"),
-        "Lessons": ("Songbook", "Metronome", "Tuner", "Musicstand"),
-    },
-}
-REGIONS = ("Coastal", "Alpine", "Nordic", "Highland", "Prairie", "Island", "Desert", "Harbour", "Forest", "Riverside")
-STYLES = ("Rustic", "Modern", "Vintage", "Urban", "Classic", "Artisan", "Minimal", "Festive", "Heritage", "Loft")
-MATERIALS = ("Bamboo", "Copper", "Oak", "Linen", "Ceramic", "Cork", "Steel", "Walnut", "Glass", "Leather")
-BRANDS = (
-    *("Alderbrook", "Bexley", "Corvane", "Dunmore", "Elmhurst", "Farrow", "Greyfell", "Hartwell", "Ivoryton"),
-    *("Juniper", "Kestrel", "Larkspur", "Merrow", "Northwind", "Oakley", "Penrose", "Quillon", "Rosedale"),
-    *("Sorrel", "Thornbury"),
-)
-VARIANTS = (
-    *("Everyday", "Compact", "Premium", "Deluxe", "Travel", "Family", "Slim", "Junior", "Heavy", "Quiet"),
-    *("Folding", "Striped", "Scarlet", "Azure", "Emerald", "Amber", "Violet", "Ivory", "Onyx", "Silver"),
-)
 
 
 class PlantedConfig(Section):
@@ -104,6 +47,8 @@ class PlantedConfig(Section):
     loyalty: probability of returning to the brand of the item before the last.
     homes, home, faith: above 0, the world of `regulars.py`, with habits for life in place of `wander` and `loyalty`:
         home shelves of a shopper, the probability that the next shelf is one of them, and that of the own brand there.
+    parts, clocked: above 0, the world of `clocked.py`: parts of the day, and what depends on them, the "rounds" through
+        the departments or the "brands".
     """
 
     departments: int = Field(default=6, ge=1)
@@ -120,11 +65,15 @@ class PlantedConfig(Section):
     homes: int = Field(default=0, ge=0)
     home: float = Field(default=0.0, ge=0, le=1)
     faith: float = Field(default=0.0, ge=0, le=1)
+    parts: int = Field(default=0, ge=0, le=24)
+    clocked: Literal["rounds", "brands"] = "rounds"
 
     @model_validator(mode="after")
     def _check(self) -> "PlantedConfig":
         if self.homes > self.num_shelves:
             raise ValueError(f"homes = {self.homes}, expected at most the {self.num_shelves} shelves of the shop")
+        if self.homes and self.parts:
+            raise ValueError(f"homes = {self.homes} and parts = {self.parts} are two worlds; set one of them to 0")
         if not self.homes and self.home + self.faith > 0:
             raise ValueError(
                 f"home = {self.home:g} and faith = {self.faith:g} are habits of a world with homes; set it"
@@ -175,7 +124,8 @@ class PlantedWorld:
         """The probability of every item to come next, `[N]`, given item numbers, oldest first (possibly none)."""
         previous, last = _last_two(history)
         every_shelf = np.arange(self.config.num_shelves)[None]
-        shelf_probs = self._shelf_probs(self._shelf_of(last[None]), every_shelf)
+        here = self._shelf_of(last[None])
+        shelf_probs = self._shelf_probs(here, self.ahead[here], every_shelf)
         return np.outer(shelf_probs, self._place_probs(self._brand_of(previous[None]))).ravel()
 
     def best_hit_rate(self, histories: Sequence[Sequence[int] | Ints], k: int) -> float:
@@ -197,12 +147,12 @@ class PlantedWorld:
         contexts = np.stack([self._shelf_of(last), self._brand_of(previous)])
         (shelves, brands), counts = np.unique(contexts, axis=1, return_counts=True)
         candidates = self._likeliest_shelves(shelves, k)
-        shelf_probs = self._shelf_probs(shelves, candidates)
+        shelf_probs = self._shelf_probs(shelves, self.ahead[shelves], candidates)
         shelf_probs[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = 0
-        shelf_probs, place_probs = _largest(shelf_probs, k), _largest(self._place_probs(brands), k)
+        shelf_probs, place_probs = largest(shelf_probs, k), largest(self._place_probs(brands), k)
         ranks = np.outer(1 + np.arange(shelf_probs.shape[1]), 1 + np.arange(place_probs.shape[1]))
         i, j = np.nonzero(ranks <= k)
-        best = _largest(shelf_probs[:, i] * place_probs[:, j], k).sum(axis=1)
+        best = largest(shelf_probs[:, i] * place_probs[:, j], k).sum(axis=1)
         return float(np.average(best, weights=counts))
 
     def _likeliest_shelves(self, shelves: Ints, k: int) -> Ints:
@@ -215,15 +165,15 @@ class PlantedWorld:
         popular = np.broadcast_to(popular, (len(shelves), len(popular)))
         return np.sort(np.concatenate([self.ahead[shelves][:, None], aisle, popular], axis=1), axis=1)
 
-    def _shelf_probs(self, shelves: Ints, candidates: Ints) -> Floats:
-        """The probability of candidate shelves `[C, M]` (or `[1, M]`) after the shelves `[C]`, one of them `NOTHING`
-        at the start of a history.
+    def _shelf_probs(self, shelves: Ints, ahead: Ints, candidates: Ints) -> Floats:
+        """The probability of candidate shelves `[C, M]` (or `[1, M]`) after the shelves `[C]`, which are `NOTHING` at
+        the start of a history, and before those `ahead` `[C]`.
         """
         config, here = self.config, shelves[:, None]
         anywhere = self.popularity[candidates]
         same_aisle = candidates // config.shelves == here // config.shelves
         probs = (1 - config.follow - config.wander) * anywhere + config.wander / config.shelves * same_aisle
-        probs = probs + config.follow * (candidates == self.ahead[shelves][:, None])
+        probs = probs + config.follow * (candidates == ahead[:, None])
         return np.where(here == NOTHING, anywhere, probs)
 
     def _place_probs(self, brands: Ints) -> Floats:
@@ -246,37 +196,50 @@ class PlantedWorld:
 
     def _shop(self, rng: np.random.Generator) -> Interactions:
         """All shoppers take their first item, then their second, and so on, for as long as their histories are."""
-        config = self.config
-        lengths = config.min_length - 1 + rng.geometric(1 / (config.mean_length - config.min_length + 1), config.users)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = self._offsets(rng)
         items = np.full(offsets[-1], NOTHING, dtype=np.int64)
-        for step in range(lengths.max()):
-            shoppers = np.flatnonzero(lengths > step)
-            rows = offsets[shoppers] + step
+        for step, shoppers, rows in steps(offsets):
             last = items[rows - 1] if step > 0 else np.full(len(rows), NOTHING)
             previous = items[rows - 2] if step > 1 else np.full(len(rows), NOTHING)
-            items[rows] = self._draw(rng, shoppers, last, previous)
+            items[rows] = self._draw(rng, shoppers, last, previous, self.ahead[self._shelf_of(last)])
         gaps = 1 + rng.exponential(MEAN_GAP, len(items)).astype(np.int64)
         times = np.cumsum(gaps)
-        starts = rng.integers(FIRST_TIME, FIRST_TIME + YEAR, config.users)
-        times += np.repeat(starts - times[offsets[:-1]], lengths)
-        width = len(str(config.users))
-        user_ids = [f"u{user:0{width}d}" for user in range(1, config.users + 1)]
+        starts = rng.integers(FIRST_TIME, FIRST_TIME + YEAR, self.config.users)
+        times += np.repeat(starts - times[offsets[:-1]], np.diff(offsets))
+        return self._log(offsets, items, times)
+
+    def _offsets(self, rng: np.random.Generator) -> Ints:
+        """Histories of random lengths, laid end to end."""
+        config = self.config
+        lengths = config.min_length - 1 + rng.geometric(1 / (config.mean_length - config.min_length + 1), config.users)
+        return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def _log(self, offsets: Ints, items: Ints, times: Ints) -> Interactions:
+        users = self.config.users
+        user_ids = [f"u{user:0{len(str(users))}d}" for user in range(1, users + 1)]
         return Interactions(user_ids, offsets, items, times, absolute_times=True)
 
-    def _draw(self, rng: np.random.Generator, shoppers: Ints, last: Ints, previous: Ints) -> Ints:
-        """The next item of some shoppers at once."""
+    def _draw(self, rng: np.random.Generator, shoppers: Ints, last: Ints, previous: Ints, ahead: Ints) -> Ints:
+        """The next item of some shoppers at once. ahead: the shelf that comes next on the round of each."""
         config, size = self.config, len(last)
         here = self._shelf_of(last)
         habit = np.where(last == NOTHING, 1.0, rng.random(size))  # nobody follows or wanders from nowhere
         in_aisle = here // config.shelves * config.shelves + rng.integers(config.shelves, size=size)
         anywhere = rng.choice(config.num_shelves, size, p=self.popularity)
         shelf = np.where(habit < config.follow + config.wander, in_aisle, anywhere)
-        shelf = np.where(habit < config.follow, self.ahead[here], shelf)
+        shelf = np.where(habit < config.follow, ahead, shelf)
         loyal = (rng.random(size) < config.loyalty) & (previous != NOTHING)
         brand = np.where(loyal, self._brand_of(previous), rng.integers(config.brands, size=size))
         variant = rng.choice(config.variants, size, p=self._variant_probs)
         return (shelf * config.brands + brand) * config.variants + variant
+
+
+def steps(offsets: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+    """By steps of all histories at once: the step's number, whose histories have it, and its rows of the log."""
+    lengths = np.diff(offsets)
+    for step in range(lengths.max()):
+        shoppers = np.flatnonzero(lengths > step)
+        yield step, shoppers, offsets[shoppers] + step
 
 
 def _last_two(history: Sequence[int] | Ints) -> Ints:
@@ -288,7 +251,7 @@ def _normalised(weights: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> Floats:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def _largest(values: Floats, k: int) -> Floats:
+def largest(values: Floats, k: int) -> Floats:
     """The k largest numbers of each row, largest first."""
     return -np.sort(-values, axis=1)[:, :k]
 

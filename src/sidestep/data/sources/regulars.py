@@ -158,14 +158,14 @@ class RegularsWorld(PlantedWorld):
         self.homes = rng.permuted(shelves, axis=1)[:, : config.homes]
         self.own_brands = rng.integers(config.brands, size=(config.users, config.num_shelves))
 
-    def _draw(self, rng: np.random.Generator, shoppers: Ints, last: Ints, previous: Ints) -> Ints:
+    def _draw(self, rng: np.random.Generator, shoppers: Ints, last: Ints, previous: Ints, ahead: Ints) -> Ints:
         config, size = self.config, len(shoppers)
         habit = rng.random(size)
         shelf = rng.choice(config.num_shelves, size, p=self.popularity)
         at_home = self.homes[shoppers, rng.integers(config.homes, size=size)]
         shelf = np.where((config.follow <= habit) & (habit < config.follow + config.home), at_home, shelf)
         follows = (habit < config.follow) & (last != NOTHING)
-        shelf = np.where(follows, self.ahead[self._shelf_of(last)], shelf)
+        shelf = np.where(follows, ahead, shelf)
         faithful = rng.random(size) < config.faith
         brand = np.where(faithful, self.own_brands[shoppers, shelf], rng.integers(config.brands, size=size))
         variant = rng.choice(config.variants, size, p=self._variant_probs)
