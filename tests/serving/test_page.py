@@ -247,6 +247,23 @@ def test_two_models_stand_side_by_side_and_equal_ones_agree(page: Any) -> None:
     assert has_no_sideways_scroll(page)
 
 
+def test_a_time_can_be_given_where_a_model_reads_times(page: Any) -> None:
+    page.goto("")
+    expect(page.get_by_label("Wanted at")).to_be_hidden()
+
+    def timed(route: Any) -> None:
+        response = route.fetch()
+        models = [{**model, "reads": {**model["reads"], "times": True}} for model in response.json()["models"]]
+        route.fulfill(response=response, json={**response.json(), "models": models})
+
+    page.route("**/v1/models", timed)
+    page.reload()
+    with page.expect_request(lambda sent: '"at":"2033-05-18T20:15"' in (sent.post_data or "")):
+        page.get_by_label("Wanted at").fill("2033-05-18T20:15")
+    page.reload()
+    expect(page.get_by_label("Wanted at")).to_have_value("2033-05-18T20:15")
+
+
 def test_the_catalogue_opens_branch_by_branch_down_to_items(page: Any) -> None:
     page.goto("/#h=")
     asked: list[str] = []

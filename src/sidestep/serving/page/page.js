@@ -53,7 +53,8 @@ function requestsFor(state) {
   if (state.category) filters.categories = [state.category];
   const given = state.user ? { user_id: state.user } : { history: state.history };
   const models = [chosen(state), beside(state)].filter(Boolean);
-  return models.map((model) => ({ model: model.name, ...given, k: state.k, filters, explain: true }));
+  const when = (model) => (model.reads.times && state.time ? { at: state.time } : {});
+  return models.map((model) => ({ model: model.name, ...given, ...when(model), k: state.k, filters, explain: true }));
 }
 
 async function answer(state) {
@@ -133,6 +134,8 @@ function showSettings(state) {
   byId("other").value = beside(state)?.name ?? "";
   if (document.activeElement !== byId("k")) byId("k").value = state.k;
   byId("unseen").checked = state.unseen;
+  byId("when").hidden = ![chosen(state), beside(state)].some((model) => model?.reads.times);
+  if (document.activeElement !== byId("time")) byId("time").value = state.time;
   if (document.activeElement !== byId("user")) byId("user").value = state.user;
   const category = byId("category");
   if (state.category && ![...category.options].some((option) => option.value === state.category)) {
@@ -193,6 +196,7 @@ function listen() {
   byId("other").addEventListener("change", (event) => write({ other: event.target.value }));
   byId("category").addEventListener("change", (event) => write({ category: event.target.value }));
   byId("unseen").addEventListener("change", (event) => write({ unseen: event.target.checked }));
+  byId("time").addEventListener("change", (event) => write({ time: event.target.value }));
   byId("user").addEventListener("change", (event) => write({ user: event.target.value.trim(), history: [] }));
   byId("k").addEventListener("change", (event) => {
     if (event.target.checkValidity() && event.target.value) write({ k: Number(event.target.value) });

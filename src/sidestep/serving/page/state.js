@@ -3,7 +3,7 @@
 const MAX_K = 100;
 
 export const START = Object.freeze({
-  history: [], user: "", model: "", other: "", k: 10, unseen: true, category: "", sets: [], at: "",
+  history: [], user: "", model: "", other: "", k: 10, unseen: true, category: "", sets: [], time: "", at: "",
 });
 
 // A new visitor has an empty fragment; the fragment of an emptied history is `h=`.
@@ -21,6 +21,7 @@ export function read() {
     unseen: given.get("seen") !== "1",
     category: given.get("category") ?? "",
     sets: given.getAll("set").filter(Boolean),
+    time: /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$/.test(given.get("time") ?? "") ? given.get("time") : "",
     at: /^\d+(\.\d+)*$/.test(given.get("at") ?? "") ? given.get("at") : "",
   };
 }
@@ -36,6 +37,7 @@ function fragment(state) {
   if (!state.unseen) parameters.append("seen", "1");
   if (state.category) parameters.append("category", state.category);
   for (const name of state.sets) parameters.append("set", name);
+  if (state.time) parameters.append("time", state.time);
   if (state.at) parameters.append("at", state.at);
   return `#${parameters}`;
 }
