@@ -36,7 +36,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses"),
     "methods": (
         *("objectives", "evaluation.metrics", "recommenders", "generators", "scorers", "sids", "vectors", "data"),
-        *("training", "plugins", "config", "errors"),
+        *("training", "layers.clock", "plugins", "config", "errors"),
     ),
     "recipes": ("methods", "config", "errors"),
     "recommenders": ("search", "sids", "data", "layers.products", "errors"),
