@@ -5,11 +5,12 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check -c ci/constraints.txt
 DEMO := runs/demo
 USERS := u0001 u0002 u0003 u0004 u0005
 
-.PHONY: help install check test test-slow demo clean
+.PHONY: help install check docs test test-slow demo clean
 help:
 	@echo "make demo       train S2GR on the built-in planted world and ask it about five users (minutes)"
 	@echo "make install    .venv with Sidestep and everything its development needs"
-	@echo "make check      formatting, lint, types, and which room may import which"
+	@echo "make check      formatting, lint, types, which room may import which, and whether the documentation builds"
+	@echo "make docs       the documentation as a site, in build/site; nothing is fetched"
 	@echo "make test       check, then the test suite"
 	@echo "make test-slow  the tests that take minutes, on real data where it is found"
 	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-trie, bench-scale,"
@@ -38,6 +39,10 @@ check: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_imports.py
+	@$(MAKE) --no-print-directory docs
+
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2

@@ -32,7 +32,7 @@ class Outer(Section):
 
 
 def test_a_docstring_gives_the_intent_and_the_text_of_each_key() -> None:
-    intent, texts = described(Inner)
+    intent, texts = described(Inner.__doc__ or "", list(Inner.model_fields))
     assert intent == "What is inside."
     assert texts == {
         "kind": '"a" takes all; the width: not a key.',

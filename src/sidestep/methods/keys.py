@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
@@ -59,7 +59,7 @@ def named(recipe: type[Section], name: str | None) -> list[KeysOf]:
 
 
 def _below(prefix: str, kind: type[Section]) -> Iterator[KeysOf]:
-    intent, texts = described(kind)
+    intent, texts = described(kind.__doc__ or "", list(kind.model_fields))
     inner = {name: field.annotation for name, field in kind.model_fields.items() if _is_section(field.annotation)}
     keys = [
         Key(f"{prefix}{name}", _type(field), _default(field), texts.get(name, ""))
@@ -72,16 +72,15 @@ def _below(prefix: str, kind: type[Section]) -> Iterator[KeysOf]:
         yield from _below(f"{prefix}{name}.", section)
 
 
-def described(kind: type[Section]) -> tuple[str, dict[str, str]]:
-    """A section's docstring: what stands before its keys, and the text of each key.
+def described(docstring: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A docstring: what it says besides its names, and the text of each of these names.
 
-    `name: text` describes a key, `first, second: text` several. A text ends where the next key's begins, or a blank
+    `name: text` describes a name, `first, second: text` several. A text ends where the next one begins, or a blank
     line.
     """
-    own = kind.__doc__ or ""
-    joined = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(own))]
-    names = "|".join(sorted(map(re.escape, kind.model_fields), key=len, reverse=True))
-    marks = re.compile(rf"(?:(?<=^)|(?<=[.;)] ))((?:{names})(?:, (?:{names}))*): ")
+    joined = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(docstring))]
+    known = "|".join(sorted(map(re.escape, names), key=len, reverse=True)) or r"(?!)"
+    marks = re.compile(rf"(?:(?<=^)|(?<=[.;)] ))((?:{known})(?:, (?:{known}))*): ")
     intent: list[str] = []
     texts: dict[str, str] = {}
     for paragraph in joined:

@@ -48,8 +48,7 @@ class EvaluateConfig(Section):
 class Recipe(Section):
     """Everything that decides a run; a recipe file sets what differs from these defaults.
 
-    The sections that methods read, such as [generator], are further fields: `table.RECIPE` is the recipe with all of
-    them, and `section` hands a method its own.
+    The sections that methods read, such as [generator], are further fields (`table.RECIPE`).
 
     method: the name of the method; `sidestep methods` lists them. seed: of all random numbers.
     """
