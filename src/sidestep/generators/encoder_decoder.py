@@ -14,9 +14,11 @@ from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.item_part import ItemPart
 from sidestep.generators.prediction import Prediction
 from sidestep.generators.state import DecodingState
+from sidestep.layers.attention import AttentionParts
 from sidestep.layers.blocks import Decoder, DecoderBlock, Encoder
 from sidestep.layers.clock import Clock
-from sidestep.layers.state import Cache, Recall, first_positions
+from sidestep.layers.context import LazyContext
+from sidestep.layers.state import Cache, Memory, Recall, first_positions
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.siblings import Siblings
 from sidestep.sids.vocabulary import Vocabulary
@@ -31,7 +33,8 @@ class GeneratorConfig(Section):
     encoder: "causal" looks back only, so that one encoded history serves every position as a target; "bidirectional"
         is the paper's T5, with one target per history. A causal position cannot know that it is the last one a target
         sees, and cross-attention has no positions, so there the decoder's first input is e_0 plus the state of that
-        last position; in the paper's mode it is e_0 alone.
+        last position; in the paper's mode it is e_0 alone. "lazy" has no encoder blocks: the decoder reads the items as
+        they are, and their order by a bias of its cross-attention.
     history: "codes" encodes one position per code as the paper does, "items" one per item, its codes projected
         together, which is L times shorter.
     item_part: a free vector for every item beside its codes, in the history alone; see `ItemPart`. item_dropout: how
@@ -42,6 +45,9 @@ class GeneratorConfig(Section):
         is taken over the catalogue that the model is built for: the children of a served version's trie, whatever
         filters a search has.
     smoothing: label smoothing, over the codes that the softmax runs over.
+    gate: of the output of every attention: "none", one number for each "head", or for each "element"; only the last
+        keeps a search from folding its cross-attention (`CrossAttention.remember`). qk_norm: whether queries and keys
+        are normed, which bounds their products, and keeps from folding, too.
     start: "codebook" starts each code's embedding as its codeword, turned at random into the model's width, so that
         like codes are alike from the first step; "random" starts them unrelated, as TIGER does.
     """
@@ -54,13 +60,19 @@ class GeneratorConfig(Section):
     decoder_layers: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     max_history: int = Field(20, ge=1)
-    encoder: Literal["causal", "bidirectional"] = "causal"
+    encoder: Literal["causal", "bidirectional", "lazy"] = "causal"
     history: Literal["items", "codes"] = "items"
     item_part: bool = False
     item_dropout: float = Field(0.3, ge=0, lt=1)
     softmax: Literal["codebook", "trie"] = "codebook"
     smoothing: float = Field(0.0, ge=0, lt=1)
     start: Literal["codebook", "random"] = "codebook"
+    gate: Literal["none", "head", "element"] = "none"
+    qk_norm: bool = False
+
+    @property
+    def attention(self) -> AttentionParts:
+        return AttentionParts(self.gate, self.qk_norm)
 
 
 class EncoderDecoder(nn.Module):
@@ -99,9 +111,13 @@ class EncoderDecoder(nn.Module):
             self.item_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
             nn.init.normal_(self.item_projection.weight, std=self.item_projection.in_features**-0.5)
         self.item_part = ItemPart(len(sids), config.width, config.item_dropout) if config.item_part else None
-        causal = config.encoder == "causal"
-        self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal)
-        self.decoder = Decoder(*shape, config.decoder_layers, config.dropout, block)
+        self.encoder: Encoder | LazyContext
+        if config.encoder == "lazy":
+            self.encoder = LazyContext(config.width, config.num_heads, config.dropout)
+        else:
+            causal = config.encoder == "causal"
+            self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal, config.attention)
+        self.decoder = Decoder(*shape, config.decoder_layers, config.dropout, block, config.attention)
         self.clock: Clock | None = None
 
     @torch.no_grad()
@@ -119,7 +135,7 @@ class EncoderDecoder(nn.Module):
     @property
     def every_position(self) -> bool:
         """Whether every position of a stretch of history can be a target; else each target is an example of its own."""
-        return self.config.encoder == "causal"
+        return self.config.encoder != "bidirectional"
 
     @property
     def over_children(self) -> bool:
@@ -212,14 +228,14 @@ class EncoderDecoder(nn.Module):
     ) -> Prediction:
         """All levels of the real targets in one pass: the decoder reads `begin, s1 ... s(L-1)`."""
         x = torch.cat([begin, self.read(tokens[:, :, :-1])], dim=2)
-        memory = replace(self.decoder.remember(encoded, seen, queries=x.shape[1] * x.shape[2]), recall=recall)
+        memory = replace(self._remember(self.decoder, encoded, seen, x.shape[1] * x.shape[2]), recall=recall)
         hidden, _ = self.decoder(x, memory, Cache())
         return self._prediction(hidden[real], tokens[real], real)
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         """Encode the histories once, for any number of beams."""
         encoded, seen, begin = self._question(batch)
-        return self.state_type(self.decoder.remember(encoded, seen), begin)
+        return self.state_type(self._remember(self.decoder, encoded, seen), begin)
 
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
@@ -242,6 +258,15 @@ class EncoderDecoder(nn.Module):
         visible = batch.lengths[:, None]
         seen = self._seen(visible * per_item, encoded)
         return encoded, seen, self._begin(batch, visible, encoded, seen)[:, :, 0]
+
+    def _remember(
+        self, decoder: Decoder, encoded: Float[Tensor, "B M D"], seen: Bool[Tensor, "B Q M"], queries: int | None = None
+    ) -> Memory:
+        """The histories as a decoder attends to them; see `Decoder.remember`."""
+        memory = decoder.remember(encoded, seen, queries)
+        if not isinstance(self.encoder, LazyContext):
+            return memory
+        return replace(memory, mask=memory.mask[:, :, None] + self.encoder.by_recency(seen))
 
     def _begin(
         self,

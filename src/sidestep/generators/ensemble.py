@@ -63,7 +63,7 @@ class Ensemble(nn.Module):
 
     @property
     def every_position(self) -> bool:
-        return self.config.encoder == "causal"
+        return self.config.encoder != "bidirectional"
 
     def sids(self, number: int) -> SemanticIds:
         """The semantic IDs of a member, from 0; codewords and clusters are the first one's."""

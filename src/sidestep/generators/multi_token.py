@@ -75,7 +75,9 @@ class MultiToken(EncoderDecoder):
         self.all_positions = multi.all_positions
         shape = (config.width, config.num_heads, config.head_width, config.inner)
         levels = range(1, self.num_levels)
-        self.further = nn.ModuleList(Decoder(*shape, multi.layers, config.dropout) for _ in levels)
+        self.further = nn.ModuleList(
+            Decoder(*shape, multi.layers, config.dropout, parts=config.attention) for _ in levels
+        )
         joins = [nn.Linear(2 * config.width, config.width, bias=False) for _ in levels]
         self.joined = nn.ModuleList(joins)
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-6) for _ in range(2 * len(levels)))
@@ -102,7 +104,7 @@ class MultiToken(EncoderDecoder):
             if level:
                 places = self.num_levels - level if ahead else 1
                 x = self._input(level, hidden[:, :, :places], self.read(tokens[:, :, level - 1 : level - 1 + places]))
-            memory = decoder.remember(encoded, seen, queries=x.shape[1] * places)
+            memory = self._remember(decoder, encoded, seen, x.shape[1] * places)
             hidden, _ = decoder(x, memory, Cache())
             outputs = hidden[real]
             own.append(outputs[:, 0])
@@ -112,7 +114,7 @@ class MultiToken(EncoderDecoder):
 
     def start(self, batch: SequenceBatch) -> DecodingState:
         encoded, seen, begin = self._question(batch)
-        memory, *further = (decoder.remember(encoded, seen) for decoder in [self.decoder, *self.further])
+        memory, *further = (self._remember(decoder, encoded, seen) for decoder in [self.decoder, *self.further])
         return MultiTokenState(memory, begin, further=tuple(further))
 
     def step(

@@ -120,7 +120,8 @@ class Thinking(EncoderDecoder):
         self.thought_position = nn.Parameter(torch.randn(num_thoughts, config.width) * thinking.position_scale)  # p_l
         if thinking.interest:
             shape = (config.width, config.num_heads, config.head_width, config.inner)
-            self.interest_decoder = Decoder(*shape, thinking.interest_layers, config.dropout)  # psi
+            layers = thinking.interest_layers
+            self.interest_decoder = Decoder(*shape, layers, config.dropout, parts=config.attention)  # psi
         if thinking.centroids != "tokens":
             self._keep_centroids(sids)
         if thinking.gated:
@@ -198,7 +199,7 @@ class Thinking(EncoderDecoder):
             return super().decode(tokens, real, begin, encoded, seen, recall)
         num_targets = tokens.shape[1]
         queries = num_targets * (self.num_levels + len(self.thought_position))
-        memory = replace(self.decoder.remember(encoded, seen, queries=queries).gathered(), recall=recall)
+        memory = replace(self._remember(self.decoder, encoded, seen, queries).gathered(), recall=recall)
         passes = self._in_turn if self.thinking.remember else self._apart
         outputs, thoughts = passes(begin[:, :, 0], self.read(tokens), memory)
         supervised = {level: thoughts[self._supervised(level)] for level in self.levels}
@@ -213,7 +214,7 @@ class Thinking(EncoderDecoder):
         )  # fmt: skip
         if not self.thinking.interest:
             return prediction
-        remembered = self.interest_decoder.remember(encoded, seen, queries=num_targets)
+        remembered = self._remember(self.interest_decoder, encoded, seen, num_targets)
         interest, _ = self.interest_decoder(begin, remembered, Cache())
         return replace(prediction, interest=interest[real][:, 0])
 

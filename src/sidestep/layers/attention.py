@@ -6,7 +6,8 @@ about three times as long for heads of width 64 and a few dozen positions.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -54,10 +55,65 @@ class RelativeBias(nn.Module):
         return self.weight[self.bucket_of[distance + self.max_distance]].permute(2, 0, 1)
 
 
-class Attention(nn.Module):
-    """The four projections of multi-head attention, and the split into heads."""
+class OutputGate(nn.Module):
+    """What lets each head's output through, `sigmoid(x W)`: one number a head, or one an element (OneLive, arXiv
+    2602.08612; Qiu et al. 2025, arXiv 2505.06708). W starts at 0, a gate of 1/2 everywhere.
 
-    def __init__(self, width: int, num_heads: int, head_width: int, dropout: float) -> None:
+    One number a head commutes with folded projections (`CrossAttention.remember`), one an element does not.
+    """
+
+    def __init__(self, width: int, num_heads: int, head_width: int) -> None:
+        super().__init__()
+        self.num_heads, self.by_head = num_heads, head_width == 1
+        self.projection = nn.Linear(width, num_heads * head_width, bias=False)
+        nn.init.zeros_(self.projection.weight)
+
+    def forward(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows H _"]:
+        gate: Tensor = self.projection(x).sigmoid()
+        return gate.view(*x.shape[:-1], self.num_heads, -1)
+
+
+class QKNorm(nn.Module):
+    """Queries and keys are RMS-normed with learnt gains, their products divided by `sqrt(d)`, so that none is larger
+    than `sqrt(d) max |g_q g_k|` (OneLive, arXiv 2602.08612).
+    """
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        self.query, self.key = (nn.RMSNorm(head_width, eps=1e-6) for _ in range(2))
+        self.scale = head_width**-0.5
+
+    def of_query(self, query: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        normed: Tensor = self.query(query)
+        return normed * self.scale
+
+
+@dataclass(frozen=True)
+class AttentionParts:
+    """What the attentions of a model have beyond T5's."""
+
+    gate: Literal["none", "head", "element"] = "none"
+    qk_norm: bool = False
+
+    def output_gate(self, width: int, num_heads: int, head_width: int) -> OutputGate | None:
+        if self.gate == "none":
+            return None
+        return OutputGate(width, num_heads, 1 if self.gate == "head" else head_width)
+
+    def norm(self, head_width: int) -> QKNorm | None:
+        return QKNorm(head_width) if self.qk_norm else None
+
+
+T5 = AttentionParts()
+
+
+class Attention(nn.Module):
+    """The four projections of multi-head attention, and the split into heads.
+
+    gate, norm: of the outputs, and of queries and keys; None for T5's.
+    """
+
+    def __init__(self, width: int, num_heads: int, head_width: int, dropout: float, parts: AttentionParts = T5) -> None:
         super().__init__()
         self.num_heads, self.head_width = num_heads, head_width
         inner = num_heads * head_width
@@ -70,10 +126,11 @@ class Attention(nn.Module):
         nn.init.normal_(self.key.weight, std=width**-0.5)
         nn.init.normal_(self.value.weight, std=width**-0.5)
         nn.init.normal_(self.out.weight, std=inner**-0.5)
+        self.gate, self.norm = parts.output_gate(width, num_heads, head_width), parts.norm(head_width)
 
     def keys_values(self, x: Float[Tensor, "B S D"]) -> KeysValues:
         """`[B, H, S, d]` each."""
-        keys, values = self._heads(self.key(x)), self._heads(self.value(x))
+        keys, values = self._keys(x), self._heads(self.value(x))
         return keys.transpose(1, 2).contiguous(), values.transpose(1, 2).contiguous()
 
     def forward(
@@ -85,11 +142,25 @@ class Attention(nn.Module):
         pending: PendingPair | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """The mask is added to the products. pending: where the gradients of keys and values are gathered."""
-        query = self._heads(self.query(x)).transpose(1, 2)
+        query = self._query(x).transpose(1, 2)
         scores = _product(query, keys.transpose(2, 3)) if pending is None else product(query, keys, pending[0], True)
         probs = self.dropout((scores + mask).softmax(-1))
         mixed = _product(probs, values) if pending is None else product(probs, values, pending[1], False)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return self._output(x, mixed.transpose(1, 2))
+
+    def _query(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows H d"]:
+        query = self._heads(self.query(x))
+        return query if self.norm is None else self.norm.of_query(query)
+
+    def _keys(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows H d"]:
+        keys = self._heads(self.key(x))
+        return keys if self.norm is None else self.norm.key(keys)
+
+    def _output(self, x: Float[Tensor, "*rows D"], mixed: Float[Tensor, "*rows H d"]) -> Float[Tensor, "*rows D"]:
+        """The heads' outputs for the inputs x, together."""
+        if self.gate is not None:
+            mixed = mixed * self.gate(x)
+        out: Tensor = self.out(mixed.flatten(-2))
         return out
 
     def _heads(self, x: Float[Tensor, "*rows inner"]) -> Float[Tensor, "*rows H d"]:
@@ -110,14 +181,14 @@ class SelfAttention(Attention):
         path: keys and values of each earlier token, `[B, W or 1, H, d]` each. bias: of every token, the new one last.
         Computed as products of single rows; a batched matrix product is slower here.
         """
-        query, own = self._heads(self.query(x)), (self._heads(self.key(x)), self._heads(self.value(x)))
+        query, own = self._query(x), (self._keys(x), self._heads(self.value(x)))
         path = [*path, own]
         scores = torch.stack([(query * keys).sum(-1) for keys, _ in path])
         probs = (scores + bias[:, None, None]).softmax(0).to(query.dtype)[..., None]
         mixed = probs[0] * path[0][1]
         for share, (_, values) in zip(probs[1:], path[1:], strict=True):
             mixed = mixed.addcmul_(share, values)
-        return self.out(mixed.flatten(2)), own
+        return self._output(x, mixed), own
 
 
 class CrossAttention(Attention):
@@ -128,12 +199,14 @@ class CrossAttention(Attention):
 
         A score is (W_q x) . (W_k m) = x . (W_q^T W_k m), and an output W_o (W_v m). With W_q and W_o folded into the M
         positions, a query costs 2 H M D multiply-adds instead of 2 H d (D + M), and a position 2 H d D more. They are
-        folded if this is cheaper for the expected number of `queries` per user; None means many.
+        folded if this is cheaper for the expected number of `queries` per user; None means many. Only linear maps can
+        be folded: not with normed queries and keys, nor with a gate for each element.
         """
         width, batch, memory = self.query.in_features, encoded.shape[0], encoded.shape[1]
         product = width * self.head_width
         own = product / queries if queries else 0
-        if _holds(memory * (width - self.head_width + own) >= product):
+        linear = self.norm is None and (self.gate is None or self.gate.by_head)
+        if not linear or _holds(memory * (width - self.head_width + own) >= product):
             keys, values = self.keys_values(encoded)
             return Remembered(keys, values, folded=False)
         keys, values = self._heads(self.key(encoded)), self._heads(self.value(encoded))
@@ -144,18 +217,20 @@ class CrossAttention(Attention):
 
     def remember_table(self, table: Float[Tensor, "N D"]) -> Remembered:
         """Keys and values of items that no user owns, `[N, H, d]` each: an item is projected once for all users."""
-        return Remembered(self._heads(self.key(table)), self._heads(self.value(table)), folded=False)
+        return Remembered(self._keys(table), self._heads(self.value(table)), folded=False)
 
     def look(
-        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q M"]
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B #Q *H M"]
     ) -> Float[Tensor, "B Q D"]:
-        """The mask is added to the products."""
+        """The mask, one for all heads or one for each, is added to the products."""
         keys, values, pending = remembered.keys, remembered.values, remembered.pending
+        by_head = mask if mask.dim() == 4 else mask[:, :, None]
         if not remembered.folded:
-            return self(x, keys, values, mask[:, None], pending)
+            return self(x, keys, values, by_head.transpose(1, 2), pending)
         scores = x @ keys.transpose(1, 2) if pending is None else product(x, keys, pending[0], True)
-        scores = scores.view(*x.shape[:2], self.num_heads, mask.shape[2]) + mask[:, :, None]
-        probs = self.dropout(scores.softmax(-1)).flatten(2)
+        scores = scores.view(*x.shape[:2], self.num_heads, mask.shape[-1]) + by_head
+        shares = self.dropout(scores.softmax(-1))
+        probs = (shares if self.gate is None else shares * self.gate(x)).flatten(2)
         return probs @ values if pending is None else product(probs, values, pending[1], False)
 
 

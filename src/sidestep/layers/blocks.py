@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sidestep.layers.attention import Attention, CrossAttention, RelativeBias, SelfAttention
+from sidestep.layers.attention import T5, Attention, AttentionParts, CrossAttention, RelativeBias, SelfAttention
 from sidestep.layers.dropout import Dropout
 from sidestep.layers.state import BeamCache, Cache, KeysValues, Lookup, Memory, Remembered, additive
 
@@ -30,10 +30,12 @@ class FeedForward(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    def __init__(self, width: int, num_heads: int, head_width: int, inner: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, num_heads: int, head_width: int, inner: int, dropout: float, parts: AttentionParts = T5
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
-        self.attention = Attention(width, num_heads, head_width, dropout)
+        self.attention = Attention(width, num_heads, head_width, dropout, parts)
         self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
         self.feed_forward = FeedForward(width, inner, dropout)
         self.dropout = Dropout(dropout)
@@ -48,13 +50,21 @@ class Encoder(nn.Module):
     """Encodes histories, bidirectional (the paper's T5) or causal (every position can then be a target)."""
 
     def __init__(
-        self, width: int, num_heads: int, head_width: int, inner: int, num_layers: int, dropout: float, causal: bool
+        self,
+        width: int,
+        num_heads: int,
+        head_width: int,
+        inner: int,
+        num_layers: int,
+        dropout: float,
+        causal: bool,
+        parts: AttentionParts = T5,
     ) -> None:
         super().__init__()
         self.causal = causal
         self.bias = RelativeBias(num_heads, causal)
         self.blocks = nn.ModuleList(
-            EncoderBlock(width, num_heads, head_width, inner, dropout) for _ in range(num_layers)
+            EncoderBlock(width, num_heads, head_width, inner, dropout, parts) for _ in range(num_layers)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.dropout = Dropout(dropout)
@@ -74,12 +84,14 @@ class Encoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    def __init__(self, width: int, num_heads: int, head_width: int, inner: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, num_heads: int, head_width: int, inner: int, dropout: float, parts: AttentionParts = T5
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
-        self.attention = SelfAttention(width, num_heads, head_width, dropout)
+        self.attention = SelfAttention(width, num_heads, head_width, dropout, parts)
         self.cross_norm = nn.RMSNorm(width, eps=1e-6)
-        self.cross = CrossAttention(width, num_heads, head_width, dropout)
+        self.cross = CrossAttention(width, num_heads, head_width, dropout, parts)
         self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
         self.feed_forward = FeedForward(width, inner, dropout)
         self.dropout = Dropout(dropout)
@@ -91,7 +103,7 @@ class DecoderBlock(nn.Module):
         layer: int,
         causal: Float[Tensor, "1 H S past"],
         remembered: Remembered,
-        mask: Float[Tensor, "B PS M"],
+        mask: Float[Tensor, "B PS *H M"],
         lookup: Lookup | None = None,
     ) -> tuple[Float[Tensor, "B P S D"], KeysValues]:
         """The block's output, and every target's own keys and values including the new tokens."""
@@ -106,7 +118,7 @@ class DecoderBlock(nn.Module):
         path: list[KeysValues],
         bias: Float[Tensor, "S H"],
         remembered: Remembered,
-        mask: Float[Tensor, "B 1 M"],
+        mask: Float[Tensor, "B 1 *H M"],
         lookup: Lookup | None = None,
     ) -> tuple[Float[Tensor, "B W D"], list[KeysValues]]:
         """The block's output, and the path with the new token."""
@@ -114,14 +126,14 @@ class DecoderBlock(nn.Module):
         return self._look(x + attended, remembered, mask, lookup), [*path, own]
 
     def _look(
-        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"], lookup: Lookup | None
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ *H M"], lookup: Lookup | None
     ) -> Float[Tensor, "B Q D"]:
         """Cross-attention and feed-forward: all tokens of a user attend to the same history."""
         x = x + self.dropout(self._attend(self.cross_norm(x), remembered, mask, lookup))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def _attend(
-        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"], lookup: Lookup | None
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ *H M"], lookup: Lookup | None
     ) -> Float[Tensor, "B Q D"]:
         """What the tokens read of the history. A plain block looks nothing up."""
         return self.cross.look(x, remembered, mask)
@@ -136,15 +148,17 @@ class RecallBlock(DecoderBlock):
     0 exactly, and the block is a plain one.
     """
 
-    def __init__(self, width: int, num_heads: int, head_width: int, inner: int, dropout: float) -> None:
-        super().__init__(width, num_heads, head_width, inner, dropout)
-        self.recall = CrossAttention(width, num_heads, head_width, dropout)
+    def __init__(
+        self, width: int, num_heads: int, head_width: int, inner: int, dropout: float, parts: AttentionParts = T5
+    ) -> None:
+        super().__init__(width, num_heads, head_width, inner, dropout, parts)
+        self.recall = CrossAttention(width, num_heads, head_width, dropout, parts)
         self.gate = nn.Linear(2 * width, width)
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, CLOSED)
 
     def _attend(
-        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ M"], lookup: Lookup | None
+        self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ *H M"], lookup: Lookup | None
     ) -> Float[Tensor, "B Q D"]:
         short = super()._attend(x, remembered, mask, lookup)
         if lookup is None:
@@ -172,10 +186,12 @@ class Decoder(nn.Module):
         num_layers: int,
         dropout: float,
         block: type[DecoderBlock] = DecoderBlock,
+        parts: AttentionParts = T5,
     ) -> None:
         super().__init__()
         self.bias = RelativeBias(num_heads, causal=True)
-        self.blocks = nn.ModuleList(block(width, num_heads, head_width, inner, dropout) for _ in range(num_layers))
+        shape = (width, num_heads, head_width, inner, dropout, parts)
+        self.blocks = nn.ModuleList(block(*shape) for _ in range(num_layers))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.dropout = Dropout(dropout)
 

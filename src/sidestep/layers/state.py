@@ -88,12 +88,13 @@ class Recall:
 class Memory:
     """The encoded history, for every decoder layer.
 
-    mask: `[B, Q or 1, M]`, 0 where query row q of user b may attend, and a number near the lowest elsewhere.
+    mask: `[B, Q or 1, M]`, 0 where query row q of user b may attend, and a number near the lowest elsewhere; or one for
+        each head, `[B, Q or 1, H, M]`, with a bias.
     recall: what is looked up besides, for a decoder of `RecallBlock`s.
     """
 
     layers: list[Remembered]
-    mask: Float[Tensor, "B Q M"]
+    mask: Float[Tensor, "B Q *H M"]
     recall: Recall | None = None
 
     def take(self, rows: Int[Tensor, " n"]) -> "Memory":

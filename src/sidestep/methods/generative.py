@@ -164,6 +164,11 @@ METHODS: dict[str, Method] = {
         "arXiv 2602.08612, sec. 3; ours",
         {**PLAIN, "time": {"history": True, "request": True}},
     ),
+    "tiger-lazy": Generative(
+        "TIGER without encoder blocks: the decoder reads the items as they are",
+        "arXiv 2602.08612, sec. 3",
+        {**PLAIN, "generator": {"encoder": "lazy"}},
+    ),
     "tiger-4": Generative(
         "TIGER with a fourth code that distinguishes items of one ID",
         f"{_TIGER}, sec. 3.1",

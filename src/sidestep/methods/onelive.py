@@ -31,4 +31,13 @@ METHODS: dict[str, Method] = {
     "tiger-mtp": MultiTokenGenerative(
         "TIGER with a light module for each code after the first", "arXiv 2602.08612, sec. 3", PLAIN
     ),
+    "onelive": MultiTokenGenerative(
+        "TIGER with light modules, a clock, gates and normed queries and keys",
+        "arXiv 2602.08612; without its tokenizer and its alignment",
+        {
+            **PLAIN,
+            "generator": {"gate": "head", "qk_norm": True},
+            "time": {"history": True, "request": True},
+        },
+    ),
 }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sidestep.errors import ConfigError
+from sidestep.studies.clock import CLOCK
 from sidestep.studies.foundation import BASE
 from sidestep.studies.long import LONG, REGULARS
 from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
@@ -198,6 +199,7 @@ STUDIES: dict[str, Study] = {
         SCREEN,
         CONFIRM,
         OPTIMISERS,
+        CLOCK,
         REGULARS,
         LONG,
     )
