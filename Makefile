@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check -c ci/constraints.txt
 DEMO := runs/demo
 USERS := u0001 u0002 u0003 u0004 u0005
 
-.PHONY: help install check docs test test-slow demo clean
+.PHONY: help install check check-gpu docs test test-slow demo clean
 help:
 	@echo "make demo       train S2GR on the built-in planted world and ask it about five users (minutes)"
 	@echo "make install    .venv with Sidestep and everything its development needs"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-trie, bench-scale,"
 	@echo "     bench-serve, bench-long"
 	@echo "                us and our peers on the same work, minutes each; see benchmarks/README.md"
+	@echo "make check-gpu  is a GPU's answer the CPU's, and what does it give? A minute where there is one"
 	@echo "make clean      remove .venv and caches; runs/ stays"
 
 .venv/bin/python:
@@ -67,6 +68,9 @@ SCRIPT_tokenize := tokenizer
 .PHONY: $(BENCHES:%=bench-%)
 $(BENCHES:%=bench-%): bench-%: .venv/bench-%
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst -,_,$*)).py $(ARGS)
+
+check-gpu: .venv/dev
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 .PRECIOUS: .venv/bench-%
 .venv/bench-%: pyproject.toml ci/constraints.txt | .venv/bin/python

@@ -18,6 +18,7 @@ PEERS = {
     "trie": ("marisa_trie",),
     "scale": (),
     "long": (),
+    "gpu": (),
     "fuzz": (),
     "crash": (),
     "serve": ("fastapi", "prometheus_client", "psutil"),
