@@ -34,9 +34,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "generators": ("sids", "scorers", "data", "layers", "losses", "config", "errors"),
     "search": ("sids.trie", "data"),
     "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses"),
+    "rerankers": ("recommenders", "scorers.item_knn", "data", "losses", *GROUND),
     "methods": (
-        *("objectives", "evaluation.metrics", "recommenders", "generators", "scorers", "sids", "vectors", "data"),
-        *("training", "layers.clock", "plugins", "config", "errors"),
+        *("objectives", "evaluation.metrics", "rerankers", "recommenders", "generators", "scorers", "sids", "vectors"),
+        *("data", "training", "layers.clock", "plugins", "config", "errors"),
     ),
     "recipes": ("methods", "config", "errors"),
     "recommenders": ("search", "sids", "data", "layers.products", "errors"),
@@ -49,8 +50,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "serving": ("recommenders.step", "bundle", "sids.semantic_ids", "data", *GROUND),
     "pipeline": (
         *("fast", "bundle"),
-        *("recipes", "methods", "objectives", "training", "evaluation", "recommenders", "generators", "scorers"),
-        *("sids", "vectors", "data", "layers.products"),
+        *("recipes", "methods", "objectives", "training", "evaluation", "rerankers", "recommenders", "generators"),
+        *("scorers", "sids", "vectors", "data", "layers.products"),
         *("progress", *GROUND),
     ),
     "workshop": ("pipeline", "methods", "evaluation", "sids", "vectors", "encoders.directions", "data", *GROUND),

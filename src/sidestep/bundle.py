@@ -8,6 +8,7 @@
     trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory
     vectors.safetensors          the items' vectors, if the model reads them
     tuner.safetensors            what vectors of further items go through first, if the run has tuned its vectors
+    labels.parquet               category and brand of every item, if the model reads them
     items.parquet                outside id, title, category, popularity, and further fields
     check.json                   the model's answers to a few fixed histories, compared again wherever it is loaded
     graph.onnx                   weights, tree and search as one graph, where it was exported; `fast` answers from it
@@ -32,6 +33,7 @@ from safetensors import SafetensorError, safe_open
 from sidestep import artifact, durable
 from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.interactions import Ints
+from sidestep.data.labels import ItemLabels
 from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
 from sidestep.sids.path_names import PathNames
@@ -47,8 +49,8 @@ CHECK = "check.json"
 EXPORT_AGAIN = "export it again from its run"
 TOLERANCE = 1e-3
 """How far a score may be from the one on the machine that exported it; sums round otherwise there."""
-ITEMS = "items"
-CATEGORY, POPULARITY = "category", "popularity"
+ITEMS, LABELS = "items", "labels"
+CATEGORY, POPULARITY, BRAND = "category", "popularity", "brand"
 
 AGAIN = "export it again, or download it again"
 Count = Annotated[int, Field(ge=1)]
@@ -140,6 +142,17 @@ class Bundle:
         table = self.catalog.table
         return PathNames(self.sids, table["title"].to_list(), table[CATEGORY].to_list(), self.popularity)
 
+    @cached_property
+    def labels(self) -> ItemLabels | None:
+        """Categories and brands as the model read them; None where it reads none."""
+        if f"{LABELS}.parquet" not in self.manifest.files:
+            return None
+        path = self.folder / f"{LABELS}.parquet"
+        table = artifact.read_table(path)
+        if table.schema != {CATEGORY: pl.String, BRAND: pl.String} or len(table) != self.meta["num_items"]:
+            raise ArtifactError(f"{str(path)!r} does not label the {self.meta['num_items']:,} items; {AGAIN}")
+        return ItemLabels(table[CATEGORY].to_list(), table[BRAND].to_list())
+
     def tensors(self, name: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         try:
             with safe_open(self.folder / name, framework="numpy") as file:
@@ -204,6 +217,11 @@ def write_catalog(
         popularity=pl.Series(popularity),
     )
     artifact.write_table(staging / f"{ITEMS}.parquet", table.with_columns(pl.col(CATEGORY).replace("", None)))
+
+
+def write_labels(staging: Path, labels: ItemLabels) -> None:
+    columns = {CATEGORY: labels.categories, BRAND: labels.brands}
+    artifact.write_table(staging / f"{LABELS}.parquet", pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
 
 
 def check(opened: Bundle, ask: Callable[[list[int], int], tuple[list[int], list[float]]], tolerance: float) -> None:

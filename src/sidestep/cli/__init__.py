@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import doctor, listing, plan, reproduce, serve, sids, tune
+from sidestep.cli import doctor, listing, plan, reproduce, rerank, serve, sids, tune
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -67,6 +67,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(sids.app, name="sids")
+app.command("rerank")(rerank.rerank)
 app.command("reproduce")(reproduce.reproduce)
 app.command("record")(reproduce.record)
 app.command("export")(serve.export)

@@ -44,7 +44,13 @@ class SplitConfig(Section):
 
 @dataclass(frozen=True, repr=False)
 class TrainingInteractions(Interactions):
-    """Interactions that every training stage may see. Made by `split` only."""
+    """Interactions that every training stage may see. Made by `split` only, and divided by `of_users`."""
+
+    def of_users(self, chosen: Mask) -> "TrainingInteractions":
+        """Those of the users where `chosen[U]` is true; the others stay, without a row."""
+        part = self.take(chosen[self.users])
+        assert isinstance(part, TrainingInteractions)
+        return part
 
 
 @dataclass(frozen=True)

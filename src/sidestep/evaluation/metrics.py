@@ -32,6 +32,9 @@ def reciprocal_rank(ranks: Ints, k: int) -> Values:
 
 METRICS: dict[str, Callable[[Ints, int], Values]] = {"HR": hit_rate, "NDCG": ndcg, "MRR": reciprocal_rank}
 
+GIVEN = ("HR@1", "HR@3", "HR@5", "NDCG@5")
+"""Metrics of the cases whose target is among the candidates that are put in a new order."""
+
 
 def named(name: str) -> tuple[str, int]:
     """`"NDCG@10"` -> `("NDCG", 10)`.

@@ -32,7 +32,8 @@ class RankTable:
 
     table: `user` (number), `length` (interactions up to and including the target), `target` (item), `rank` (from 1,
         0 if the target is not among the k), `sid_rank` (null without codes), `served` (items in the list), `invalid`
-        (places without an item, or with an item that is already in the list).
+        (places without an item, or with an item that is already in the list), `kept` (whether a second look left the
+        order of the first; no column without a second look).
     k: length of the lists. seen: whether items of the history are masked or kept in the lists.
     recommended: number of lists that contain each item in their first 10, `[N]`; None if unknown, as for a subset of
         the cases.
@@ -108,6 +109,7 @@ def rank_cases(
     """
     sid_of = None if codes is None else np.unique(codes, axis=0, return_inverse=True)[1].ravel()
     rows = np.zeros((len(cases), 4), dtype=np.int64)
+    kept: list[tuple[Ints, np.ndarray[Any, np.dtype[np.bool_]]]] = []
     recommended = None if num_items is None else np.zeros(num_items, dtype=np.int64)
     order = np.argsort(cases.lengths, kind="stable")  # similar lengths in a batch: little padding
     for begin in range(0, len(cases), batch_size):
@@ -120,6 +122,8 @@ def rank_cases(
         rows[chosen, 1] = 0 if sid_of is None else _sid_rank(items, targets, sid_of)
         rows[chosen, 2] = (items >= 0).sum(axis=1)
         rows[chosen, 3] = _invalid(ranked)
+        if ranked.kept is not None:
+            kept.append((chosen, ranked.kept.cpu().numpy()))
         if recommended is not None:
             first = items[:, :SHOWN]
             np.add.at(recommended, first[first >= 0], 1)
@@ -129,6 +133,9 @@ def rank_cases(
     table = pl.DataFrame({**columns, **dict(zip(("rank", "sid_rank", "served", "invalid"), rows.T, strict=True))})
     if sid_of is None:
         table = table.with_columns(pl.lit(None, dtype=pl.Int64).alias("sid_rank"))
+    if kept:
+        numbers, same = (np.concatenate(column) for column in zip(*kept, strict=True))
+        table = table.with_columns(kept=pl.Series(same[np.argsort(numbers)]))
     return RankTable(table, k, seen, recommended)
 
 

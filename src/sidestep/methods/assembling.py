@@ -72,6 +72,26 @@ def generator_of(own: FinishedRun, part: FinishedRun, place: str) -> dict[str, T
     return part.tensors()
 
 
+def pre_ranker_of(own: FinishedRun, part: FinishedRun, base: str, place: str) -> dict[str, Tensor]:
+    """The weights of a finished run whose candidates are put in a new order. base: the method that the recipe names.
+
+    Raises:
+        ConfigError: another method, log, split, semantic IDs, vectors or settings. ArtifactError: nothing is trained.
+    """
+    if part.recipe.method != base:
+        raise ConfigError(f"{place} holds a {part.recipe.method}, and reranker.base is {base!r}; they must be the same")
+    _same_log(own, part, place)
+    needs = part.method.needs
+    if needs.ids and not same_ids(part.sids, own.sids):
+        raise ConfigError(f"{place} has other semantic IDs than this run's; `sidestep rerank` takes all its settings")
+    if needs.vectors and not np.array_equal(part.vectors.values, own.vectors.values):
+        raise ConfigError(f"{place} reads other vectors than this run's; `sidestep rerank` takes all its settings")
+    kinds = part.method.sections.values()
+    ours, theirs = ({k: v for kind in kinds for k, v in _computes(run.recipe, kind).items()} for run in (own, part))
+    _same_settings(ours, theirs, place)
+    return part.tensors()
+
+
 def _scorer(own: FinishedRun, part: FinishedRun) -> dict[str, Tensor]:
     place = f"fusion.scorer = {str(part.folder)!r}"
     if part.recipe.method != "sasrec-towers":
@@ -114,5 +134,5 @@ def _generates(run: FinishedRun) -> dict[str, Any]:
 
 def _computes(recipe: Recipe, kind: type[Section]) -> dict[str, Any]:
     name = next(name for name, value in recipe if type(value) is kind)
-    values = {key: value for key, value in recipe.section(kind) if key not in TRAINING_ONLY[kind]}
+    values = {key: value for key, value in recipe.section(kind) if key not in TRAINING_ONLY.get(kind, ())}
     return {f"{name}.{key}": value for key, value in values.items()}

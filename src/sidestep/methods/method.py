@@ -1,7 +1,7 @@
 """What a method is: an object that owns its parts. Nothing outside this room depends on which kind it is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.data.interactions import Interactions, Ints
+from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.time import TimeConfig
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.recommender import Recommender, Servable
+from sidestep.rerankers.cases import TrainingCases
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Trie
-from sidestep.training.loop import Objective
+from sidestep.training.loop import Batches, Objective
+from sidestep.training.optim import TrainConfig
 from sidestep.vectors.item_vectors import ItemVectors
 
 Say = Callable[[str], None]
@@ -31,25 +34,29 @@ class Needs:
     """What a method cannot do without.
 
     ids: semantic IDs. vectors: the items' vectors, read by the model itself, as they are before the graph. text: a text
-    for every item. times: times that can be compared between users.
+    for every item. times: times that can be compared between users. labels: categories and brands, where the catalogue
+    has any. cases: candidates of a pre-ranker, cross-fitted.
     """
 
     ids: bool = False
     vectors: bool = False
     text: bool = False
     times: bool = False
+    labels: bool = False
+    cases: bool = False
 
 
 @dataclass(frozen=True)
 class Materials:
     """What a model is built from, of the run's N items.
 
-    popularity: occurrences in training, `[N]`. sids, vectors: None where the method does not need them.
+    popularity: occurrences in training, `[N]`. sids, vectors, labels: None where the method does not need them.
     """
 
     popularity: Ints
     sids: SemanticIds | None = None
     vectors: ItemVectors | None = None
+    labels: ItemLabels | None = None
 
     @property
     def ids(self) -> SemanticIds:
@@ -61,6 +68,36 @@ class Materials:
         """The values of the vectors, `[N, D]`."""
         assert self.vectors is not None
         return self.vectors.values
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One course of training.
+
+    name: of the folder of its checkpoints. module: what is trained. data: None takes the training histories, which are
+    validated by ranking. config: None takes [train]. score: of the validation, where there is data of its own.
+    """
+
+    name: str
+    module: nn.Module
+    objective: Objective
+    data: Batches | None = None
+    config: TrainConfig | None = None
+    score: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """That a method puts candidates of another in a new order.
+
+    first: the row of an evaluation with the first order. candidates: how many items are put in order. folds, most: of
+    the cross-fitted cases, see `rerankers.cases.cross_fitted`.
+    """
+
+    first: str
+    candidates: int
+    folds: int
+    most: int | None
 
 
 class FinishedRun(ABC):
@@ -111,12 +148,6 @@ class Method(ABC):
     paper: str
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    sections: ClassVar[Mapping[str, type[Section]]]
-    """The sections of the recipe that it reads besides those of every run, by name."""
-    validation: ClassVar[frozenset[str]] = frozenset({"valid_beams", "valid_users"})
-    """The keys of [evaluate] that its validation depends on."""
-    ranking: ClassVar[frozenset[str]] = frozenset({"num_beams", "k", "precision"})
-    """The keys of [evaluate] that its ranked lists depend on."""
     grows: ClassVar[bool] = False
     """Whether the trained model also answers with items that get their semantic IDs later."""
     ranks_by_paths: ClassVar[bool] = False
@@ -126,10 +157,48 @@ class Method(ABC):
 
     names_parts: ClassVar[str] = "fusion"
     """The section whose keys name the finished runs of `parts_of`."""
+    case_keys: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """The keys of its sections that its cross-fitted cases depend on, besides all that the pre-ranker reads."""
+
+    @property
+    @abstractmethod
+    def sections(self) -> Mapping[str, type[Section]]:
+        """The sections of the recipe that it reads besides those of every run, by name."""
 
     @property
     @abstractmethod
     def needs(self) -> Needs: ...
+
+    @property
+    def validation(self) -> frozenset[str]:
+        """The keys of [evaluate] that its validation depends on."""
+        return frozenset({"valid_beams", "valid_users"})
+
+    @property
+    def ranking(self) -> frozenset[str]:
+        """The keys of [evaluate] that its ranked lists depend on."""
+        return frozenset({"num_beams", "k", "precision"})
+
+    def bound(self, recipe: Recipe, methods: Mapping[str, "Method"]) -> "Method":
+        """The method as a recipe completes it, out of the table of methods.
+
+        Raises:
+            ConfigError: the recipe names no such method.
+        """
+        return self
+
+    @property
+    def pre_ranker(self) -> "Method | None":
+        """The method whose candidates it puts in a new order; None where it ranks by itself."""
+        return None
+
+    def second_look(self, recipe: Recipe) -> SecondLook | None:
+        """What it puts in a new order; None where it ranks by itself."""
+        return None
+
+    def first_look(self, recommender: Recommender) -> Recommender:
+        """The recommender that gives the first order; itself, where there is no second look."""
+        return recommender
 
     def check(self, recipe: Recipe) -> None:  # noqa: B027, most methods have nothing to refuse
         """Refuse settings that contradict the method.
@@ -157,6 +226,20 @@ class Method(ABC):
     @abstractmethod
     def objective(self, materials: Materials, recipe: Recipe) -> Objective:
         """What is minimised."""
+
+    def phases(
+        self,
+        model: Any,
+        materials: Materials,
+        recipe: Recipe,
+        train: TrainingInteractions,
+        cases: TrainingCases | None = None,
+    ) -> Iterable[Phase]:
+        """What is trained, one after the other; nothing, where the model is put together from finished runs.
+
+        cases: there where the method needs them.
+        """
+        return () if self.parts_of(recipe) else (Phase("train", model, self.objective(materials, recipe)),)
 
     def count(self, model: nn.Module, train: TrainingInteractions) -> None:  # noqa: B027, most count nothing
         """Fill what the model counts instead of learning it, before training."""

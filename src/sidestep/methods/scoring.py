@@ -47,8 +47,8 @@ class Scoring(Method):
     whole_catalogue: bool = False
 
     sections: ClassVar[Mapping[str, type[Section]]] = {"baseline": BaselineConfig}
-    validation = frozenset({"valid_users"})
-    ranking = frozenset({"k"})
+    validation: ClassVar[frozenset[str]] = frozenset({"valid_users"})
+    ranking: ClassVar[frozenset[str]] = frozenset({"k"})
 
     @property
     def needs(self) -> Needs:

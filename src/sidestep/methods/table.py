@@ -8,11 +8,11 @@ from typing import Any
 from sidestep import config
 from sidestep.config import Section
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import ensemble, fused, generative, glass, onelive, plugins, scoring
+from sidestep.methods import ensemble, fused, generative, glass, onelive, plugins, reranking, scoring
 from sidestep.methods.method import Method
 from sidestep.methods.recipe import Recipe, recipe_with
 
-_FAMILIES = (generative, glass, onelive, fused, ensemble, scoring)
+_FAMILIES = (generative, glass, onelive, fused, ensemble, scoring, reranking)
 OWN: dict[str, Method] = {name: method for family in _FAMILIES for name, method in family.METHODS.items()}
 PLUGINS = plugins.installed(OWN)
 METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}
@@ -52,7 +52,12 @@ def method_named(name: str) -> Method:
 
 
 def method_of(recipe: Recipe) -> Method:
-    return METHODS[recipe.method]
+    """The method of a recipe, with all that the recipe completes it by.
+
+    Raises:
+        ConfigError: the recipe names no such method.
+    """
+    return method_named(recipe.method).bound(recipe, METHODS)
 
 
 def new_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -74,7 +79,7 @@ def saved_recipe(values: Mapping[str, Any]) -> Recipe:
     if isinstance(name := values.get("method"), str):
         method_named(name)  # before its sections are taken for misspelt keys
     recipe = config.build(RECIPE, values)
-    method_named(recipe.method).check(recipe)
+    method_of(recipe).check(recipe)
     return recipe
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sidestep import artifact
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
-from sidestep.data.labels import labels
+from sidestep.data.labels import ItemLabels, labels
 from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError, ConfigError
 from sidestep.methods.method import FinishedRun, Materials, Method
@@ -24,6 +24,7 @@ from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.recommenders.trained import TrainedModel
+from sidestep.rerankers.cases import TrainingCases
 from sidestep.scorers.counts import OwnCounts, OwnCountsByHour
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
@@ -175,7 +176,15 @@ class RunContents(FinishedRun):
         """What the run's method is built from."""
         needs = self.method.needs
         sids = self.method.supervision(self.sids, self.recipe) if needs.ids else None
-        return Materials(self.popularity, sids, self.vectors if needs.vectors else None)
+        known = ItemLabels.of(self.catalog) if needs.labels else None
+        return Materials(self.popularity, sids, self.vectors if needs.vectors else None, known)
+
+    @cached_property
+    def cases(self) -> TrainingCases | None:
+        """What a re-ranker learns from; None where the method puts nothing in a new order."""
+        if not self.method.needs.cases:
+            return None
+        return TrainingCases.load(self.path("cases"), self.split.train, self.interactions)
 
     def refuse_what_is_missing(self) -> None:
         """Raises:
@@ -200,10 +209,14 @@ class RunContents(FinishedRun):
                 f"Method {name!r} needs texts and no item has any; name their columns in data.text_fields"
             )
 
+    @property
+    def tree(self) -> SemanticIds | None:
+        """The semantic IDs that answers are searched among; None where the method needs none."""
+        return self.sids if self.method.needs.ids else None
+
     def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Servable:
         """A model of the run's method, trained or still in training, as a recommender."""
-        sids = self.sids if self.method.needs.ids else None
-        return self.method.recommender(model, self.recipe, self.popularity, sids, num_beams, precision)
+        return self.method.recommender(model, self.recipe, self.popularity, self.tree, num_beams, precision)
 
     def trained(self) -> Servable:
         """The trained model as a recommender."""
@@ -259,4 +272,5 @@ class RunContents(FinishedRun):
         if name in ("item-knn", "item-knn-recent"):
             config = ItemKNNConfig(half_life=1 if name == "item-knn-recent" else None)
             return ItemwiseRecommender(ItemKNN.fit(train, num_items, config), num_items)
-        return self.trained()
+        second = self.trained()
+        return second if name == self.recipe.method else self.method.first_look(second)

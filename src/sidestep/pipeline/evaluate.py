@@ -15,6 +15,7 @@ from sidestep.errors import ArtifactError, ConfigError
 from sidestep.evaluation import significance
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable, Seen, rank_cases, summary
+from sidestep.evaluation.second_look import second_looks
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import NON_NEURAL, OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
 from sidestep.pipeline.contents import RunContents
@@ -31,6 +32,7 @@ class Evaluation:
     protocol: to be quoted with every figure. best_possible: the upper bound of the `main` figure, known for a planted
     world (all items rankable). example_user: a user to try `recommend` on.
     at: the K of the metrics, rising. repeats: whether some user's history holds the item that is held out.
+    second_look: for a method that puts candidates in a new order, the rows of `evaluation.second_look`.
     """
 
     table: pl.DataFrame
@@ -39,6 +41,7 @@ class Evaluation:
     example_user: str
     at: tuple[int, ...] = (5, 10)
     repeats: bool = False
+    second_look: Sequence[Mapping[str, Any]] = ()
 
     @property
     def main(self) -> str:
@@ -52,7 +55,8 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         best = {f"best_possible_{self.main}": self.best_possible}
-        return {"protocol": self.protocol, **best, "rows": self.table.to_dicts()}
+        looks = {"second_look": [*self.second_look]} if self.second_look else {}
+        return {"protocol": self.protocol, **best, "rows": self.table.to_dicts(), **looks}
 
 
 def main_depth(at: Sequence[int]) -> int:
@@ -69,10 +73,14 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     """
     contents, ks = RunContents(run), _depths(run, at)
     repeats = _repeats(contents.split.test)
+    look, baselines = contents.method.second_look(run.recipe), _baselines(run.recipe, repeats)
+    first = [look.first] if look is not None and look.first not in baselines else []
+    ranks = {name: ranked(contents, name) for name in (*baselines, *first, run.recipe.method)}
     tables = [
-        summary(ranked(contents, name), ks, contents.popularity).select(pl.lit(name).alias("method"), pl.all())
-        for name in (*_baselines(run.recipe, repeats), run.recipe.method)
+        summary(found, ks, contents.popularity).select(pl.lit(name).alias("method"), pl.all())
+        for name, found in ranks.items()
     ]
+    looks = [] if look is None else second_looks(ranks[look.first], ranks[run.recipe.method], look.candidates)
     best = None
     if run.recipe.data.source == "planted":
         planted = planted_world(run.recipe.data.planted, run.recipe.seed)
@@ -80,7 +88,7 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
         best = best_possible(planted, contents.split.test, main_depth(ks), time.history, time.request)
     example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
-    return Evaluation(table, protocol(run), best, example, ks, repeats)
+    return Evaluation(table, protocol(run), best, example, ks, repeats, looks)
 
 
 def ranked(contents: RunContents, name: str) -> list[RankTable]:

@@ -72,6 +72,8 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
             artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
         if "tuner" in parents:
             artifact.write_tensors(staging / bundle.TUNER, artifact.load(run.path("tuner"), "weights").tensors)
+        if contents.materials.labels is not None:
+            bundle.write_labels(staging, contents.materials.labels)
         categories = labels(contents.catalog, "category")
         bundle.write_catalog(staging, contents.catalog, categories, contents.popularity, shown)
         durable.write_json(staging / "config.json", {"library_name": "sidestep", "model_type": recipe.method, **meta})
@@ -103,7 +105,7 @@ def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
         vectors = None
         if bundle.VECTORS in opened.manifest.files:
             vectors = ItemVectors(opened.tensors(bundle.VECTORS)["values"])
-        model = method.build(Materials(opened.popularity, opened.sids, vectors), recipe)
+        model = method.build(Materials(opened.popularity, opened.sids, vectors, opened.labels), recipe)
         model.load_state_dict(load_file(opened.folder / bundle.WEIGHTS), assign=True)
         trie = None
         if opened.sids is not None:

@@ -3,10 +3,12 @@
 import torch
 
 from sidestep import durable
+from sidestep.methods.method import Say
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.course import HistoryBatches
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import stages_of
-from sidestep.pipeline.stages import HistoryBatches, Say, run_until, validate
+from sidestep.pipeline.stages import run_until, validate
 from sidestep.training.loop import Hooks, Training
 from sidestep.training.profile import Profile
 from sidestep.training.profile import profile as watch
@@ -34,7 +36,7 @@ def _profile(run: Run, say: Say, trace: bool) -> Profile:
     training = Training(
         model,
         method.objective(contents.materials, recipe),
-        HistoryBatches(contents, model),
+        HistoryBatches(contents.split.train, recipe, model),
         recipe.train.model_copy(update={"log_with": ()}),
         recipe.seed,
         hooks=Hooks(score=lambda: validate(contents, model)),

@@ -89,7 +89,29 @@ def _training_keys(recipe: Recipe) -> Keys:
 
 def _training_reads(recipe: Recipe) -> tuple[str, ...]:
     needs = method_of(recipe).needs
-    return ("interactions", *["sids"] * needs.ids, *[vectors_of(recipe)] * needs.vectors)
+    own = (
+        *["sids"] * needs.ids,
+        *[vectors_of(recipe)] * needs.vectors,
+        *["catalog"] * needs.labels,
+        *["cases"] * needs.cases,
+    )
+    return ("interactions", *own)
+
+
+def _case_keys(recipe: Recipe) -> Keys:
+    """None, and so no parents either, where nothing is put in a new order."""
+    method = method_of(recipe)
+    if method.pre_ranker is None:
+        return {}
+    keys: Keys = dict.fromkeys(("method", "seed", "split", "train", *method.pre_ranker.sections), True)
+    return {**keys, **method.case_keys, "evaluate": method.validation}
+
+
+def _case_reads(recipe: Recipe) -> tuple[str, ...]:
+    first = method_of(recipe).pre_ranker
+    if first is None:
+        return ()
+    return ("interactions", *["sids"] * first.needs.ids, *[vectors_of(recipe)] * first.needs.vectors)
 
 
 def _trained_parts(run: Run) -> Parents:
@@ -140,9 +162,10 @@ TOKENIZE = Stage(
     _tokenizer_keys,
     lambda recipe: ("aligned", *["interactions"] * recipe.tokenizer.uses_interactions),
 )
+CASES = Stage("cases", ("cases",), _case_keys, _case_reads, _trained_parts)
 TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts)
 
-STAGES = (PREPARE, EMBED, TUNE, BEHAVE, PROPAGATE, TOKENIZE, TRAIN)
+STAGES = (PREPARE, EMBED, TUNE, BEHAVE, PROPAGATE, TOKENIZE, CASES, TRAIN)
 """In the order in which they run."""
 
 

@@ -1,10 +1,11 @@
-"""The stages, run folder in, artifact out: prepare, embed, tune, behave, propagate, tokenize, train.
+"""The stages, run folder in, artifact out: prepare, embed, tune, behave, propagate, tokenize, cases, train.
 
 Each reads the artifacts before it, calls the rooms, and writes its own. A stage that is done under the same settings is
 skipped, so a run resumes where it stopped.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,20 @@ from torch import nn
 
 from sidestep import artifact
 from sidestep.data import sources
-from sidestep.data.interactions import Ints
-from sidestep.data.sequences import SequenceBatch, TrainingSequences
-from sidestep.data.splits import split
+from sidestep.data.splits import TrainingInteractions, split
 from sidestep.errors import ConfigError
 from sidestep.evaluation import codebooks
-from sidestep.evaluation.metrics import ndcg
-from sidestep.evaluation.ranking import rank_cases
+from sidestep.methods.method import Say
 from sidestep.methods.table import as_values, saved_recipe
 from sidestep.objectives import tokenizing
 from sidestep.pipeline import apart
 from sidestep.pipeline.behaviour import learnt_vectors
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.course import Course
 from sidestep.pipeline.run import Run, inputs
 from sidestep.pipeline.stage import (
     BEHAVE,
+    CASES,
     EMBED,
     PREPARE,
     PROPAGATE,
@@ -44,6 +44,7 @@ from sidestep.pipeline.stage import (
 from sidestep.pipeline.tuning import neighbourhoods, tuned_map
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
+from sidestep.rerankers.cases import TrainingCases, cross_fitted, proposed
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
 from sidestep.sids.vector_quantiser import VectorQuantiser
@@ -53,8 +54,6 @@ from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
 from sidestep.vectors.files import row_note
 from sidestep.vectors.item_vectors import ItemVectors
-
-Say = Callable[[str], None]
 
 
 def prepare(run: Run, say: Say) -> None:
@@ -176,42 +175,58 @@ def learn(run: Run, model: tokenizer.Tokenizer, vectors: ItemVectors, folder: Pa
     )
 
 
+def cases(run: Run, say: Say) -> None:
+    """Candidates of the pre-ranker for every training item, each from a training without the item's user, and for the
+    validation cases from the pre-ranker itself.
+    """
+    contents, recipe = RunContents(run), run.recipe
+    method, settings, parents = contents.method, CASES.settings(run.recipe), CASES.parents(run)
+    base, look, divided = method.pre_ranker, method.second_look(recipe), contents.split
+    if base is None or look is None:
+        raise ConfigError(f"Method {recipe.method!r} puts no candidates in a new order, and needs no cases")
+    contents.refuse_what_is_missing()
+    folder, count = run.training_folder("cases-train", settings, parents), len(contents.catalog)
+
+    def fit_part(part: TrainingInteractions, fold: int) -> Recommender:
+        materials = replace(contents.materials, popularity=part.popularity(count))
+        valid = divided.valid.take(np.flatnonzero(part.lengths[divided.valid.users]))
+        course = Course(base, recipe, materials, part, valid, contents.tree)
+        return course.trained(folder / f"fold-{fold + 1}", say)
+
+    with meter("cases", len(divided.train) - int((divided.train.lengths > 0).sum())) as shown:
+        crossed = cross_fitted(
+            divided.train, fit_part, folds=look.folds, candidates=look.candidates, seed=recipe.seed, most=look.most,
+            progress=shown.update,
+        )  # fmt: skip
+    first = method.first_look(contents.recommending(_untrained(contents), recipe.evaluate.num_beams))
+    valid = proposed(first, divided.valid, look.candidates)
+    TrainingCases(crossed, valid).save(run.path("cases"), config=settings, parents=parents)
+    shares = [f"{(part.ranks > 0).mean():.4f} of {len(part):,}" for part in (crossed, valid)]
+    say(f"cases: the next item is among {look.candidates} candidates in {shares[0]}, in {shares[1]} validation cases")
+
+
+def _untrained(contents: RunContents) -> nn.Module:
+    """The run's model as far as it is counted or put together from finished runs."""
+    method, recipe = contents.method, contents.recipe
+    torch.manual_seed(recipe.seed)
+    model = method.build(contents.materials, recipe)
+    method.count(model, contents.split.train)
+    if parts := {part: RunContents(Run.open(folder)) for part, folder in method.parts_of(recipe).items()}:
+        method.assemble(model, contents, parts)
+    return model.eval()
+
+
 def train(run: Run, say: Say) -> None:
     """Train the run's method until its validation score no longer rises, or put it together from finished runs."""
     contents, recipe = RunContents(run), run.recipe
     method, materials = contents.method, contents.materials
     settings, parents = TRAIN.settings(recipe), TRAIN.parents(run)
     contents.refuse_what_is_missing()
-    torch.manual_seed(recipe.seed)
-    model = method.build(materials, recipe)
-    method.count(model, contents.split.train)
-    if parts := {part: RunContents(Run.open(folder)) for part, folder in method.parts_of(recipe).items()}:
-        method.assemble(model, contents, parts)
-    else:
-        _fit(contents, model, run.training_folder("train", settings, parents), say)
-    method.tune(model, materials, recipe, lambda recommender: _validation_ranks(contents, recommender), say)
+    model, course = _untrained(contents), _course(contents)
+    for phase in method.phases(model, materials, recipe, course.train, contents.cases):
+        course.fit(phase, model, run.training_folder(phase.name, settings, parents), say)
+    method.tune(model, materials, recipe, course.ranks, say)
     _save_weights(run, "model", model, settings, parents)
-
-
-def _fit(contents: RunContents, model: Any, folder: Path, say: Say) -> None:
-    recipe, method, materials = contents.recipe, contents.method, contents.materials
-    data = HistoryBatches(contents, model)
-    say(
-        f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
-        f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
-    )
-    for note in method.notes(model, contents.split.train):
-        say(f"warning: {note}")
-
-    def warn(row: dict[str, Any]) -> None:
-        for warning in method.warnings(row, materials):
-            say(f"warning: {warning}")
-
-    hooks = Hooks(score=lambda: validate(contents, model), after_epoch=warn)
-    objective = method.objective(materials, recipe)
-    result = fit(model, objective, data, recipe.train, seed=recipe.seed, folder=folder, hooks=hooks,
-                 title=f"train {recipe.method}")  # fmt: skip
-    say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
 
 
 _RUN: dict[Stage, Callable[[Run, Say], None]] = {
@@ -221,6 +236,7 @@ _RUN: dict[Stage, Callable[[Run, Say], None]] = {
     BEHAVE: behave,
     PROPAGATE: propagate,
     TOKENIZE: tokenize,
+    CASES: cases,
     TRAIN: train,
 }
 
@@ -272,31 +288,14 @@ def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
     return TrainConfig.model_validate(config.model_dump(include=shared))
 
 
-class HistoryBatches:
-    """Training histories as `training.loop.Batches`."""
-
-    def __init__(self, contents: RunContents, model: Any) -> None:
-        self.sequences = TrainingSequences(contents.split.train, model.reads, model.every_position)
-        self._size, self._seed = contents.run.recipe.train.batch_size, contents.run.recipe.seed
-
-    def batches(self, epoch: int) -> list[Any]:
-        return self.sequences.batches(self._size, self._seed, epoch)
-
-    def load(self, index: Any) -> SequenceBatch:
-        return self.sequences.batch(index)
-
-
 def validate(contents: RunContents, model: nn.Module) -> float:
     """NDCG@10 on a fixed sample of validation users, seen items masked."""
-    ranks = _validation_ranks(contents, contents.recommending(model, contents.run.recipe.evaluate.valid_beams))
-    return float(ndcg(ranks, 10).mean())
+    return _course(contents).validate(model)
 
 
-def _validation_ranks(contents: RunContents, recommender: Recommender) -> Ints:
-    recipe = contents.run.recipe
-    cases, users = contents.split.valid, recipe.evaluate.valid_users
-    cases = cases if users == "all" else cases.sample(users, recipe.seed)
-    return rank_cases(recommender, cases, k=10, seen="masked", batch_size=recipe.evaluate.batch_size).ranks
+def _course(contents: RunContents) -> Course:
+    divided = contents.split
+    return Course(contents.method, contents.recipe, contents.materials, divided.train, divided.valid, contents.tree)
 
 
 def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:

@@ -18,11 +18,13 @@ class Recommendations:
     """items: item numbers, best first, `NO_ITEM` where fewer than k answers exist.
     scores: comparable within a row only; `-inf` where there is no item.
     paths: per row and rank, when asked for and when the recommender has them.
+    kept: whether a second look left the order of the first one; None where there is no second look.
     """
 
     items: Int[Tensor, "B k"]
     scores: Float[Tensor, "B k"]
     paths: list[list[Path]] | None = None
+    kept: Bool[Tensor, " B"] | None = None
 
 
 @dataclass(frozen=True)

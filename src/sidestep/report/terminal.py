@@ -1,13 +1,15 @@
 """Results as plain text: tables and paths that fit a terminal and survive a pipe."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from sidestep.evaluation.metrics import GIVEN
 
 if TYPE_CHECKING:
     from sidestep.methods.keys import KeysOf
@@ -44,9 +46,38 @@ def metrics_table(result: "Evaluation") -> str:
     )
     if "coverage" in result.table.columns:
         lines.append(_beyond(result))
+    if result.second_look:
+        lines.append(_second_look(result.second_look))
     if result.best_possible is not None:
         lines.append(_against_best(result, result.best_possible))
     return "\n".join(lines)
+
+
+def _second_look(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The first order beside the new one: of the cases that a second look can change, and of all."""
+    table = Table(box=box.SIMPLE)
+    for name in ("users", "seen"):
+        table.add_column(name)
+    for name in ("n", "left as it was", *(f"{name} given" for name in GIVEN), "NDCG@10", "difference", "95 %", "p"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        pairs = [f"{figure(row[f'{name}, first'])} > {figure(row[f'{name}, new'])}" for name in GIVEN]
+        table.add_row(
+            *(str(row[name]) for name in ("users", "seen")),
+            f"{row['num_given']:,} of {row['num_cases']:,}",
+            "-" if row["kept"] is None else f"{row['kept']:.1%}",
+            *pairs,
+            f"{row['first']:.4f} > {row['new']:.4f}",
+            f"{row['difference']:+.4f}",
+            f"{row['low']:+.4f} to {row['high']:+.4f}",
+            f"{row['p']:.4f}",
+        )
+    return (
+        f"\nFirst order > new order:\n{plain(table)}"
+        "given: of the n cases alone whose target is among the candidates, which a new order can change; NDCG@10 is\n"
+        "of all cases, its difference with a paired bootstrap over users. left as it was: share of the lists in the\n"
+        "first order."
+    )
 
 
 def _beyond(result: "Evaluation") -> str:

@@ -135,7 +135,8 @@ class CellResult:
         method depends on (`identity`). ties, split, k, beams: the protocol; beams is None without codes.
     training: None for popularity, item-kNN, and a fused model from two finished runs.
     grid: by seen items and users: `num_users` and the means `HR@k`, `NDCG@k`, `MRR@k` for k in `DEPTHS`; for all users
-        also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`).
+        also `coverage`, `gini`, `popularity`, `novelty` of the first 10 (see `evaluation.beyond`); of a second look
+        also `kept` and the metrics of `evaluation.second_look.given`.
     ranks: by seen items, the rank of every case's target, `[C]`, 0 if it is not among the k.
     users, lengths: user number of every case, ascending, and interactions up to and including the target, `[C]`; a user
         has several cases if the split holds out several items.

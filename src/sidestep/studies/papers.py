@@ -8,6 +8,7 @@ from sidestep.studies.foundation import BASE
 from sidestep.studies.long import LONG, REGULARS
 from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
 from sidestep.studies.screen import CONFIRM, LIGHT, OPTIMISERS, SCREEN
+from sidestep.studies.second_looks import RERANK
 from sidestep.studies.tokenizers import TABLE3
 
 BEAUTY = {"users": 22_363, "items": 12_101, "interactions": 198_502}
@@ -202,6 +203,7 @@ STUDIES: dict[str, Study] = {
         CLOCK,
         REGULARS,
         LONG,
+        RERANK,
     )
 }
 

@@ -14,11 +14,12 @@ from sidestep.errors import ArtifactError
 from sidestep.evaluation.beyond import beyond_accuracy
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import LONG_USERS, RankTable
-from sidestep.methods.table import METHODS, NON_NEURAL
+from sidestep.evaluation.second_look import given, kept_share
+from sidestep.methods.table import NON_NEURAL
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.course import HistoryBatches
 from sidestep.pipeline.evaluate import ranked
 from sidestep.pipeline.run import INPUTS, Run
-from sidestep.pipeline.stages import HistoryBatches
 from sidestep.studies.cells import DEPTH, DEPTHS, GRID, CellResult, DataPrint, Machine, Training, Users, targets_digest
 from sidestep.studies.identity import data_name, identity
 from sidestep.training.log import read_log
@@ -47,7 +48,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     if trained and not artifact.exists(run.path("model")):
         raise ArtifactError(f"{str(folder)!r} is not trained; continue with sidestep run {folder}")
     contents = RunContents(run)
-    own = METHODS[name] if trained else None
+    own = contents.method if trained else None
     tables = {table.seen: table for table in ranked(contents, name)}
     cases = contents.split.test
     return CellResult(
@@ -78,6 +79,8 @@ def _figures(contents: RunContents, ranks: RankTable, users: Users) -> dict[str,
     for name in METRICS:
         for depth in DEPTHS:
             figures[f"{name}@{depth}"] = float(part.values(f"{name}@{depth}").mean()) if len(part) else None
+    if (look := contents.method.second_look(contents.recipe)) is not None and "kept" in part.table.columns:
+        figures |= {**given(part, look.candidates), "kept": kept_share(part)}
     if part.recommended is not None:
         beyond = beyond_accuracy(part.recommended, contents.popularity)
         figures |= asdict(beyond) if beyond else {}
@@ -99,8 +102,8 @@ def _data(contents: RunContents) -> DataPrint:
 
 def _training(contents: RunContents) -> Training | None:
     recipe = contents.run.recipe
-    if contents.method.parts_of(recipe):
-        return None  # its parts were trained in their own runs
+    if contents.method.parts_of(recipe) or contents.method.pre_ranker is not None:
+        return None  # what takes long was trained in other runs, or on parts of the users
     rows = read_log(contents.run.path("train"))
     if not rows:
         raise ArtifactError(f"{str(contents.run.folder)!r} has no train/log.jsonl, the log of its training")
@@ -114,7 +117,7 @@ def _training(contents: RunContents) -> Training | None:
         scores=tuple(scores),
         seconds=round(sum(row["seconds"] for row in rows), 1),
         parameters=sum(p.numel() for p in model.parameters()),
-        targets=HistoryBatches(contents, model).sequences.num_targets,
+        targets=HistoryBatches(contents.split.train, recipe, model).sequences.num_targets,
     )
 
 

@@ -1,0 +1,92 @@
+"""A training under way: a method on some permitted interactions, whole or those of a part of the users."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sidestep.data.interactions import Ints
+from sidestep.data.sequences import SequenceBatch, TrainingSequences
+from sidestep.data.splits import Cases, TrainingInteractions
+from sidestep.evaluation.metrics import ndcg
+from sidestep.evaluation.ranking import rank_cases
+from sidestep.methods.method import Materials, Method, Phase, Say
+from sidestep.methods.recipe import Recipe
+from sidestep.recommenders.recommender import Recommender, Servable
+from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.training.loop import Hooks, fit
+
+
+class HistoryBatches:
+    """Training histories as `training.loop.Batches`."""
+
+    def __init__(self, train: TrainingInteractions, recipe: Recipe, model: Any) -> None:
+        self.sequences = TrainingSequences(train, model.reads, model.every_position)
+        self._size, self._seed = recipe.train.batch_size, recipe.seed
+
+    def batches(self, epoch: int) -> list[Any]:
+        return self.sequences.batches(self._size, self._seed, epoch)
+
+    def load(self, index: Any) -> SequenceBatch:
+        return self.sequences.batch(index)
+
+
+@dataclass(frozen=True)
+class Course:
+    """materials: of the interactions in `train`. valid: the cases of the validation. tree: the catalogue's semantic
+    IDs, where the method needs any.
+    """
+
+    method: Method
+    recipe: Recipe
+    materials: Materials
+    train: TrainingInteractions
+    valid: Cases
+    tree: SemanticIds | None
+
+    def recommending(self, model: Any, num_beams: int) -> Servable:
+        return self.method.recommender(model, self.recipe, self.materials.popularity, self.tree, num_beams)
+
+    def ranks(self, recommender: Recommender) -> Ints:
+        """The ranks of the targets of a fixed sample of validation users, seen items masked."""
+        config = self.recipe.evaluate
+        cases = self.valid if config.valid_users == "all" else self.valid.sample(config.valid_users, self.recipe.seed)
+        return rank_cases(recommender, cases, k=10, seen="masked", batch_size=config.batch_size).ranks
+
+    def validate(self, model: nn.Module) -> float:
+        """NDCG@10 of `ranks`."""
+        return float(ndcg(self.ranks(self.recommending(model, self.recipe.evaluate.valid_beams)), 10).mean())
+
+    def fit(self, phase: Phase, model: nn.Module, folder: Path, say: Say) -> None:
+        """Train one phase of a model, with checkpoints in `folder`."""
+        recipe, method, data = self.recipe, self.method, phase.data
+        hooks = Hooks(score=phase.score)
+        if data is None:
+            data = HistoryBatches(self.train, recipe, model)
+            say(
+                f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
+                f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
+            )
+            for note in method.notes(model, self.train):
+                say(f"warning: {note}")
+            hooks = Hooks(score=lambda: self.validate(model), after_epoch=lambda row: self._warn(row, say))
+        config, title = phase.config or recipe.train, phase.name if phase.data else f"train {recipe.method}"
+        result = fit(phase.module, phase.objective, data, config, seed=recipe.seed, folder=folder, hooks=hooks,
+                     title=title)  # fmt: skip
+        say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
+
+    def _warn(self, row: dict[str, Any], say: Say) -> None:
+        for warning in self.method.warnings(row, self.materials):
+            say(f"warning: {warning}")
+
+    def trained(self, folder: Path, say: Say) -> Servable:
+        """A new model, trained from the recipe's seed with checkpoints below `folder`, as a recommender."""
+        torch.manual_seed(self.recipe.seed)
+        model = self.method.build(self.materials, self.recipe)
+        self.method.count(model, self.train)
+        for phase in self.method.phases(model, self.materials, self.recipe, self.train):
+            self.fit(phase, model, folder / phase.name, say)
+        self.method.tune(model, self.materials, self.recipe, self.ranks, say)
+        return self.recommending(model.eval(), self.recipe.evaluate.num_beams)

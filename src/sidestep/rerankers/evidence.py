@@ -1,0 +1,164 @@
+"""What speaks for a candidate after a history, as named numbers: text, labels, counts and the pre-ranker's own word."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sidestep.data.interactions import Ints
+from sidestep.data.labels import ItemLabels
+from sidestep.data.sequences import SequenceBatch
+from sidestep.data.splits import TrainingInteractions
+from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
+
+KINDS = ("leaf", "aisle", "brand")
+RELATIONS = ("last", "previous", "any", "share")
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+FEATURES = (
+    *("score", "rank", "text_last", "text_best", "text_mean", "text_recent"),
+    *(f"{kind}_{relation}" for kind in KINDS for relation in RELATIONS),
+    *("popular", "popular_in_leaf", "follows", "near_last", "near_all"),
+)
+"""The columns of `Evidence.forward`, in order.
+
+score: the pre-ranker's, in standard deviations of the row. rank: minus the logarithm of its place. text_*: cosine of
+the vectors with the last item, the nearest, the mean of all, and the mean that halves with every item back. leaf_*,
+aisle_*, brand_*: whether the label is that of the last item, of the one before, of any, and of which share of the
+history. popular: log(1 + count). popular_in_leaf: the logarithm of the share in its leaf. follows: the logarithm of the
+probability of the candidate's leaf after the last item's. near_*: item-kNN's similarity to the last items, weights
+halving with every item back, and to all.
+"""
+MOST_HISTORY = 50
+"""Items of a history that are looked at."""
+PSEUDO_COUNT = 5.0
+"""Transitions that a leaf's popularity counts for beside those that were seen."""
+
+
+class Evidence(nn.Module):
+    """The features of `FEATURES` for the candidates of a pre-ranker. Its tables are counted by `learn`, from what it is
+    given and nothing else; vectors and labels are those of the catalogue.
+
+    vectors: of the items, `[N, D]`. popularity: `[N]`; counted anew by `learn`.
+    """
+
+    vectors: Float[Tensor, "N D"]
+    labels: Int[Tensor, "K N"]
+    counts: Float[Tensor, " N"]
+    in_leaf: Float[Tensor, " N"]
+    transitions: Float[Tensor, "M M"]
+
+    def __init__(self, popularity: Ints, vectors: Floats, labels: ItemLabels) -> None:
+        super().__init__()
+        unit = torch.from_numpy(vectors).float()
+        unit = unit / unit.norm(dim=1, keepdim=True).clamp(min=1e-9)
+        self.register_buffer("vectors", unit, persistent=False)
+        of_item = np.stack([getattr(labels, kind).of_item for kind in KINDS])
+        self.register_buffer("labels", torch.from_numpy(of_item), persistent=False)
+        self.register_buffer("counts", torch.zeros(len(popularity)))
+        self.register_buffer("in_leaf", torch.zeros(len(popularity)))
+        self.register_buffer("transitions", torch.zeros(len(labels.leaf), len(labels.leaf)))
+        self.near_recent = ItemKNN(popularity, ItemKNNConfig(half_life=1))
+        self._leaf = labels.leaf.of_item
+
+    def learn(self, train: TrainingInteractions) -> "Evidence":
+        """Count popularity, transitions between leaves and neighbours in the permitted interactions."""
+        counts = train.popularity(len(self.counts))
+        self.counts.copy_(torch.from_numpy(np.log1p(counts)))
+        of_leaf = np.bincount(self._leaf, counts, len(self.transitions))
+        sizes = np.bincount(self._leaf, minlength=len(self.transitions))
+        share = (counts + 1) / (of_leaf + sizes)[self._leaf]
+        self.in_leaf.copy_(torch.from_numpy(np.log(share)))
+        self.transitions.copy_(torch.from_numpy(_transitions(train, self._leaf, of_leaf + sizes)))
+        self.near_recent.learn(train)
+        return self
+
+    @property
+    def num_features(self) -> int:
+        return len(FEATURES)
+
+    @torch.no_grad()
+    def forward(
+        self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"]
+    ) -> Float[Tensor, "B C F"]:
+        """Columns in the order of `FEATURES`; all 0 where there is no candidate.
+
+        batch: with at most `MOST_HISTORY` items a history, on the device of the tables, as items and scores are.
+        """
+        there, candidate, history = items >= 0, items.clamp(min=0), batch.history.clamp(min=0)
+        real = batch.history >= 0
+        age = (batch.lengths[:, None] - 1 - torch.arange(history.shape[1], device=history.device)).clamp(min=0)
+        columns = [
+            *_own_word(scores, there),
+            *self._of_text(candidate, history, real, age),
+            *self._of_labels(candidate, history, real, age),
+            *self._of_counts(candidate, history, batch.lengths),
+            *self._of_neighbours(candidate, history, real, age),
+        ]
+        return torch.stack(columns, dim=2).masked_fill(~there[:, :, None], 0.0)
+
+    def _of_text(
+        self, candidate: Int[Tensor, "B C"], history: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], age: Tensor
+    ) -> list[Tensor]:
+        cosine = self.vectors[candidate] @ self.vectors[history].transpose(1, 2)
+        weight = real * 0.5**age
+        last = (cosine * (real & (age == 0))[:, None]).sum(2)
+        best = cosine.masked_fill(~real[:, None], -1.0).amax(2)
+        return [last, best, _mean(cosine, real.float()), _mean(cosine, weight)]
+
+    def _of_labels(
+        self, candidate: Int[Tensor, "B C"], history: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], age: Tensor
+    ) -> list[Tensor]:
+        theirs, ours = self.labels[:, candidate], self.labels[:, history]
+        same = (theirs[:, :, :, None] == ours[:, :, None]) & (theirs > 0)[:, :, :, None] & real[:, None]
+        share = same.sum(3) / real.sum(1).clamp(min=1)[:, None]
+        last, previous = ((same & (age == back)[:, None]).any(3).float() for back in (0, 1))
+        relations = (last, previous, same.any(3).float(), share)
+        return [relation[kind] for kind in range(len(KINDS)) for relation in relations]
+
+    def _of_counts(
+        self, candidate: Int[Tensor, "B C"], history: Int[Tensor, "B T"], lengths: Int[Tensor, " B"]
+    ) -> list[Tensor]:
+        last = history.gather(1, (lengths - 1).clamp(min=0)[:, None])
+        follows = self.transitions[self.labels[0][last], self.labels[0][candidate]]
+        return [self.counts[candidate], self.in_leaf[candidate], follows]
+
+    def _of_neighbours(
+        self, candidate: Int[Tensor, "B C"], history: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], age: Tensor
+    ) -> list[Tensor]:
+        """The similarities of the candidates alone: `[B, T, M]` neighbours are compared with each."""
+        near, similarity = self.near_recent.near[history], self.near_recent.similarity[history]
+        found = torch.stack(
+            [torch.where(near == each[:, None, None], similarity, 0.0).sum(2) for each in candidate.unbind(1)], dim=1
+        )
+        return [(found * (real * weight)[:, None]).sum(2) for weight in (0.5**age, torch.ones_like(similarity[..., 0]))]
+
+
+def _own_word(scores: Float[Tensor, "B C"], there: Bool[Tensor, "B C"]) -> list[Tensor]:
+    """The scores in standard deviations of their row, and minus the logarithm of the place."""
+    known = scores.masked_fill(~there, 0.0)
+    count = there.sum(1, keepdim=True).clamp(min=1)
+    centred = (known - known.sum(1, keepdim=True) / count) * there
+    spread = (centred.square().sum(1, keepdim=True) / count).sqrt()
+    place = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=scores.dtype)
+    return [centred / spread.clamp(min=1e-6), -place.log().expand_as(scores)]
+
+
+def _mean(values: Float[Tensor, "B C T"], weight: Float[Tensor, "B T"]) -> Float[Tensor, "B C"]:
+    return (values * weight[:, None]).sum(2) / weight.sum(1).clamp(min=1e-9)[:, None]
+
+
+def _transitions(train: TrainingInteractions, leaf: Ints, popular: np.ndarray[Any, np.dtype[Any]]) -> Floats:
+    """log P(leaf of an item | leaf of the one before), `[M, M]`, drawn towards the leaves' popularity where little was
+    seen; 0 for an item without a leaf.
+    """
+    leaves, starts = leaf[train.items], np.zeros(len(train), dtype=bool)
+    starts[train.offsets[:-1][train.lengths > 0]] = True
+    after = np.flatnonzero(~starts)
+    counts = np.zeros((len(popular), len(popular)))
+    np.add.at(counts, (leaves[after - 1], leaves[after]), 1.0)
+    smoothed = counts + PSEUDO_COUNT * np.maximum(popular, 1e-9) / popular.sum()
+    table = np.log(smoothed / smoothed.sum(1, keepdims=True))
+    table[:, 0] = 0.0
+    return table.astype(np.float32)

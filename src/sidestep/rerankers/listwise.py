@@ -1,0 +1,91 @@
+"""The list-wise control: one weight for each feature, learnt from which of the candidates was taken."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from sidestep.config import HomePath, Section
+from sidestep.data.sequences import SequenceBatch
+from sidestep.recommenders.reranked import Reordering
+from sidestep.rerankers.evidence import FEATURES, Evidence
+
+
+class RerankerConfig(Section):
+    """A second look at the first candidates of a pre-ranker.
+
+    base: the method of the pre-ranker: one that needs no training, or one of `sidestep methods` whose finished run
+        `over` names. over: that run's folder.
+    kind: "listwise" sorts by a sum over features.
+    candidates: how many of the first items are put in a new order.
+    folds: parts of the users for cross-fitting: the candidates of each part's cases come from a pre-ranker trained on
+        the others. most: cases that are made; None for one after every training item.
+    hidden: width of a hidden layer over the features beside their weighted sum; 0 for none.
+    epochs, batch_size, lr, weight_decay: of the training of the re-ranker.
+    """
+
+    base: str = "item-knn-recent"
+    over: HomePath | None = None
+    kind: Literal["listwise"] = "listwise"
+    candidates: int = Field(10, ge=2)
+    folds: int = Field(2, ge=2)
+    most: int | None = Field(None, ge=1)
+    hidden: int = Field(0, ge=0)
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(256, ge=1)
+    lr: float = Field(1e-2, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+
+
+class Listwise(nn.Module):
+    """Scores of candidates by their features, `w . z(x) + MLP(z(x))`, `z` with the mean and the deviation of the
+    training cases. Before training all scores are 0, which keeps the pre-ranker's order.
+
+    hidden: width of the MLP's one layer; 0 for none.
+    """
+
+    mean: Float[Tensor, " F"]
+    deviation: Float[Tensor, " F"]
+
+    def __init__(self, num_features: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("deviation", torch.ones(num_features))
+        self.weight = nn.Parameter(torch.zeros(num_features))
+        out = nn.Linear(max(hidden, 1), 1, bias=False)
+        nn.init.zeros_(out.weight)
+        self.inner = nn.Sequential(nn.Linear(num_features, hidden), nn.GELU(), out) if hidden else None
+
+    def measure(self, features: Float[Tensor, "n F"]) -> None:
+        """Take the mean and the deviation of these features; one that never changes is left out."""
+        deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        constant = deviation < 1e-6
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(constant, torch.inf, deviation))
+
+    def forward(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C"]:
+        standard = (features - self.mean) / self.deviation
+        scores = standard @ self.weight
+        return scores if self.inner is None else scores + self.inner(standard)[..., 0]
+
+
+class ListwiseReranker:
+    """Sorts candidates by `Listwise`, equal ones as the pre-ranker has them."""
+
+    def __init__(self, evidence: Evidence, model: Listwise) -> None:
+        self._evidence, self._model = evidence, model
+
+    @torch.no_grad()
+    def __call__(self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"]) -> Reordering:
+        device = self._evidence.counts.device
+        features = self._evidence(batch.to(device), items.to(device), scores.to(device))
+        found = self._model(features).masked_fill(items.to(device) < 0, -torch.inf)
+        return Reordering(found.sort(dim=1, descending=True, stable=True).indices.cpu())
+
+
+def most_telling(model: Listwise) -> list[tuple[str, float]]:
+    """The weights by name, the heaviest first."""
+    named = zip(FEATURES, model.weight.tolist(), strict=True)
+    return sorted(named, key=lambda each: -abs(each[1]))

@@ -1,0 +1,18 @@
+"""The study of second looks: candidates of a pre-ranker in a new order (GR2, arXiv 2602.07774)."""
+
+from sidestep.studies.rows import Row, Study
+
+_FIRST = "item-knn-recent"
+
+RERANK = Study(
+    "rerank",
+    "A second look at ten candidates",
+    "How much does a better order of the same candidates give, over all users?",
+    (
+        Row(_FIRST, _FIRST, shuffled=True),
+        Row("listwise", "reranked", against=_FIRST, shuffled=True),
+        Row("listwise, hidden layer", "reranked", ("reranker.hidden=32",), "listwise"),
+        Row("listwise, 50 candidates", "reranked", ("reranker.candidates=50",), "listwise"),
+    ),
+    recipe="s2gr-beauty",
+)

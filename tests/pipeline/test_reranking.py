@@ -1,0 +1,112 @@
+"""A second look as a run: cross-fitted cases, its training, its figures beside the first order, and its bundle."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sidestep
+from command import MODEL, WORLD, refuse, succeed
+from sidestep import artifact
+from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.rerank import rerank_recipe
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import CASES, stages_of
+from sidestep.recommenders.reranked import RerankedRecommender
+
+SHOP = (
+    *("data.planted.departments=2", "data.planted.aisles=2", "data.planted.shelves=4", "data.planted.brands=3"),
+    *("data.planted.variants=2", "data.planted.users=300", *MODEL),
+)
+SECOND = ("run", "s2gr-planted", "method=reranked", *SHOP, "reranker.epochs=3", "seed=1")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "second"
+    succeed(*SECOND, "--out", folder)
+    return folder
+
+
+def test_it_is_better_than_the_first_order_on_users_it_has_not_learnt_from(second: Path) -> None:
+    found = json.loads(succeed("evaluate", second, "--json").out)
+    rows = {(row["seen"], row["users"]): row for row in found["second_look"]}
+    assert rows["masked", "all"]["difference"] > 0.05
+    assert rows["masked", "all"]["p"] < 0.05
+    methods = {row["method"]: row for row in found["rows"] if (row["seen"], row["users"]) == ("masked", "all")}
+    assert methods["reranked"]["HR@10"] == methods["item-knn-recent"]["HR@10"]  # the same ten items
+    assert methods["reranked"]["NDCG@10"] == pytest.approx(rows["masked", "all"]["new"])
+    shown = succeed("evaluate", second).out
+    assert "First order > new order:" in shown
+
+
+def test_conditional_figures_are_means_over_the_cases_with_the_target_among_the_candidates(second: Path) -> None:
+    row = json.loads(succeed("evaluate", second, "--json").out)["second_look"][0]
+    ranks = artifact.load(second / "evaluation" / "reranked-masked", "ranks").table("ranks")["rank"].to_numpy()
+    hits = ranks[(ranks > 0) & (ranks <= 10)]
+    assert row["num_given"] == len(hits)
+    assert row["HR@1, new"] == pytest.approx((hits == 1).mean())
+    assert row["NDCG@5, new"] == pytest.approx(np.where(hits <= 5, 1 / np.log2(hits + 1), 0).mean())
+
+
+def test_its_bundle_answers_as_the_run_does(second: Path, tmp_path: Path) -> None:
+    succeed("export", second, "--to", tmp_path / "bundle")
+    run, bundle = sidestep.load(second), sidestep.load(tmp_path / "bundle")
+    histories = run.histories_of(["u001", "u002", "u003"])
+    for mine, theirs in zip(run.recommend_many(histories), bundle.recommend_many(histories), strict=True):
+        assert mine.item_ids == theirs.item_ids
+    assert isinstance(bundle.recommender, RerankedRecommender)
+
+
+def test_other_settings_of_the_training_keep_the_cases_and_other_candidates_do_not(
+    second: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(second, tmp_path / "again")
+    before = Run.open(tmp_path / "again").digest("cases")
+    succeed(*SECOND, "reranker.hidden=4", "--out", tmp_path / "again", "--force")
+    assert Run.open(tmp_path / "again").digest("cases") == before
+    assert "reranker.candidates" in refuse(*SECOND, "reranker.candidates=5", "--out", second)
+
+
+def test_a_method_without_a_second_look_has_no_stage_of_cases(finished: Path, second: Path) -> None:
+    assert CASES not in stages_of(Run.open(finished).recipe)
+    assert CASES in stages_of(Run.open(second).recipe)
+
+
+def test_settings_that_contradict_each_other_are_refused(finished: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "none")
+    words = ("run", "s2gr-planted", "method=reranked", *SHOP)
+    assert "did you mean 'item-knn'" in refuse(*words, "reranker.base=item-kn", *out)
+    assert "no pre-ranker" in refuse(*words, "reranker.base=reranked", *out)
+    assert "sidestep rerank RUN" in refuse(*words, "reranker.base=s2gr", *out)
+    assert "leave one of them out" in refuse(*words, f"reranker.over={finished}", *out)
+    assert "evaluate.k=30" in refuse(*words, "reranker.candidates=30", *out)
+
+
+def test_the_recipe_of_a_second_look_is_that_of_the_first_and_takes_over_what_it_made(finished: Path) -> None:
+    recipe, first = rerank_recipe(finished, ["reranker.candidates=7"]), Run.open(finished).recipe
+    assert recipe.generator == first.generator  # type: ignore[attr-defined]
+    assert recipe.tokenizer == first.tokenizer
+    assert recipe.reranker.base == "s2gr"  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_trained_pre_ranker_is_taken_over_as_it_is_and_trained_anew_for_every_fold(tmp_path: Path) -> None:
+    first, out = tmp_path / "first", tmp_path / "first-reranked"
+    succeed("run", "s2gr-planted", "method=sasrec-towers", *SHOP, "train.epochs=3", "--out", first)
+    shown = succeed("rerank", first, "reranker.epochs=3").out
+    assert "pre-ranker" in shown
+    weights, taken = (artifact.load(folder / "model", "weights").tensors for folder in (first, out))
+    assert all((taken[f"base.{name}"] == value).all() for name, value in weights.items())
+    assert {path.name for path in (out / "cases-train").iterdir()} >= {"fold-1", "fold-2"}
+    assert Run.open(out).digest("vectors") == Run.open(first).digest("vectors")
+    shutil.rmtree(first)  # it holds the pre-ranker whole
+    assert len(sidestep.load(out).recommend(["P01", "P02"]).item_ids) == 10
+    assert RunContents(Run.open(out)).cases is not None
+
+
+def test_a_shop_with_too_few_hits_is_refused(tmp_path: Path) -> None:
+    line = refuse("run", "s2gr-planted", "method=reranked", *WORLD, "--out", tmp_path / "small")
+    assert "too few to learn from" in line
