@@ -21,7 +21,7 @@ from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.state import DecodingState, RecallState
 from sidestep.generators.thinking import Thinking, ThinkingConfig
-from sidestep.generators.tier import PADDING, Tier
+from sidestep.generators.tier import PADDING, TiedTier, WholeTier
 from sidestep.layers.blocks import DecoderBlock, RecallBlock
 from sidestep.layers.state import Recall, Remembered
 from sidestep.sids.semantic_ids import SemanticIds
@@ -43,7 +43,8 @@ class LongConfig(Section):
 
     items: how many of them are read; 0 leaves them out.
     tier: the token before the first code: of the cosines of their "vectors" with the mean vector of every code, of the
-        "counts" of their first codes alone (a control), or "none". bins: of the cosines.
+        "counts" of their first codes alone (a control), or "none". bins: of the cosines. reader: what makes a token of
+        them: the paper's MLP over the "whole", or one network "tied" for all codes, which learns faster.
     search: whether the items that share the code just taken are looked up. retrieved: so many of the last of them.
     neighbours: nearest codes of the first level whose items join where few are looked up; 0 for none. sparse_below:
         so many are few.
@@ -54,6 +55,7 @@ class LongConfig(Section):
     items: int = Field(1_000, ge=0, le=MOST_ITEMS)
     tier: Literal["vectors", "counts", "none"] = "vectors"
     bins: int = Field(4, ge=2, lt=PADDING)
+    reader: Literal["whole", "tied"] = "whole"
     search: bool = True
     retrieved: int = Field(30, ge=1)
     neighbours: int = Field(0, ge=0)
@@ -100,11 +102,12 @@ class LongHistory(Thinking):
             self.recall_projection = nn.Linear(sids.num_levels * config.width, config.width, bias=False)
             nn.init.normal_(self.recall_projection.weight, std=self.recall_projection.in_features**-0.5)
             self.register_buffer("joins", torch.from_numpy(_joins(sids, long.neighbours)), persistent=False)
-        self.tier: Tier | None = None
+        self.tier: WholeTier | TiedTier | None = None
         if long.tier != "none" and long.items > 0:
             assert vectors is not None or long.tier == "counts"
             of_items = vectors if long.tier == "vectors" else None
-            self.tier = Tier(
+            kind = TiedTier if long.reader == "tied" else WholeTier
+            self.tier = kind(
                 sids.codes[:, 0], sids.codebook_sizes[0], of_items, long.bins, config.width, config.dropout
             )
             self.positions_before = 1

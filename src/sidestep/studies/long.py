@@ -9,13 +9,24 @@ def _window(items: int, method: str, against: str | None = None) -> Row:
     return Row(f"{method}, window {items}", method, (f"{key}={items}",), against)
 
 
+def _reader(kind: str) -> Row:
+    """GLASS with another reader of the tier than the recipe has."""
+    return Row(f"glass, {kind} reader", "glass", (f"long.reader={kind}",), "glass")
+
+
 _PARTS = tuple(Row(name, name, against="glass") for name in ("glass-no-tier", "glass-no-search"))
 
 REGULARS = Study(
     "regulars",
     "Long histories in a world whose bounds are known",
     "How much of what lies before the window does GLASS use, and which part brings it?",
-    (Row("glass", "glass", against="tiger"), *_PARTS, Row("tiger", "tiger"), _window(200, "tiger", "tiger")),
+    (
+        Row("glass", "glass", against="tiger"),
+        *_PARTS,
+        Row("tiger", "tiger"),
+        _window(200, "tiger", "tiger"),
+        _reader("whole"),
+    ),
     costs=True,
     recipe="glass-planted",
 )
@@ -34,6 +45,7 @@ LONG = Study(
         _window(50, "tiger", "glass"),
         _window(20, "sasrec-ce", "tiger"),
         _window(200, "sasrec-ce", "glass"),
+        _reader("tied"),
     ),
     costs=True,
     recipe="glass-nyc",
