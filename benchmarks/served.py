@@ -76,8 +76,6 @@ def made_up(folder: Path, items: int) -> Path:
         save_file({name: value.numpy() for name, value in model.state_dict().items()}, staging / bundle.WEIGHTS)
         save_file(sids.as_tensors(), staging / bundle.SIDS)
         save_file(trie_tensors(trie_of(sids, popularity)), staging / bundle.TRIE)
-        names = [[f"Cluster {cluster}" for cluster in range(CLUSTERS)] for _ in range(LEVELS)]
-        bundle.write_cluster_names(staging, names)
         bundle.write_catalog(staging, Catalog(table), categories, popularity, [])
         (staging / bundle.CHECK).write_text(json.dumps(answers_to_check(ranker, items, popularity)), encoding="utf-8")
     return folder
