@@ -29,6 +29,7 @@ from sidestep.config import build, read_toml
 from sidestep.data.catalog import Catalog
 from sidestep.data.inspect import inspect
 from sidestep.data.sources import DataConfig, Dataset, read
+from sidestep.durable import write_text
 from sidestep.errors import SidestepError, one_line
 from sidestep.pipeline.recommend import histories_of_file, ids_of_file
 from sidestep.vectors.files import read_vectors
@@ -153,6 +154,8 @@ def judge(seed: int, number: int, tally: Tally) -> str | None:
 
 def run(count: int, seed: int, state: Path | None, keep: Path | None) -> Tally:
     tally = Tally()
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
     if state is not None and state.is_file():
         held = json.loads(state.read_text())
         tally = Tally(
@@ -169,7 +172,7 @@ def run(count: int, seed: int, state: Path | None, keep: Path | None) -> Tally:
                     (keep / str(tally.next) / name).write_bytes(content)
         tally.next += 1
         if state is not None and (tally.next % 200 == 0 or tally.next == count):
-            state.write_text(json.dumps(vars(tally)))
+            write_text(state, json.dumps(vars(tally)))
     return tally
 
 
@@ -184,7 +187,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="200 inputs")
     words = parser.parse_args()
     count = 200 if words.quick else words.count
-    tally = run(count, words.seed, words.state, words.keep)
+    try:
+        tally = run(count, words.seed, words.state, words.keep)
+    except OSError as error:
+        parser.error(f"{error.strerror}: {str(error.filename)!r}; --state goes on where this stopped")
     for target in TARGETS:
         print(f"{target:22} {tally.accepted[target]:6,} accepted {tally.refused[target]:6,} refused")
     for failure in tally.failures:

@@ -16,6 +16,10 @@ MISSING = {
 }
 
 
+CALENDAR = 631_152_000, 4_102_444_800
+"""Seconds of the years 1990 and 2100."""
+
+
 def expected(content: bytes, name: str, config: DataConfig) -> dict[str, list[str]] | None:
     """Every user's items in order, of the rows that can be read; None where plain Python cannot say."""
     if content.startswith(b"\x1f\x8b"):
@@ -51,7 +55,7 @@ def _histories(rows: list[dict[str, str]], columns: tuple[str, str, str], timed:
             try:
                 moment = float(text)
             except ValueError:
-                if any(mark in text for mark in "-/:."):
+                if any(mark in text for mark in "-/:.,"):
                     return None
                 continue
             if math.isnan(moment):
@@ -59,6 +63,10 @@ def _histories(rows: list[dict[str, str]], columns: tuple[str, str, str], timed:
             if abs(moment) > 1e11:
                 return None
         read.setdefault(row[user], []).append((moment, row[item]))
+    told = [moment for pairs in read.values() for moment, _ in pairs if moment not in (0, -1)]
+    if timed and sum(CALENDAR[0] <= moment < CALENDAR[1] for moment in told) > 0.9 * len(told):
+        kept = {name: [pair for pair in pairs if pair[0] not in (0, -1)] for name, pairs in read.items()}
+        read = {name: pairs for name, pairs in kept.items() if pairs}
     return {name: [item for _, item in sorted(pairs, key=lambda pair: pair[0])] for name, pairs in read.items()}
 
 

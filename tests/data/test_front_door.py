@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -327,6 +327,42 @@ def test_compact_days_are_days_and_open_ones_are_asked_for(tmp_path: Path) -> No
     assert first.span != second.span
 
 
+@pytest.mark.parametrize(
+    ("spell", "unit"),
+    [(lambda time: f"{time:,}", "s"), (lambda time: f"{time:,}".replace(",", "."), "s"),
+     (lambda time: f"{(time - START) / 86_400 + 44_087.123456:.7f}".replace(".", ","), "excel")],
+)  # fmt: skip
+def test_numbers_as_people_write_them_are_times(tmp_path: Path, spell: Callable[[int], str], unit: str) -> None:
+    rows = [f"{user};{item};{spell(time)}" for user, item, time in events()]
+    found = inspect(write(tmp_path / "log.csv", "user_id;item_id;x9", rows))
+    assert (found.config.time, found.config.time_unit) == ("x9", unit)
+    assert found.span is not None
+    assert found.span[1] - found.span[0] == pytest.approx(404_000, abs=20)
+
+
+def test_dates_among_numbers_are_refused_and_zeros_are_no_moments(tmp_path: Path) -> None:
+    rows = [
+        f"{user},{item},{time if time % 2 else f'2020-09-13 12:00:{time % 60:02}'}" for user, item, time in events()
+    ]
+    with pytest.raises(DataError, match=r"mixes dates and numbers: data row 1 has .* rows\), data row 2 has .* rows\)"):
+        inspect(write(tmp_path / "log.csv", "user_id,item_id,time", rows))
+    for number, word in enumerate(("0", "-1")):
+        rows = [f"{user},{item},{word if time == START else time}" for user, item, time in events()]
+        path = write(tmp_path / f"{number}.csv", "user_id,item_id,time", rows)
+        with pytest.raises(DataError, match=rf"data row 1 has '{word}' .* expected a moment like the others"):
+            load(path, time="time")
+        assert inspect(path).interactions == 24
+    rows = [f"{user},{item},{time - START}" for user, item, time in events()]
+    assert len(load(write(tmp_path / "x.csv", "user_id,item_id,time", rows), time="time").interactions) == 25
+
+
+def test_a_column_of_yes_and_no_is_noted_and_the_option_in_the_note_helps(tmp_path: Path) -> None:
+    rows = [f"{user},{item},{time},{time % 2}" for user, item, time in events()]
+    path = write(tmp_path / "log.csv", "user_id,item_id,time,is_click", rows)
+    assert any("--event is_click=VALUE keeps those of one" in problem for problem in inspect(path).problems)
+    assert inspect(path, given=Given(event="is_click=1")).interactions == sum(time % 2 for *_, time in events())
+
+
 def test_a_date_of_birth_is_no_time_and_two_contrary_times_are_asked_for(tmp_path: Path) -> None:
     rows = [f"{user},{item},19{70 + int(user[1])}-05-01,{time}" for user, item, time in events()]
     assert inspect(write(tmp_path / "log.csv", "user_id,item_id,born,t", rows)).config.time == "t"
@@ -479,7 +515,7 @@ def test_a_unit_that_the_numbers_contradict_by_millennia_is_refused(tmp_path: Pa
 
 
 def test_moments_far_from_the_others_are_counted(tmp_path: Path) -> None:
-    rows = [f"{user},{item},{time if n != 7 else 0}" for n, (user, item, time) in enumerate(events())]
+    rows = [f"{user},{item},{time if n != 7 else 86_400}" for n, (user, item, time) in enumerate(events())]
     found = inspect(write(tmp_path / "log.csv", "user_id,item_id,time", rows))
     assert any("1 rows have a 'time' before 1990 or after 2100" in problem for problem in found.problems)
 

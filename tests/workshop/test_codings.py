@@ -15,7 +15,9 @@ UNEQUAL = PLAIN % [3, 8, 5]
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("written", [PLAIN, PLAIN + 1, PLAIN + np.array([0, 8, 16]), PLAIN + np.array([1, 9, 17])])
+@pytest.mark.parametrize(
+    "written", [PLAIN, PLAIN + 1, PLAIN + 3, *(PLAIN + np.array([first, first + 8, first + 16]) for first in (0, 1, 3))]
+)
 def test_offsets_a_first_code_of_one_and_items_along_the_rows_are_recognised(
     written: np.ndarray, transposed: bool
 ) -> None:

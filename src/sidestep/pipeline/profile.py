@@ -1,5 +1,7 @@
 """Where the time of a recipe's training goes, without training it."""
 
+from contextlib import nullcontext
+
 import torch
 
 from sidestep import durable
@@ -41,10 +43,7 @@ def _profile(run: Run, say: Say, trace: bool) -> Profile:
         recipe.seed,
         hooks=Hooks(score=lambda: validate(contents, model)),
     )
-    measured = watch(
-        training,
-        count=lambda batch: int((batch.targets >= 0).sum()),
-        trace=run.path(TRACE) if trace else None,
-    )
+    with durable.replacing_file(run.path(TRACE)) if trace else nullcontext() as staging:
+        measured = watch(training, count=lambda batch: int((batch.targets >= 0).sum()), trace=staging)
     durable.write_text(run.path(PROFILE), measured.text() + "\n")
     return measured

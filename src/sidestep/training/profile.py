@@ -1,5 +1,6 @@
 """The time of each part of a training step, measured by `torch.profiler` on steps of the real loop."""
 
+import errno
 import io
 import itertools
 import os
@@ -76,7 +77,12 @@ def profile(run: Training, *, count: Callable[[Any], int], steps: int = 10, trac
 
     count: the number of examples in a batch. steps: number of steps, run once without and once with the profiler, after
         half as many to warm up. trace: file for a trace that Chrome's tracing page displays.
+
+    Raises:
+        OSError: the trace cannot be written.
     """
+    if trace is not None:
+        trace.touch()  # raises what the profiler's library keeps to itself
     order = itertools.cycle(run.order(0))
     run.model.train()
     _time_steps(run, list(itertools.islice(order, max(steps // 2, 1))))
@@ -87,6 +93,8 @@ def profile(run: Training, *, count: Callable[[Any], int], steps: int = 10, trac
         profiled = _time_steps(run, chosen)
     if trace is not None:
         watch.export_chrome_trace(str(trace))
+        if not trace.read_bytes().rstrip().endswith(b"}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(trace))
     return Profile(
         *_tables(watch, steps, [name for name, _ in run.bare.named_children()]),
         steps=steps,

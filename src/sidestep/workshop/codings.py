@@ -14,8 +14,9 @@ FEWEST_ITEMS = 32
 def plain_codes(array: Array, num_items: int | None = None) -> tuple[Array, list[str]]:
     """Codes `[N, L]` that count from 0 at every level, and what was done to them, for the user to read.
 
-    Recognised are `[L, N]`, codes from 1 (no level has a 0, each has a 1), and the codes of one vocabulary for all
-    levels, where those of level l lie behind those of level l - 1: `c + l * K`, or `c` plus the sizes before it.
+    Recognised are `[L, N]`, codes from 1 or another number (the lowest at every level), and the codes of one vocabulary
+    for all levels, where those of level l lie behind those of level l - 1: `c + l * K`, or `c` plus the sizes before
+    it, behind special tokens or not.
 
     array: whole numbers, none negative, in two dimensions. num_items: how many items there are, where it is known.
     """
@@ -24,16 +25,16 @@ def plain_codes(array: Array, num_items: int | None = None) -> tuple[Array, list
         array = array.T
         notes.append(f"is levels by items, {array.shape[1]} x {array.shape[0]:,}; it is read with items as rows")
     low, high = array.min(axis=0), array.max(axis=0)
-    for base in (0, 1):
+    for base in dict.fromkeys((0, 1, int(low[0]))):  # behind so many special tokens
         offsets = _offsets(low - base, high - base) if low[0] >= base else None
         if offsets is not None:
             shown = ", ".join(map(str, offsets.tolist()))
-            first = "" if base == 0 else ", and its codes count from 1"
+            first = "" if base == 0 else f", and its codes count from {base}"
             notes.append(f"has codes of one vocabulary: {shown} are taken off level by level{first}")
             return array - base - offsets, notes
-    if (low == 1).all():
-        notes.append("has codes that count from 1 at every level; 1 is taken off")
-        return array - 1, notes
+    if len(low) > 1 and low[0] > 0 and (low == low[0]).all():
+        notes.append(f"has codes that count from {low[0]} at every level; {low[0]} is taken off")
+        return array - low[0], notes
     return array, notes
 
 

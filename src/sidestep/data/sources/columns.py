@@ -13,6 +13,8 @@ from sidestep.data.sources.moments import DAY_MS, EXCEL_EPOCH, PER_MS, UNIT_NAME
 from sidestep.errors import DataError, brief
 
 LARGEST_MOMENT = 2.0**60
+FEW = 0.1
+"""The share of a column's values up to which they are bad ones among the others."""
 
 
 def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None, listed: Sequence[str] = ()) -> pl.Series:
@@ -82,6 +84,8 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
         column = column.set(absent(column, bad.missing)[0], None)
     numbers, filled = _numbers(column), _filled(column, MISSING)
     words = filled & numbers.is_null()
+    if unit == "auto":
+        _refuse_dates_among_numbers(column, numbers, words, path)
     dates = unit not in (*PER_MS, "excel") and (unit != "auto" or 2 * int(words.sum()) > int(filled.sum()))
     if dates or (unit == "auto" and moments.compact_dates(numbers)):
         return _dates(column, unit, path, bad)
@@ -91,6 +95,9 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
     values = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers
     _refuse_mixed(column, values, path, unit)
     chosen = _unit(column, values, path) if unit == "auto" else unit
+    unknown = ((values == 0) | (values == -1)).fill_null(False)  # what programs write for a time they do not know
+    if unknown.any() and _of_calendar(values.filter(~unknown)):
+        values = values.set(_bad_moments(column, unknown, path, "a moment like the others", bad), None)
     scale = PER_MS.get(chosen, DAY_MS)
     too_large = (values.cast(pl.Float64).abs() * scale > LARGEST_MOMENT).fill_null(False)
     if too_large.any():
@@ -137,9 +144,10 @@ def _numbers(column: pl.Series) -> pl.Series:
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False)
     if column.dtype == pl.String:
-        stripped = column.str.strip_chars()
+        filled = _filled(column, MISSING)
+        stripped = moments.without_separators(column.str.strip_chars().set(~filled, None))
         whole = stripped.cast(pl.Int64, strict=False)
-        if (whole.is_not_null() | ~_filled(column, MISSING)).all():
+        if (whole.is_not_null() | ~filled).all():
             return whole
         return stripped.cast(pl.Float64, strict=False)
     return column.cast(pl.Float64, strict=False)
@@ -168,6 +176,12 @@ def _unit(column: pl.Series, values: pl.Series, path: Path) -> TimeUnit:
     return "excel"
 
 
+def _of_calendar(values: pl.Series) -> bool:
+    """Whether most numbers are moments between 1990 and 2100."""
+    met = moments.units_met(values)
+    return sum(int(mask.sum()) for mask in met.values()) > (1 - FEW) * (len(values) - values.null_count())
+
+
 def _of_spreadsheet(days: pl.Series) -> pl.Series:
     return ((days.cast(pl.Float64) - EXCEL_EPOCH) * DAY_MS).round(0).cast(pl.Int64)
 
@@ -193,6 +207,24 @@ def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -
     if wrong.any():
         _bad_moments(column, wrong, path, "a number or an ISO date such as 2014-07-23T10:00:00", bad)
     return found, order if order in ("d/m/y", "m/d/y") else "iso"
+
+
+def _refuse_dates_among_numbers(column: pl.Series, numbers: pl.Series, words: pl.Series, path: Path) -> None:
+    """Refuse a column of which more than a few values are dates, and more than a few numbers that are moments."""
+    epochs = pl.Series([False] * len(column))
+    for mask in moments.units_met(numbers).values():
+        epochs = epochs | mask
+    few = FEW * len(column)
+    if int(epochs.sum()) <= few or int(words.sum()) <= few or moments.compact_dates(numbers):
+        return
+    parse = moments.parser("d/m/y")
+    dates = words & column.is_in([text for text in column.filter(words).unique().to_list() if parse(text.strip())])
+    if int(dates.sum()) > few:
+        first = [f"data row {first_row(mask)} has {_value(column, first_row(mask))}" for mask in (dates, epochs)]
+        raise DataError(
+            f"{str(path)!r}: column {column.name!r} (data.time) mixes dates and numbers: {first[0]} "
+            f"({int(dates.sum())} rows), {first[1]} ({int(epochs.sum())} rows); bring them to one spelling"
+        )
 
 
 def _refuse_mixed(column: pl.Series, values: pl.Series, path: Path, unit: TimeUnit) -> None:

@@ -7,7 +7,7 @@ import polars as pl
 from sidestep.data.sources import amazon, content, files, movielens, ordering
 from sidestep.data.sources.decisions import Given, Guess, Taken
 from sidestep.data.sources.delimited import Ragged
-from sidestep.data.sources.hints import EVENTS, ITEMS, PRICES, RATINGS, USERS, column_like, like
+from sidestep.data.sources.hints import EVENTS, ITEMS, POSITIONS, PRICES, RATINGS, USERS, column_like, like
 from sidestep.data.sources.joins import join_column, public_id
 from sidestep.data.sources.kinds import Profile
 from sidestep.data.sources.texts import usual_fields
@@ -180,6 +180,8 @@ def _left_out(profile: Profile) -> tuple[str, str]:
 
 def is_rating(profile: Profile) -> bool:
     """Whether a column looks like a rating, by its name and numbers or by its numbers alone."""
+    if like(profile.name, POSITIONS):
+        return False
     return (profile.numbers is not None and like(profile.name, RATINGS)) or profile.is_rating
 
 

@@ -57,6 +57,33 @@ RATINGS = (
     ),
     *("оценка", "рейтинг", "评分", "評価", "평점"),
 )
+LABELS = (
+    *("label", "target", "y", "liked", "like", "likes", "islike", "isliked", "click", "clicked", "clicks", "isclick"),
+    *(
+        "isclicked",
+        "purchased",
+        "bought",
+        "purchase",
+        "ispurchase",
+        "isbuy",
+        "follow",
+        "isfollow",
+        "longview",
+        "finish",
+    ),
+    *(
+        "finished",
+        "watched",
+        "islongview",
+        "response",
+        "relevant",
+        "recommended",
+        "isrecommended",
+        "positive",
+        "feedback",
+    ),
+)
+"""Names of columns of 0 and 1 that say whether an interaction counts."""
 EVENTS = (
     *("eventtype", "event", "behavior", "behaviour", "behaviortype", "behaviourtype", "action", "actiontype"),
     *("interactiontype", "activity", "ereignis", "aktion", "evento", "evenement", "действие", "событие", "行为"),

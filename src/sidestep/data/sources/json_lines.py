@@ -19,6 +19,7 @@ MOST_NESTED_KEYS = 64
 """An object with more different keys over all lines has free keys: it stays JSON text, one column a key it is not."""
 MOST_KEYS = 1_000
 LONGEST_LINE = 1 << 24
+ONE_A_LINE = "; write one object a line, as with jq -c '.[]'"
 
 
 def keys_of(path: Path) -> list[str]:
@@ -78,14 +79,13 @@ def parse(line: bytes, path: Path, number: int | None = None) -> dict[str, Any]:
     except RecursionError:
         raise DataError(f"{str(path)!r} has {where} whose JSON is nested too deeply: {_start(line)}") from None
     except ValueError as error:
-        raise DataError(
-            f"{str(path)!r} has {where} that is no JSON ({brief(error)}): {_start(line)}; expected one object a line"
-        ) from None
+        way = ONE_A_LINE if line.strip() in (b"[", b"[{", b"{") else "; expected one object a line"
+        raise DataError(f"{str(path)!r} has {where} that is no JSON ({brief(error)}): {_start(line)}{way}") from None
     if object_of.twice is not None and isinstance(value, dict):
         raise DataError(f"{str(path)!r} has {where} with the key {brief(object_of.twice)!r} twice: {_start(line)}")
     if not isinstance(value, dict):
         rows = isinstance(value, list) and value and isinstance(value[0], dict)
-        way = "; write one object a line, as with jq -c '.[]'" if rows else "; expected one object a line"
+        way = ONE_A_LINE if rows else "; expected one object a line"
         raise DataError(f"{str(path)!r} has {where} that is no JSON object: {_start(line)}{way}")
     return value
 

@@ -26,6 +26,7 @@ EVENT_WORDS = frozenset(
 )
 MOST_EVENTS, MOST_RATINGS = 30, 21
 PRICE_DECIMALS = 2
+YES_AND_NO = ("0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no", "y", "n", "t", "f")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Profile:
             return None
         if self.known.dtype.is_numeric():
             return self.known.cast(pl.Float64) if self.known.dtype.is_decimal() else self.known
-        text = self.known.str.strip_chars()
+        text = moments.without_separators(self.known.str.strip_chars())
         whole = text.cast(pl.Int64, strict=False)
         values = whole if whole.null_count() == 0 else text.cast(pl.Float64, strict=False)
         values = values.fill_nan(None) if values.dtype.is_float() else values
@@ -128,6 +129,15 @@ class Profile:
         values = self.numbers.cast(pl.Float64).drop_nulls()
         halves = bool(((values * 2) % 1 == 0).all())
         return halves and values.max() in (5.0, 10.0, 100.0) and values.min() in (0.0, 0.5, 1.0, 2.0)
+
+    @cached_property
+    def is_binary(self) -> bool:
+        """Whether there are two values, which say yes and no."""
+        if self.nested or self.distinct != 2:
+            return False
+        return self.known.dtype == pl.Boolean or bool(
+            self.sample.cast(pl.String).str.strip_chars().str.to_lowercase().is_in(YES_AND_NO).all()
+        )
 
     @cached_property
     def is_words(self) -> bool:

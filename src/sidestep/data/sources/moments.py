@@ -42,6 +42,12 @@ NAMED = (
     ),
     re.compile(r"^(?P<m>\d{1,2}) (?P<d>\d{1,2}), (?P<y>\d{4})(?P<clock>)$"),  # Amazon's reviewTime: 09 13, 2009
 )
+SPELLINGS = (
+    (r"^-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3})$", ",", ",", ""),
+    (r"^-?(?:\d{1,3}(?:\.\d{3}){2,})$", r"\.", ".", ""),
+    (r"^-?\d+(?:,\d+)?$", ",", ",", "."),
+)
+"""Of numbers: thousands with commas, thousands with dots, decimal commas; the mark that must occur, and what it is."""
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 CLOCK_ENDS = ("", "%z", " %z", " %p", "%p")
@@ -63,6 +69,15 @@ def units_met(numbers: pl.Series) -> dict[str, pl.Series]:
         if mask.any():
             found[unit] = mask
     return found
+
+
+def without_separators(texts: pl.Series) -> pl.Series:
+    """Numbers as programs write them, where all of a column are spelled for people: 1,600,000,000, or 45291,5."""
+    known = texts.drop_nulls()
+    for spelling, marked, old, new in SPELLINGS:
+        if known.str.contains(spelling).all() and known.str.contains(marked).any():
+            return texts.str.replace_all(old, new, literal=True)
+    return texts
 
 
 def spreadsheet_days(numbers: pl.Series, share: float = 0.9) -> bool:

@@ -110,8 +110,8 @@ def _read_time(
     try:
         moments, chosen = columns.times(profile.column, wanted, path, bad)
     except DataError as error:
-        asked = "set data.time_unit" in str(error)
-        if named or profile.is_moment or asked:
+        asked, mixed = "set data.time_unit" in str(error), "bring them to one" in str(error)
+        if named or profile.is_moment or asked or mixed:
             way = f", or name it with --time {profile.name}=UNIT" if asked else ""
             raise DataError(f"{error}{way}") from None
         found.doubts.append(f"column {profile.name!r} looks like a time but cannot be read as one: {error}")

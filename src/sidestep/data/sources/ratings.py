@@ -10,13 +10,19 @@ from sidestep.data.sources.config import Source
 from sidestep.data.sources.content import plain_text, read_bytes
 from sidestep.data.sources.delimited import Ragged
 from sidestep.data.sources.guess import is_rating
-from sidestep.data.sources.hints import RATINGS, like
+from sidestep.data.sources.hints import LABELS, RATINGS, like
 from sidestep.data.sources.kinds import Profile
 
 
 def rating_notes(path: Path, source: Source, taken: Collection[str] = ()) -> list[str]:
-    """What to know about a log's columns of ratings, in any layout, beside the columns `taken` for something else."""
-    return [_note(profile) for profile in _profiles(path, source) if profile.name not in taken and is_rating(profile)]
+    """What to know about a log's columns of ratings, and of 0 and 1 that say whether a row counts, in any layout,
+    beside the columns `taken` for something else.
+    """
+    free = [profile for profile in _profiles(path, source) if profile.name not in taken]
+    return [
+        *(_note(profile) for profile in free if is_rating(profile)),
+        *(_label_note(profile) for profile in free if like(profile.name, LABELS) and profile.is_binary),
+    ]
 
 
 def _profiles(path: Path, source: Source) -> list[Profile]:
@@ -43,6 +49,15 @@ def _third_field(path: Path) -> pl.Series:
     mark = movielens.separator_of(path)
     lines = pl.Series(plain_text(read_bytes(path), path).decode("utf-8", "replace").split("\n"))
     return lines.str.split(mark).list.get(2, null_on_oob=True).drop_nulls().alias("rating")
+
+
+def _label_note(profile: Profile) -> str:
+    counts = profile.known.cast(pl.String).str.strip_chars().value_counts(sort=True).rows()
+    (first, rows), (second, others) = counts
+    return (
+        f"column {profile.name!r} holds {first} ({rows:,} rows) and {second} ({others:,}): every row counts as an "
+        f"interaction, whatever its value; --event {profile.name}=VALUE keeps those of one"
+    )
 
 
 def _note(profile: Profile) -> str:
