@@ -1,6 +1,7 @@
 """From rank tables and logs to rows and panels."""
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from sidestep.evaluation.ranking import RankTable
 from sidestep.pipeline.evaluate import Evaluation
-from sidestep.report import figures
+from sidestep.pipeline.report import Beside
+from sidestep.report import figures, plots
 from sidestep.report.terminal import metrics_table
 from small_world import make_sids
 
@@ -88,6 +90,23 @@ def test_headline_stands_on_the_protocol_that_the_best_possible_holds_for() -> N
     assert [bar.method for bar in planted.bars] == ["best possible", "s2gr", "item-knn", "popularity"]
     assert planted.bars[1].share == pytest.approx(0.31 / 0.7)
     assert [bar.share for bar in real.bars] == pytest.approx([1, 2 / 3, 1 / 3])
+
+
+def test_all_methods_have_a_bar_and_the_run_beside_comes_second() -> None:
+    rows = [{"seen": "masked", "users": "all", "metric": "HR@10", "first": 0.6}]
+    real = figures.headline(make_evaluation(None), Beside("other", "tiger", rows, [], []))
+    assert [bar.method for bar in real.bars] == ["s2gr", "tiger (other)", "item-knn", "popularity"]
+    assert [bar.share for bar in real.bars] == pytest.approx([0.5, 1, 1 / 3, 1 / 6])
+
+
+def test_no_name_of_a_line_is_cut_off_and_points_tell_their_values() -> None:
+    """The room at the right holds the longest name, at seven pixels a letter."""
+    assert plots.room_for(["s2gr", "item-knn-recent"]) >= 7 + 7 * len("item-knn-recent")
+    drawn = plots.curves("a curve", [plots.Line("item-knn-recent", [1, 2], [0.25, 0.5])])
+    (place,) = re.findall(r'<text x="([\d.]+)" [^>]*>item-knn-recent<', drawn)
+    assert float(place) + 7 * len("item-knn-recent") <= plots.WIDTH
+    assert "<title>item-knn-recent: 0.25</title>" in drawn
+    assert "<title>item-knn-recent: 0.5</title>" in drawn
 
 
 def test_headline_keeps_seen_items_where_users_repeat_them() -> None:

@@ -1,6 +1,7 @@
 """The page as a whole: one file that asks for nothing, in which item text is text, and which says what is missing."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 
+from command import refuse
 from page_reader import NASTY, Reader
 from sidestep import artifact, cli, durable
 from sidestep.data.catalog import Catalog
@@ -15,7 +17,7 @@ from sidestep.data.interactions import Interactions
 from sidestep.errors import ArtifactError
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, saved_recipe
-from sidestep.pipeline.evaluate import evaluate
+from sidestep.pipeline.evaluate import compare, evaluate
 from sidestep.pipeline.report import gather
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import PREPARE, TOKENIZE, TRAIN
@@ -130,6 +132,27 @@ def test_page_shows_curves_codes_clusters_and_recipe(page: str) -> None:
         assert words in text
     assert "Older items looked up" not in text  # it has none
     assert page.count("<svg") == 1 + 6 + 2 + 3 + 2 + 3
+
+
+def test_page_says_how_the_run_came_about(page: str) -> None:
+    text = Reader(page).text
+    assert (
+        "sidestep run s2gr-beauty" in text or "sidestep run recipe.toml" in text or "sidestep run s2gr-planted" in text
+    )
+    assert re.search(r"trained on \d{4}-\d\d-\d\d", text)
+
+
+def test_a_second_run_stands_beside_the_first(thinking: Run, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", "tiger")
+    evaluate(other)
+    page = write_report(thinking.folder, tmp_path / "both.html", other.folder).read_text(encoding="utf-8")
+    text = Reader(page).text
+    assert "Beside other" in text
+    assert "tiger (other)" in text
+    for row in compare(other.folder, thinking.folder):
+        assert f"{row['difference']:+.4f}" in text
+    assert "method" in page[page.index("settings that differ") : page.index('id="training"')]
+    assert "Expected two runs" in refuse("report", thinking.folder, "--beside", thinking.folder)
 
 
 def test_same_run_gives_the_same_bytes(thinking: Run, page: str) -> None:

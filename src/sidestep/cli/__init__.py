@@ -294,13 +294,15 @@ def recommend(
 
 @app.command()
 def report(
-    folder: RunArgument, out: Annotated[Path | None, typer.Option(help="[default: RUN/report.html]")] = None
+    folder: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="[default: RUN/report.html]")] = None,
+    beside: Annotated[Path | None, typer.Option(help="A second run folder to compare with.")] = None,
 ) -> None:
     """One self-contained HTML page: metrics, losses, codes, clusters, example users with their thoughts."""
     from sidestep.report.page import write_report
 
     check_file(out)
-    print(write_report(folder, out))
+    print(write_report(folder, out, beside))
 
 
 @app.command()

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import numpy as np
 
 from sidestep import artifact
+from sidestep.config import flat
 from sidestep.data.splits import Cases
 from sidestep.evaluation.ranking import RankTable, Seen
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import NON_NEURAL
 from sidestep.pipeline.analyse import Analysis, analyse
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.evaluate import Evaluation, evaluate, protocol
+from sidestep.pipeline.evaluate import Evaluation, compare, evaluate, protocol
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.tuning import Neighbourhoods, neighbourhoods_of
+from sidestep.recipes.spelling import command_of
 from sidestep.recommenders.facade import Answer
 from sidestep.recommenders.trained import TrainedModel
 from sidestep.sids.semantic_ids import SemanticIds
@@ -61,6 +64,43 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a run came about.
+
+    command: what makes it again. date: when its training ended, in UTC. seconds: of all epochs, by what was trained;
+    validation is not counted.
+    """
+
+    command: str
+    date: str | None
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A second run, on the same users.
+
+    name: of its folder. rows: of `compare`, it first and the report's own run second.
+    settings: the keys in which they differ, with the value there and here.
+    """
+
+    name: str
+    method: str
+    rows: list[Row]
+    training: list[Row]
+    settings: list[tuple[str, Any, Any]]
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} ({self.name})"
+
+    def value(self, seen: str, metric: str) -> float | None:
+        """A metric of the second run over all users."""
+        rows = (row for row in self.rows if (row["seen"], row["users"], row["metric"]) == (seen, "all", metric))
+        return next((float(row["first"]) for row in rows), None)
+
+
+@dataclass(frozen=True)
 class Findings:
     """name: of the run folder. ranks: of every method, by seen items and method, for `evaluation`.
     training, tokenizing: the rows of the two logs. cluster_names: per level, a name per cluster. analysis: of some test
@@ -81,7 +121,9 @@ class Findings:
     examples: list[Example]
     analysis: Analysis | None
     digests: dict[str, str]
+    course: Course
     neighbourhoods: Neighbourhoods | None = None
+    beside: Beside | None = None
 
     @property
     def thinks(self) -> bool:
@@ -89,12 +131,13 @@ class Findings:
         return any(name.startswith("thought_accuracy_") for row in self.training[:1] for name in row)
 
 
-def gather(run: Run) -> Findings:
+def gather(run: Run, beside: Run | None = None) -> Findings:
     """Read everything a report shows, recommend for the example users, and analyse the paths of `ANALYSED` others.
-    Nothing is trained or evaluated.
+    Nothing is trained or evaluated. beside: a second evaluated run on the same users.
 
     Raises:
         ArtifactError: an artifact was altered, or an evaluation belongs to another model than the folder holds.
+        DataError, ConfigError: the second run is this one, or on other users.
     """
     contents = RunContents(run)
     done = {name for name in ("catalog", "interactions", "sids", "model") if artifact.exists(run.path(name))}
@@ -114,7 +157,29 @@ def gather(run: Run) -> Findings:
         examples=_examples(contents, ranks) if prepared and "model" in done else [],
         analysis=_analysis(contents) if prepared and "model" in done else None,
         digests={name: run.digest(name) for name in sorted(done)},
+        course=_course(run),
+        beside=None if beside is None else _beside(run, beside),
         neighbourhoods=neighbourhoods_of(run) if prepared and artifact.exists(run.path("tuned")) else None,
+    )
+
+
+def _course(run: Run) -> Course:
+    logs = {"the model": run.path("train"), "the tokenizer": run.path("tokenizer-train")}
+    seconds = {name: sum(row.get("seconds") or 0.0 for row in read_log(path)) for name, path in logs.items()}
+    ended = run.path("train") / "log.jsonl"
+    date = f"{datetime.fromtimestamp(ended.stat().st_mtime, UTC):%Y-%m-%d}" if ended.is_file() else None
+    return Course(command_of(run.recipe), date, {name: spent for name, spent in seconds.items() if spent})
+
+
+def _beside(run: Run, other: Run) -> Beside:
+    here, there = (flat(each.recipe.model_dump(mode="json")) for each in (run, other))
+    keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+    return Beside(
+        name=other.folder.resolve().name,
+        method=other.recipe.method,
+        rows=compare(other.folder, run.folder),
+        training=read_log(other.path("train")),
+        settings=[(key, there.get(key), here.get(key)) for key in keys],
     )
 
 

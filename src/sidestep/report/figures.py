@@ -13,7 +13,7 @@ from sidestep.evaluation.codebooks import CodebookReport, codebook_report
 from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import RankTable
 from sidestep.pipeline.evaluate import Evaluation
-from sidestep.pipeline.report import Row
+from sidestep.pipeline.report import Beside, Row
 from sidestep.report import plots
 from sidestep.report.plots import PALE, Line
 from sidestep.report.svg import COLOURS
@@ -23,7 +23,9 @@ GROUPS = (("all", "masked"), ("all", "kept"), (">=10", "masked"), (">=10", "kept
 EDGES = (5, 10, 20, 50)
 FEWEST = 30
 """History lengths are grouped at these edges; groups of fewer than `FEWEST` users are merged."""
-METHOD_COLOURS = (COLOURS[0], COLOURS[1], PALE)
+OURS, BESIDE = COLOURS[0], COLOURS[1]
+LINES = 3
+"""Methods in the plot by history length: the run's own and the best of the others."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ def groups(evaluation: Evaluation) -> list[Group]:
     return blocks
 
 
-def headline(evaluation: Evaluation) -> Headline:
-    """The main figure over all users. Seen items are kept if the best possible is known, which is defined for kept
+def headline(evaluation: Evaluation, beside: Beside | None = None) -> Headline:
+    """The main figure of all methods over all users: the run's own, that of the run beside it, the others by falling
+    value. Seen items are kept if the best possible is known, which is defined for kept
     items, or if users repeat items, since a mask with the exception of the held-out item would reveal it. Otherwise
     they are masked.
     """
@@ -116,10 +119,14 @@ def headline(evaluation: Evaluation) -> Headline:
     metric = evaluation.main
     group = next(group for group in groups(evaluation) if group.users == "all" and group.seen == seen)
     longest = max([row[metric] for row in group.rows] + [evaluation.best_possible or 0.0]) or 1.0
-    bars = [
-        Bar(row["method"], row[metric], row[metric] / longest, colour)
-        for row, colour in zip(group.rows, METHOD_COLOURS, strict=False)
-    ]
+    own, *others = group.rows
+    shown = [(own["method"], own[metric], OURS)]
+    if beside is not None and (value := beside.value(seen, metric)) is not None:
+        shown.append((beside.label, value, BESIDE))
+        longest = max(longest, value)
+    others.sort(key=lambda row: -row[metric])
+    shown += [(row["method"], row[metric], PALE) for row in others]
+    bars = [Bar(method, value, value / longest, colour) for method, value, colour in shown]
     if evaluation.best_possible is not None:
         bars.insert(0, Bar("best possible", evaluation.best_possible, evaluation.best_possible / longest, ""))
     return Headline(metric, seen, group.num_users, bars, evaluation.best_possible)
@@ -127,8 +134,9 @@ def headline(evaluation: Evaluation) -> Headline:
 
 def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None:
     """A hit rate by the number of a user's interactions, with the trained model first."""
-    tables = dict(reversed(ranks.items()))
-    first = next(iter(tables))
+    first, *others = reversed(ranks)
+    others.sort(key=lambda name: -float(ranks[name].values(metric).mean() if len(ranks[name].table) else 0))
+    tables = {name: ranks[name] for name in (first, *others[: LINES - 1])}
     lengths = tables[first].table["length"].to_numpy()
     if not len(lengths):
         return None
@@ -136,7 +144,7 @@ def by_length(ranks: dict[str, RankTable], metric: str = "HR@10") -> Plot | None
     members = [(lengths >= low) & (lengths <= high) for low, high in spans]
     lines = [
         Line(name, range(len(spans)), [float(table.values(metric)[inside].mean()) for inside in members], colour)
-        for (name, table), colour in zip(tables.items(), METHOD_COLOURS, strict=False)
+        for (name, table), colour in zip(tables.items(), (OURS, COLOURS[3], PALE), strict=False)
     ]
     users = tables[first].table["user"].to_numpy()
     sizes = [len(np.unique(users[inside])) for inside in members]  # several cases of a user count as one: wider bars
@@ -171,9 +179,9 @@ def wilson(rate: float, size: int, z: float = 1.96) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / size), (middle + half) / (1 + z * z / size)
 
 
-def training_plots(rows: Sequence[Row], num_clusters: Sequence[int]) -> list[Plot]:
-    """One panel for each quantity in the log of a generator's training."""
-    panels = [_score(rows)]
+def training_plots(rows: Sequence[Row], num_clusters: Sequence[int], beside: Beside | None = None) -> list[Plot]:
+    """One panel for each quantity in the log of a generator's training. beside: its validation is drawn, too."""
+    panels = [_score(rows, beside)]
     parts = [("codes", "recommend_"), ("alignment", "align_")]
     lines = [_line(rows, "total", "total")] + [_sum(rows, name, prefix) for name, prefix in parts]
     lines = [line for line in [*lines, _line(rows, "InfoNCE", "info_nce")] if line is not None]
@@ -241,13 +249,14 @@ def level_maps(sids: SemanticIds, names: Sequence[Sequence[str]]) -> list[LevelM
     return maps
 
 
-def _score(rows: Sequence[Row]) -> Plot | None:
-    line = _line(rows, "", "score")
+def _score(rows: Sequence[Row], beside: Beside | None) -> Plot | None:
+    line = _line(rows, "" if beside is None else "this run", "score", OURS)
     if line is None:
         return None
     epoch, score = max(line.points, key=lambda point: point[1], default=(0, 0))
     note = f"On a fixed sample of users; the weights of epoch {epoch:.0f} were kept."
-    return _plot("Validation NDCG@10", note, [line], best=(epoch, score), from_zero=True)
+    other = None if beside is None else _line(beside.training, beside.name, "score", BESIDE)
+    return _plot("Validation NDCG@10", note, [line, other], best=(epoch, score), from_zero=True)
 
 
 def _plot(title: str, note: str, lines: Sequence[Line | None], **options: Any) -> Plot | None:

@@ -19,14 +19,17 @@ HERE = Path(__file__).parent
 HISTORY_SHOWN, LEGEND_ROWS = 12, 12
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None, beside: Path | None = None) -> Path:
     """Write the page of a run folder to `out`, by default to report.html in the run folder, and return its path.
 
+    beside: a second run folder to compare with.
+
     Raises:
-        ArtifactError: not a run folder, or modified artifacts.
+        ArtifactError: not a run folder, or modified artifacts. DataError, ConfigError: runs that cannot be compared.
     """
     target = folder / "report.html" if out is None else out
-    durable.write_text(target, render(gather(Run.open(folder))))
+    other = None if beside is None else Run.open(beside)
+    durable.write_text(target, render(gather(Run.open(folder), other)))
     return target
 
 
@@ -53,6 +56,8 @@ def fill(name: str, **values: Any) -> str:
     environment.filters["figure"] = _figure
     environment.filters["share"] = _share
     environment.filters["signed"] = _signed
+    environment.filters["duration"] = _duration
+    environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.0f} %"
     css = Markup((HERE / "page.css").read_text(encoding="utf-8"))
     return environment.get_template(name).render(css=css, version=version("sidestep"), **values)
 
@@ -66,7 +71,7 @@ def _identity(findings: Findings) -> dict[str, Any]:
 def _results(findings: Findings) -> dict[str, Any]:
     if findings.evaluation is None:
         return {"headline": None, "groups": [], "by_length": None}
-    headline = figures.headline(findings.evaluation)
+    headline = figures.headline(findings.evaluation, findings.beside)
     return {
         "headline": headline,
         "groups": figures.groups(findings.evaluation),
@@ -80,7 +85,9 @@ def _training(findings: Findings) -> dict[str, Any]:
     sids = findings.sids
     codebooks, usage = (None, []) if sids is None else figures.usage_plots(sids)
     return {
-        "training": figures.training_plots(findings.training, () if sids is None else sids.num_clusters),
+        "training": figures.training_plots(
+            findings.training, () if sids is None else sids.num_clusters, findings.beside
+        ),
         "tokenizing": figures.tokenizer_plots(findings.tokenizing),
         "codebooks": codebooks,
         "usage": usage,
@@ -93,6 +100,12 @@ def _paths(findings: Findings) -> dict[str, Any]:
     if analysis is None:
         return {"paths": [], "recall": []}
     return {"paths": path_plots(analysis), "recall": recall_plots(analysis.recall)}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _figure(value: float | None) -> str:

@@ -15,6 +15,9 @@ Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 PALE = "#767676"
 MAX_DOTS = 1_000
+NAME_WIDTH = 7.2
+"""Pixels of a letter in the name of a line, a little more than the widest of common fonts."""
+HOVER = 7
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def curves(
     low, high = min(heights), max(heights)
     room = 0.06 * ((high - low) or abs(high) or 1.0)
     left, right = min(x for x, _ in points), max(x for x, _ in points)
-    margin = 84 if any(line.name for line in lines) else 24
+    margin = room_for([line.name for line in lines] + [name for name, _ in against])
     frame = Frame(left, right, low - room * (not from_zero), high + room * (3 if best else 1), right=margin)
     drawn, ends = [frame.y_axis(), _epochs(frame)], []
     for name, height in against:
@@ -57,7 +60,7 @@ def curves(
         if not line.points:
             continue
         colour = line.colour or COLOURS[number % len(COLOURS)]
-        drawn.append(_draw(frame, line.points, colour))
+        drawn.append(_draw(frame, line.points, colour) + _values(frame, line))
         ends.append((line.name, line.points[-1][1], colour))
     if best is not None:
         drawn.append(_best(frame, *best))
@@ -116,11 +119,12 @@ def by_group(
     """
     bottom = 50 if any(note for _, note in groups) else 36
     highest = max([y for line in lines for y in line.y] + [high for _, high in intervals])
-    frame = Frame(-0.4, len(groups) - 0.6, 0, (highest or 1.0) * 1.05, bottom=bottom)
+    right = room_for([line.name for line in lines])
+    frame = Frame(-0.4, len(groups) - 0.6, 0, (highest or 1.0) * 1.05, bottom=bottom, right=right)
     drawn, ends = [frame.y_axis()], []
     for number, line in reversed(list(enumerate(lines))):
         colour = line.colour or COLOURS[number % len(COLOURS)]
-        drawn.append(_draw(frame, line.points, colour, dots=True))
+        drawn.append(_draw(frame, line.points, colour, dots=True) + _values(frame, line))
         ends.append((line.name, line.y[-1], colour))
     for place, (low, high) in enumerate(intervals):
         x, colour = frame.x(place), lines[0].colour or COLOURS[0]
@@ -192,6 +196,25 @@ def _draw(frame: Frame, points: Sequence[Point], colour: str, dots: bool = False
     if dots or len(places) < 3:
         drawn += Markup("").join(element("circle", cx=x, cy=y, r=3.2, fill=colour) for x, y in places)
     return drawn
+
+
+def room_for(names: Sequence[str]) -> float:
+    """The margin to the right of lines with these names, so that none is cut off."""
+    longest = max(map(len, names), default=0)
+    return max(84.0, 14 + NAME_WIDTH * longest) if longest else 24.0
+
+
+def _values(frame: Frame, line: Line) -> Markup:
+    """Places around the points that show their values under a mouse, without a script."""
+    told = [
+        element(
+            "circle",
+            element("title", f"{f'{line.name}: ' if line.name else ''}{y:.4g}"),
+            cx=frame.x(x), cy=frame.y(y), r=HOVER, class_="value",
+        )
+        for x, y in line.points
+    ]  # fmt: skip
+    return Markup("").join(told)
 
 
 def _best(frame: Frame, epoch: Number, score: Number) -> Markup:
