@@ -1,7 +1,8 @@
 """`make bench-decode`: what a ranked list of ten costs, at TIGER's size, beside the peers and beside the arithmetic.
 
-All contestants have the same layers and, but for S2GR and the causal mode, the same weights; the same users ask, and
-"the same answers" below counts how many lists come out equal. Weights are random: the time does not depend on them.
+All contestants have the same layers and, but for S2GR, light modules and the causal mode, the same weights; the same
+users ask, and "the same answers" below counts how many lists come out equal. Weights are random: the time does not
+depend on them.
 """
 
 import argparse
@@ -23,11 +24,16 @@ from shop import Shop, open_shop
 from sidestep.data.sequences import SequenceBatch
 from sidestep.fast.recommender import GraphRecommender
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.module_thoughts import ModuleThoughts
+from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.recommenders.generative import Precision
 
 MODES: dict[str, dict[str, str]] = {"T5": {"encoder": "bidirectional", "history": "codes"}, "causal": {}}
 """The paper's way, and the library's default: a causal encoder, one position an item."""
+KINDS = ("TIGER", "S2GR")
+LIGHT = ("TIGER-MTP", "S2GR-MTP")
+"""The same with a light module for each code after the first."""
 ALL_CORES = ("transformers T5 + trie", "cornac TIGER")
 Answer = Callable[[SequenceBatch], object]
 
@@ -61,7 +67,7 @@ class Bench:
     @classmethod
     def open(cls, shop: Shop, num_users: int, dropout: float = 0.0, graphs: bool = False) -> "Bench":
         """graphs: also the T5-mode models as exported graphs, which takes minutes."""
-        models = {(kind, mode): make(shop, kind, mode, dropout=dropout) for kind in ("TIGER", "S2GR") for mode in MODES}
+        models = {(kind, mode): make(shop, kind, mode, dropout=dropout) for kind in (*KINDS, *LIGHT) for mode in MODES}
         tiger, codes = models["TIGER", "T5"], torch.from_numpy(shop.sids.codes)
         given = (codes, shop.sids.codebook_sizes, tiger.config)
         t5, half, cornac = T5(*given), T5(*given), Cornac(*given)
@@ -74,7 +80,8 @@ class Bench:
     def ours(self, kind: str, mode: str, beams: int, batch: int, precision: Precision = "fp32") -> Row:
         model = self.models[kind, mode]
         name = f"sidestep {kind}, {mode}"
-        return Row(name, ranker(self.shop, model, beams, precision), batch, precision, self.arithmetic(kind, mode))
+        work = self.arithmetic(kind, mode) if kind in KINDS else None
+        return Row(name, ranker(self.shop, model, beams, precision), batch, precision, work)
 
     def by_graph(self, beams: int) -> list[Row]:
         """Our models as one graph each, a list at a time."""
@@ -113,7 +120,14 @@ def make(shop: Shop, kind: str, mode: str, dropout: float = 0.0, **shape: Any) -
     """A generator of TIGER's size with random weights, relative biases included."""
     torch.manual_seed(0)
     config = GeneratorConfig.model_validate({**MODES[mode], "start": "random", "dropout": dropout, **shape})
-    model = EncoderDecoder(shop.sids, config) if kind == "TIGER" else Thinking(shop.sids, config, ThinkingConfig())
+    thinking, multi = ThinkingConfig(), MultiTokenConfig()
+    models: dict[str, Callable[[], EncoderDecoder]] = {
+        "TIGER": lambda: EncoderDecoder(shop.sids, config),
+        "S2GR": lambda: Thinking(shop.sids, config, thinking),
+        "TIGER-MTP": lambda: MultiToken(shop.sids, config, multi),
+        "S2GR-MTP": lambda: ModuleThoughts(shop.sids, config, thinking, multi),
+    }
+    model = models[kind]()
     for stack in (model.encoder, model.decoder):
         nn.init.normal_(stack.bias.weight)
     return model
@@ -140,7 +154,8 @@ def one_thread(bench: Bench, beams: int, rounds: int, peak: Peaks) -> dict[str, 
         *(bench.ours("TIGER", "T5", beams, batch, "bf16") for batch in (64, 1)),
         *(bench.ours("S2GR", "T5", beams, batch) for batch in (64, 1)),
         bench.ours("S2GR", "T5", beams, 64, "bf16"),
-        *(bench.ours(kind, "causal", beams, batch) for kind in ("TIGER", "S2GR") for batch in (64, 1)),
+        *(bench.ours(kind, "causal", beams, batch) for kind in KINDS for batch in (64, 1)),
+        *(bench.ours(kind, mode, beams, batch) for kind in LIGHT for mode in MODES for batch in (64, 1)),
         *(bench.ours(kind, "causal", beams, 64, "bf16") for kind in ("TIGER", "S2GR")),
         *bench.by_graph(beams),
         *bench.peers(beams),
@@ -186,6 +201,13 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
         "textbook floor/ours fp32": ms[f"textbook floor {t5} fp32"] / ms[f"{t5} fp32 b64"],
         "floor/ours bf16": ms[f"floor {t5} bf16"] / ms[f"{t5} bf16 b64"],
     }
+    for mode in MODES:
+        for batch in (64, 1):
+            tiger, light, thinks = (
+                ms[f"sidestep {kind}, {mode} fp32 b{batch}"] for kind in ("TIGER", "TIGER-MTP", "S2GR-MTP")
+            )
+            found[f"TIGER/TIGER-MTP {mode}, batch {batch}"] = tiger / light
+            found[f"S2GR-MTP/TIGER {mode}, batch {batch}"] = thinks / tiger
     if (graph := ms.get(f"{t5}, graph fp32 b1")) is not None:
         found["cornac/our graph, batch 1"] = cornac / graph
         found["transformers/our graph, batch 1"] = ms["transformers T5 + trie fp32 b1"] / graph
@@ -204,7 +226,9 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
 def what_is_answered(bench: Bench, beams: int, number: int, run: Path | None) -> dict[str, dict[str, float]]:
     """Precision and pruning, with random weights and, where a run is given, with trained ones."""
     print(f"\nThe answers to {number} users, {K} items each, beam {beams}")
-    looked_at = {f"{kind}, {mode}": (bench.shop, model) for (kind, mode), model in bench.models.items()}
+    looked_at = {
+        f"{kind}, {mode}": (bench.shop, model) for (kind, mode), model in bench.models.items() if kind in KINDS
+    }
     if run is not None:
         looked_at[f"trained, {run}"] = trained(run)
     return {
@@ -218,7 +242,7 @@ def long_histories(bench: Bench, beams: int, number: int, rounds: int, peak: Pea
     length, batch = 100, 16
     contestants, least, found = {}, {}, {}
     for mode in MODES:
-        for kind in ("TIGER", "S2GR"):
+        for kind in KINDS:
             model = make(bench.shop, kind, mode, max_history=length)
             answer = ranker(bench.shop, model, beams)
             questions = bench.shop.long_questions(number, length, batch)

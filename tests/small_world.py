@@ -8,6 +8,7 @@ import torch
 from sidestep.data.interactions import NO_TIME
 from sidestep.data.sequences import SequenceBatch, pad
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.module_thoughts import ModuleThoughts
 from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.layers.clock import HOUR
@@ -73,7 +74,7 @@ def small(**changes: object) -> GeneratorConfig:
 
 
 def make(kind: str, sids: SemanticIds | None = None, **changes: object) -> EncoderDecoder:
-    """kind: "tiger", "tiger-mtp", a way to think, or no thoughts; ", trie" behind it: the softmax is over the trie's
+    """kind: "tiger", "tiger-mtp", "s2gr-mtp", a way to think, or no thoughts; ", trie" behind it: a softmax over its
     children.
     """
     torch.manual_seed(0)
@@ -82,6 +83,8 @@ def make(kind: str, sids: SemanticIds | None = None, **changes: object) -> Encod
     sids = sids or make_sids()
     if kind == "tiger":
         model = EncoderDecoder(sids, small(**changes))
+    elif kind == "s2gr-mtp":
+        model = ModuleThoughts(sids, small(**changes), ThinkingConfig(), MultiTokenConfig())
     elif kind == "tiger-mtp":
         model = MultiToken(sids, small(**changes), MultiTokenConfig())
     else:

@@ -16,7 +16,7 @@ from sidestep.sids.trie import Permitted, Trie
 from small_world import THINKING, make, make_batch, make_sids
 
 NUM_ITEMS = 40
-KINDS = ["tiger", "tiger-mtp", "silent", "fused", *THINKING]
+KINDS = ["tiger", "tiger-mtp", "s2gr-mtp", "silent", "fused", *THINKING]
 
 
 @pytest.fixture(params=KINDS)

@@ -3,11 +3,11 @@ module each of the others, so that a search runs the whole decoder once a list.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sidestep.config import Section
@@ -16,7 +16,7 @@ from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.prediction import MultiTokenPrediction, Prediction
 from sidestep.generators.state import DecodingState
 from sidestep.layers.blocks import Decoder
-from sidestep.layers.state import BeamCache, Cache, Memory, Recall
+from sidestep.layers.state import Cache, Memory, Recall
 from sidestep.sids.semantic_ids import SemanticIds
 
 
@@ -27,10 +27,19 @@ class MultiTokenConfig(Section):
     all_positions: in training, the decoder and each module also predict every code that follows their own, from the
         codes before it, as in the paper; else each learns its own code only, which is cheaper. A search asks for the
         own code alone.
+    thoughts: what a generator that thinks takes for the thoughts before the codes after the first: "inputs", those of
+        the modules, at no further pass. Then each module learns its own code alone.
     """
 
     layers: int = Field(1, ge=1)
     all_positions: bool = True
+    thoughts: Literal["none", "inputs"] = "none"
+
+    @model_validator(mode="after")
+    def _own_codes(self) -> "MultiTokenConfig":
+        if self.thoughts == "inputs" and self.all_positions:
+            raise ValueError("thoughts = 'inputs' needs all_positions = false: a thought is made for one code")
+        return self
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,38 @@ class MultiTokenState(DecodingState):
         }
 
 
-class MultiToken(EncoderDecoder):
+class LightModules(EncoderDecoder):
+    """A generator that a module is added to for every code after the first."""
+
+    state_type: ClassVar[type[DecodingState]] = MultiTokenState
+
+    def _add_modules(self, config: GeneratorConfig, multi: MultiTokenConfig) -> None:
+        shape = (config.width, config.num_heads, config.head_width, config.inner)
+        levels = range(1, self.num_levels)
+        self.further = nn.ModuleList(
+            Decoder(*shape, multi.layers, config.dropout, parts=config.attention) for _ in levels
+        )
+        joins = [nn.Linear(2 * config.width, config.width, bias=False) for _ in levels]
+        self.joined = nn.ModuleList(joins)
+        self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-6) for _ in range(2 * len(levels)))
+        for joined in joins:
+            nn.init.normal_(joined.weight, std=joined.in_features**-0.5)
+
+    def start(self, batch: SequenceBatch) -> DecodingState:
+        encoded, seen, begin = self._question(batch)
+        memory, *further = (self._remember(decoder, encoded, seen) for decoder in [self.decoder, *self.further])
+        return self.state_type(memory, begin, further=tuple(further))  # type: ignore[call-arg]
+
+    def _input(
+        self, level: int, hidden: Float[Tensor, "*rows D"], code: Float[Tensor, "*rows D"]
+    ) -> Float[Tensor, "*rows D"]:
+        """What the module of a level reads: the output for the code before, and that code."""
+        both = [self.norms[2 * level - 2](hidden), self.norms[2 * level - 1](code)]
+        joined: Tensor = self.joined[level - 1](torch.cat(both, dim=-1))
+        return joined
+
+
+class MultiToken(LightModules):
     """TIGER's generator with a module for every code after the first.
 
     Place j of the decoder, H0_j, reads e_0 and j codes, and predicts code j (from 0). Module k reads at place j
@@ -68,21 +108,10 @@ class MultiToken(EncoderDecoder):
     which attends to no other place.
     """
 
-    state_type: ClassVar[type[DecodingState]] = MultiTokenState
-
     def __init__(self, sids: SemanticIds, config: GeneratorConfig, multi: MultiTokenConfig) -> None:
         super().__init__(sids, config)
         self.all_positions = multi.all_positions
-        shape = (config.width, config.num_heads, config.head_width, config.inner)
-        levels = range(1, self.num_levels)
-        self.further = nn.ModuleList(
-            Decoder(*shape, multi.layers, config.dropout, parts=config.attention) for _ in levels
-        )
-        joins = [nn.Linear(2 * config.width, config.width, bias=False) for _ in levels]
-        self.joined = nn.ModuleList(joins)
-        self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-6) for _ in range(2 * len(levels)))
-        for joined in joins:
-            nn.init.normal_(joined.weight, std=joined.in_features**-0.5)
+        self._add_modules(config, multi)
 
     def decode(
         self,
@@ -112,11 +141,6 @@ class MultiToken(EncoderDecoder):
         prediction = self._prediction(torch.stack(own, 1), tokens[real], real)
         return MultiTokenPrediction(**vars(prediction), further=further)
 
-    def start(self, batch: SequenceBatch) -> DecodingState:
-        encoded, seen, begin = self._question(batch)
-        memory, *further = (self._remember(decoder, encoded, seen) for decoder in [self.decoder, *self.further])
-        return MultiTokenState(memory, begin, further=tuple(further))
-
     def step(
         self, state: DecodingState, codes: Int[Tensor, "B W"] | None
     ) -> tuple[Float[Tensor, "B W K"], DecodingState]:
@@ -126,16 +150,8 @@ class MultiToken(EncoderDecoder):
             assert state.hidden is not None
             decoder, memory = cast(Decoder, self.further[level - 1]), state.further[level - 1]
             x = self._input(level, state.hidden.expand(-1, x.shape[1], -1), x)
-        hidden, _ = decoder.step(x, memory, BeamCache())
+        hidden = decoder.alone(x, memory)
         return self._log_probs(level, hidden), replace(state, hidden=hidden, level=level + 1)
-
-    def _input(
-        self, level: int, hidden: Float[Tensor, "*rows D"], code: Float[Tensor, "*rows D"]
-    ) -> Float[Tensor, "*rows D"]:
-        """What the module of a level reads: the output for the code before, and that code."""
-        both = [self.norms[2 * level - 2](hidden), self.norms[2 * level - 1](code)]
-        joined: Tensor = self.joined[level - 1](torch.cat(both, dim=-1))
-        return joined
 
     def _among_children(self, prediction: Prediction, items: Int[Tensor, " n"]) -> Prediction:
         assert isinstance(prediction, MultiTokenPrediction)

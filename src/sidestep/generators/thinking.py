@@ -198,10 +198,7 @@ class Thinking(EncoderDecoder):
         if not self.thinking.thoughts:
             return super().decode(tokens, real, begin, encoded, seen, recall)
         num_targets = tokens.shape[1]
-        queries = num_targets * (self.num_levels + len(self.thought_position))
-        memory = replace(self._remember(self.decoder, encoded, seen, queries).gathered(), recall=recall)
-        passes = self._in_turn if self.thinking.remember else self._apart
-        outputs, thoughts = passes(begin[:, :, 0], self.read(tokens), memory)
+        outputs, thoughts = self._passes(begin[:, :, 0], self.read(tokens), encoded, seen, recall)
         supervised = {level: thoughts[self._supervised(level)] for level in self.levels}
         states = [self._code_state(level, state, supervised.get(level)) for level, state in enumerate(outputs)]
         plain = self._prediction(torch.stack(states, dim=2)[real], tokens[real], real)
@@ -217,6 +214,20 @@ class Thinking(EncoderDecoder):
         remembered = self._remember(self.interest_decoder, encoded, seen, num_targets)
         interest, _ = self.interest_decoder(begin, remembered, Cache())
         return replace(prediction, interest=interest[real][:, 0])
+
+    def _passes(
+        self,
+        begin: Float[Tensor, "B P D"],
+        codes: Float[Tensor, "B P L D"],
+        encoded: Float[Tensor, "B M D"],
+        seen: Bool[Tensor, "B P M"],
+        recall: Recall | None,
+    ) -> Passes:
+        """The states that the codes' logits are made of, and the thoughts."""
+        queries = codes.shape[1] * (self.num_levels + len(self.thought_position))
+        memory = replace(self._remember(self.decoder, encoded, seen, queries).gathered(), recall=recall)
+        passes = self._in_turn if self.thinking.remember else self._apart
+        return passes(begin, codes, memory)
 
     def _in_turn(self, begin: Float[Tensor, "B P D"], codes: Float[Tensor, "B P L D"], memory: Memory) -> Passes:
         """Thoughts and codes in the order of eqs 15-17; everything looks back at everything before it."""

@@ -190,6 +190,12 @@ class SelfAttention(Attention):
             mixed = mixed.addcmul_(share, values)
         return self._output(x, mixed), own
 
+    def alone(self, x: Float[Tensor, "B W D"]) -> Float[Tensor, "B W D"]:
+        """`step` of tokens that are alone on their paths, and that no later token looks back at: no query and no key
+        is needed, since a token attends to itself with a share of 1.
+        """
+        return self._output(x, self._heads(self.value(x)))
+
 
 class CrossAttention(Attention):
     """Attention of many queries of one user to an encoded history."""

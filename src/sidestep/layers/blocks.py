@@ -125,6 +125,12 @@ class DecoderBlock(nn.Module):
         attended, own = self.attention.step(self.attention_norm(x), path, bias)
         return self._look(x + attended, remembered, mask, lookup), [*path, own]
 
+    def alone(
+        self, x: Float[Tensor, "B W D"], remembered: Remembered, mask: Float[Tensor, "B 1 *H M"]
+    ) -> Float[Tensor, "B W D"]:
+        """`step` of tokens that are alone on their paths, and that no later token looks back at."""
+        return self._look(x + self.attention.alone(self.attention_norm(x)), remembered, mask, None)
+
     def _look(
         self, x: Float[Tensor, "B Q D"], remembered: Remembered, mask: Float[Tensor, "B _ *H M"], lookup: Lookup | None
     ) -> Float[Tensor, "B Q D"]:
@@ -253,3 +259,12 @@ class Decoder(nn.Module):
             x, path = block.step(x, cache.path(layer), bias, memory.layers[layer], memory.mask, lookups[layer])
             kept.append(path)
         return self.norm(x), BeamCache(kept)
+
+    def alone(self, x: Float[Tensor, "B W D"], memory: Memory) -> Float[Tensor, "B W D"]:
+        """`step` of tokens that are alone on their paths, and that no later token looks back at."""
+        assert not self.training
+        assert memory.recall is None
+        for layer, block in enumerate(self._blocks()):
+            x = block.alone(x, memory.layers[layer], memory.mask)
+        out: Tensor = self.norm(x)
+        return out
