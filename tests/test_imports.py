@@ -55,7 +55,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("progress", *GROUND),
     ),
     "workshop": ("pipeline", "methods", "evaluation", "sids", "vectors", "encoders.directions", "data", *GROUND),
-    "studies": ("workshop", "pipeline", "recipes", "methods", "training.log", "evaluation", "data", *GROUND),
+    "studies": ("workshop", "pipeline", "vectors", "recipes", "methods", "training.log", "evaluation", "data", *GROUND),
     "report": (
         "launch.plan",
         "studies",

@@ -9,10 +9,11 @@ import pytest
 from command import WORLD, contents, refuse, succeed
 from sidestep.data.interactions import Interactions
 from sidestep.data.splits import SplitConfig, split
-from sidestep.pipeline.behaviour import learnt_vectors
+from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.vectors.behaviour import BehaviourConfig, joined
+from sidestep.vectors.graph import GraphConfig
 from sidestep.vectors.item_vectors import ItemVectors
 
 SMALL = BehaviourConfig(source="sasrec", width=8, epochs=2, weight=0.5)
@@ -39,6 +40,20 @@ def test_what_is_held_out_reaches_no_vector(tmp_path: Path) -> None:
     assert not np.array_equal(own, other)
     assert not own[18:].any()
     assert own[:18].any(axis=1).all()
+
+
+def test_spectral_vectors_know_training_alone_and_leave_strangers_at_zero() -> None:
+    config = BehaviourConfig(source="spectral", width=8)
+    histories = [[0, 1, 2, 0, 1], [2, 3, 0, 1, 2], [4, 4, 4, 1, 2]]
+    held_out = [[*history[:-2], 5, 6] for history in histories]
+    one, other = (
+        counted_vectors(split(log_of(each), SplitConfig()).train, 7, config, GraphConfig(), 0).values
+        for each in (histories, held_out)
+    )
+    assert np.array_equal(one, other)
+    assert one.shape == (7, 8)
+    assert one[:4].any(axis=1).all()
+    assert not one[4:].any()  # 4 stands alone in its user's training part, the others in nobody's
 
 
 def test_rows_are_unit_vectors_and_behaviour_of_the_given_length() -> None:

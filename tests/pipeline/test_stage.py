@@ -88,6 +88,9 @@ def test_behaviour_decides_where_it_is_asked_for_and_nowhere_else() -> None:
     assert "behave" not in [stage.name for stage in stages_for(plain, ["sids"])]
     assert {stage.name for stage in STAGES if stage.settings(heavy) != stage.settings(asked)} == {"propagate"}
     assert len({str(identity(recipe)) for recipe in (plain, asked, heavy)}) == 3
+    counted = new_recipe({"method": "s2gr", "behaviour": {"source": "spectral"}})
+    assert "graph" in stage_named("behave").settings(counted)
+    assert "graph" not in stage_named("behave").settings(asked)
 
 
 def test_tuned_vectors_are_read_where_they_are_asked_for_by_all_that_read_vectors() -> None:

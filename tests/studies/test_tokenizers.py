@@ -8,9 +8,13 @@ import pytest
 
 from command import WORLD, contents, refuse, succeed
 from sidestep import recipes
+from sidestep.data.interactions import Interactions
+from sidestep.data.splits import SplitConfig, split
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.studies.judging import folder_of, id_slots, judge
+from sidestep.studies.judging import COLD, folder_of, id_slots, judge, of_vectors
 from sidestep.studies.tokenizers import STUDIES
+from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.workshop.report import judge_run
 
 
@@ -26,6 +30,28 @@ def test_every_row_gives_ids(name: str, tmp_path: Path) -> None:
     assert [row["row"] for row in rows] == [row.name for row in STUDIES[name].rows]
     assert all(0 < row["mean"]["ICR"] <= 1 and row["deviation"]["ICR"] == 0 for row in rows)
     assert json.loads((tmp_path / "study.json").read_text())["rows"] == rows
+
+
+def test_vectors_are_judged_by_the_next_item_and_without_ids_where_none_are_asked_for(tmp_path: Path) -> None:
+    world = (*WORLD, "tune.fewest=10", "tune.batch_size=16")
+    only = ["raw, res-kmeans-fsq", "map + behaviour, res-kmeans-fsq"]
+    raw, _ = judge("vectors", "s2gr-planted", world, [0], tmp_path / "vectors", lambda _: None, only=only)
+    contents = RunContents(Run.open(tmp_path / "vectors" / "raw-res-kmeans-fsq-0"))
+    own = of_vectors(contents.vectors, contents.split.test, contents.popularity)
+    assert {name: raw["mean"][name] for name in own} == own
+    assert {"ICR", "co-purchase", "V of category, 1", "near HR@50"} <= raw["mean"].keys()
+    (alone,) = judge("pairs", "s2gr-planted", world, [0], tmp_path / "pairs", lambda _: None, only=["raw"])
+    assert alone["mean"] == own
+    assert not (tmp_path / "pairs" / "raw-0" / "sids").exists()
+
+
+def test_cold_targets_are_those_that_training_has_hardly_seen() -> None:
+    log = Interactions(["a", "b"], np.array([0, 4, 8]), np.array([0, 1, 2, 1, 1, 2, 0, 2]))
+    vectors = ItemVectors(np.array([[1, 0], [1, 0.1], [0, 1]] + [[0.9, 0.5]] * 60, dtype=np.float32))
+    cases = split(log, SplitConfig()).test  # 2 -> 1, and 0 -> 2 behind all the others
+    seen = np.array([9, 9, COLD] + [9] * 60)
+    assert of_vectors(vectors, cases, seen)["cold HR@50"] == 0
+    assert "cold HR@50" not in of_vectors(vectors, cases, seen + 1)
 
 
 def test_a_cell_of_ids_is_its_recipe_with_the_user_s_settings_and_then_the_row_s() -> None:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sidestep.data.interactions import Ints
@@ -16,6 +17,7 @@ from sidestep.scorers.sequential import BaselineConfig
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.behaviour import BehaviourConfig
+from sidestep.vectors.graph import GraphConfig, cooccurrence, spectral_vectors
 from sidestep.vectors.item_vectors import ItemVectors
 
 SEED_APART = 2**19
@@ -45,6 +47,19 @@ def learnt_vectors(
     values = model.embeddings().detach().cpu().numpy().copy()
     values[popularity == 0] = 0
     return ItemVectors(values)
+
+
+def counted_vectors(
+    train: TrainingInteractions, num_items: int, config: BehaviourConfig, graph: GraphConfig, seed: int
+) -> ItemVectors:
+    """The leading eigenvectors of the co-occurrence graph of `train`, `[num_items, config.width]`; zeros for items
+    without a neighbour.
+    """
+    edges = cooccurrence(train, num_items, graph)
+    values = spectral_vectors(edges, config.width, seed).values
+    values[np.diff(edges.indptr) == 0] = 0
+    missing = config.width - values.shape[1]  # fewer items than dimensions
+    return ItemVectors(np.pad(values, ((0, 0), (0, max(missing, 0)))))
 
 
 class _Histories:

@@ -147,7 +147,12 @@ TUNE = Stage(
 BEHAVE = Stage(
     "behave",
     ("behaviour",),
-    lambda _: {"behaviour": frozenset({"source", "width", "epochs"}), "split": True, "seed": True},
+    lambda recipe: {
+        "behaviour": frozenset({"source", "width", "epochs"}),
+        "split": True,
+        "seed": True,
+        **({"graph": True} if recipe.behaviour.source == "spectral" else {}),
+    },
     lambda _: ("interactions",),
 )
 PROPAGATE = Stage(

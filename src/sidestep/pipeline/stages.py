@@ -23,7 +23,7 @@ from sidestep.methods.method import Say
 from sidestep.methods.table import as_values, saved_recipe
 from sidestep.objectives import tokenizing
 from sidestep.pipeline import apart
-from sidestep.pipeline.behaviour import learnt_vectors
+from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.course import Course
 from sidestep.pipeline.run import Run, inputs
@@ -110,10 +110,16 @@ def behave(run: Run, say: Say) -> None:
     """Vectors of the items from training interactions, for the tokenizer alone."""
     recipe, contents = run.recipe, RunContents(run)
     if recipe.behaviour.source == "none":
-        raise ConfigError("behaviour.source = 'none' asks for no vectors from behaviour; set behaviour.source=sasrec")
+        raise ConfigError(
+            "behaviour.source = 'none' asks for no vectors from behaviour; set behaviour.source=sasrec or spectral"
+        )
     settings, parents = BEHAVE.settings(recipe), BEHAVE.parents(run)
-    folder = run.training_folder("behaviour-train", settings, parents)
-    vectors = learnt_vectors(contents.split.train, len(contents.catalog), recipe.behaviour, recipe.seed, folder)
+    train, num_items = contents.split.train, len(contents.catalog)
+    if recipe.behaviour.source == "spectral":
+        vectors = counted_vectors(train, num_items, recipe.behaviour, recipe.graph, recipe.seed)
+    else:
+        folder = run.training_folder("behaviour-train", settings, parents)
+        vectors = learnt_vectors(train, num_items, recipe.behaviour, recipe.seed, folder)
     vectors.save(run.path("behaviour"), config=settings, parents=parents)
     say(f"behaviour: {int(vectors.values.any(axis=1).sum()):,} of {len(vectors):,} items x {vectors.width}")
 

@@ -2,18 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sidestep import durable
+from sidestep.data.interactions import Ints
+from sidestep.data.splits import Cases
+from sidestep.evaluation.metrics import hit_rate
+from sidestep.evaluation.neighbours import next_item_ranks
 from sidestep.evaluation.seeds import spread_of
+from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies.rows import Row, Slot, slots, study_of
 from sidestep.studies.tokenizers import STUDIES
+from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.workshop.report import judge_run
 
 Say = Callable[[str], None]
+Judges = Literal["ids", "vectors", "both"]
+COLD = 3
+"""Training interactions of a cold target, at most."""
 
 
 def judge(
@@ -37,13 +46,13 @@ def judge(
     Raises:
         ConfigError: an unknown study or row, or a recipe that does not run.
     """
-    planned = id_slots(name, recipe, overrides, seeds, only)
+    study, planned = study_of(STUDIES, name), id_slots(name, recipe, overrides, seeds, only)
     cells: dict[str, list[dict[str, float]]] = {}
     for number, slot in enumerate(planned, start=1):
         say(f"cell {number} of {len(planned)}: {slot.row.name}, seed {slot.seed}")
         run = Run.open(folder_of(out, slot), slot.cell.read())
-        cells.setdefault(slot.row.name, []).append(_figures(run, downstream, say))
-    table = [_summary(study_of(STUDIES, name).row(row), seeds, group) for row, group in cells.items()]
+        cells.setdefault(slot.row.name, []).append(_figures(run, study.judges, downstream, say))
+    table = [_summary(study.row(row), seeds, group) for row, group in cells.items()]
     durable.write_json(out / "study.json", {"study": name, "recipe": recipe, "overrides": [*overrides], "rows": table})
     return table
 
@@ -60,17 +69,43 @@ def folder_of(out: Path, slot: Slot) -> Path:
     return out / f"{_slug(slot.row.name)}-{slot.seed}"
 
 
-def _figures(run: Run, downstream: bool, say: Say) -> dict[str, float]:
-    run_until(run, "train" if downstream else "tokenize", say)
-    quality = judge_run(run)
-    figures = {"ICR": quality.icr, "CUR": quality.cur, "sharing": quality.sharing, "largest": quality.largest}
-    figures |= {label: share.value for label, share in quality.purity.items()}
-    figures |= {f"perpl. {number}": level.perplexity for number, level in enumerate(quality.levels, start=1)}
+def _figures(run: Run, judges: Judges, downstream: bool, say: Say) -> dict[str, float]:
+    last = "propagate" if judges == "vectors" else "tokenize"
+    run_until(run, "train" if downstream else last, say)
+    figures = {} if judges == "vectors" else _of_ids(run, with_labels=judges == "both")
+    if judges != "ids":
+        contents = RunContents(run)
+        figures |= of_vectors(contents.aligned, contents.split.test, contents.popularity)
     if downstream:
         place = {"method": run.recipe.method, "users": "all", "seen": "kept"}
         row = next(row for row in evaluate(run, (10,)).table.to_dicts() if place.items() <= row.items())
         figures |= {"HR@10": row["HR@10"], "NDCG@10": row["NDCG@10"]}
     return {name: float(value) for name, value in figures.items()}
+
+
+def _of_ids(run: Run, with_labels: bool) -> dict[str, float]:
+    """with_labels: also the V-measure of the first level and of whole IDs against the categories."""
+    quality = judge_run(run)
+    figures: dict[str, float] = {"ICR": quality.icr, "CUR": quality.cur}
+    figures |= {"sharing": quality.sharing, "largest": quality.largest}
+    figures |= {label: share.value for label, share in quality.purity.items()}
+    if with_labels:
+        for number, level in enumerate(quality.levels[:2], start=1):
+            figures |= {f"V of {label}, {number}": value for label, value in level.v_measure.items()}
+        return figures
+    return figures | {f"perpl. {number}": level.perplexity for number, level in enumerate(quality.levels, start=1)}
+
+
+def of_vectors(vectors: ItemVectors, cases: Cases, popularity: Ints) -> dict[str, float]:
+    """HR@10 and HR@50 of the next item by the cosine with the last one: over all cases, and over those whose target is
+    `COLD`, with at most so many training interactions.
+    """
+    ranks = next_item_ranks(vectors.values, cases)
+    cold = popularity[cases.targets] <= COLD
+    figures = {f"near HR@{k}": float(hit_rate(ranks, k).mean()) for k in (10, 50)}
+    if cold.any():
+        figures |= {f"cold HR@{k}": float(hit_rate(ranks[cold], k).mean()) for k in (10, 50)}
+    return figures
 
 
 def _summary(row: Row, seeds: Sequence[int], cells: Sequence[dict[str, float]]) -> dict[str, Any]:

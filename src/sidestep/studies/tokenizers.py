@@ -3,6 +3,7 @@ settings of its tokenizer or graph.
 """
 
 from sidestep.studies.rows import S2GR, Published, Row, Study
+from sidestep.studies.vectors import PAIRS, VECTORS
 
 _TEXT = ("graph.enabled=false",)
 _RQ_VAE = ("tokenizer.kind=rq-vae", *_TEXT)
@@ -43,6 +44,8 @@ STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
         TABLE3,
+        VECTORS,
+        PAIRS,
         Study(
             "gr2",
             "GR2's techniques (arXiv 2602.07774)",

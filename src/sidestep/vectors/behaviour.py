@@ -14,13 +14,14 @@ class BehaviourConfig(Section):
     """Vectors from training interactions that the tokenizer reads beside the items' own, so that items which follow the
     same histories get semantic IDs that are alike.
 
-    source: "none"; or "sasrec", the item embeddings of a SASRec with full cross-entropy that is trained for this alone,
-        on the training interactions, with a seed of its own and without any validation.
+    source: "none"; "sasrec", the item embeddings of a SASRec with full cross-entropy that is trained for this alone,
+        on the training interactions, with a seed of its own and without any validation; or "spectral", the leading
+        eigenvectors of the co-occurrence graph, in seconds.
     weight: length of these vectors, where the items' own have length 1.
-    width, epochs: of the SASRec.
+    width: of these vectors. epochs: of the SASRec.
     """
 
-    source: Literal["none", "sasrec"] = "none"
+    source: Literal["none", "sasrec", "spectral"] = "none"
     weight: float = Field(1.0, gt=0)
     width: int = Field(64, ge=1)
     epochs: int = Field(20, ge=1)

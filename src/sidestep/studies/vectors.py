@@ -1,0 +1,53 @@
+"""Studies of the vectors behind semantic IDs: what behaviour adds to them, and which pairs and filters to tune on."""
+
+from itertools import product
+
+from sidestep.studies.rows import Row, Study
+
+_PLAIN = ("graph.enabled=false",)
+_MAP, _BEHAVIOUR = "tune.kind=map", "behaviour.source=spectral"
+_SPACES: dict[str, tuple[str, ...]] = {
+    "raw": _PLAIN,
+    "graph": (),
+    "map": (*_PLAIN, _MAP),
+    "behaviour": (*_PLAIN, _BEHAVIOUR),
+    "map + behaviour": (*_PLAIN, _MAP, _BEHAVIOUR),
+    "map + behaviour + graph": (_MAP, _BEHAVIOUR),
+}
+_TOKENIZERS = {"res-kmeans-fsq": ("tokenizer.kind=res-kmeans-fsq",), "coba": ()}
+
+VECTORS = Study(
+    "vectors",
+    "Vectors behind the IDs",
+    "What do the graph, a map tuned on pairs and vectors of behaviour give the vectors, and the IDs made of them?",
+    tuple(
+        Row(f"{space}, {kind}", sets=(*sets, *more))
+        for (kind, more), (space, sets) in product(_TOKENIZERS.items(), _SPACES.items())
+    ),
+    judges="both",
+)
+
+_DROPPED = {"random": 0.5, "users": 0.5, "popularity": 0.5, "text": 0.5, "category": 0.5}
+
+
+def _tuned(pairs: str, denoise: str = "none", drop: float = 0) -> Row:
+    name = pairs.replace("[", "").replace("]", "").replace('"', "").replace(",", " + ")
+    more = (f"tune.denoise={denoise}", f"tune.drop={drop}") if drop else ()
+    return Row(
+        f"{name}, {denoise} drops {drop:.0%}" if drop else name,
+        sets=(*_PLAIN, _MAP, "tune.steps=300", f"tune.pairs={pairs}", *more),
+        against=f"{name}, random drops {drop:.0%}" if drop and denoise != "random" else None,
+    )
+
+
+PAIRS = Study(
+    "pairs",
+    "Pairs to tune on",
+    "Which pairs, and which filter of them, make better vectors than dropping as many pairs at random?",
+    (
+        Row("raw", sets=_PLAIN),
+        *(_tuned(pairs) for pairs in ("swing", "cooccurring", "u2i", '["swing","u2i"]')),
+        *(_tuned(pairs, *dropped) for pairs in ("swing", "cooccurring") for dropped in _DROPPED.items()),
+    ),
+    judges="vectors",
+)
