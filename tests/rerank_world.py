@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import torch
 
 from sidestep.data.interactions import Ints
 from sidestep.data.labels import ItemLabels
@@ -12,6 +13,7 @@ from sidestep.data.splits import Split, SplitConfig, TrainingInteractions, split
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.rerankers.cases import CandidateCases, cross_fitted, folds_of, proposed
 from sidestep.rerankers.evidence import Evidence, Floats
+from sidestep.rerankers.language import PAD, Grammar, Language
 from sidestep.rerankers.learning import Featured, crossed_features
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 
@@ -83,3 +85,23 @@ def shop(users: int = 800) -> Shop:
 def histogram(cases: CandidateCases) -> Ints:
     """How often the answer stands at each place."""
     return np.bincount(cases.ranks, minlength=CANDIDATES + 1)
+
+
+def every_text(language: Language, count: int) -> list[list[int]]:
+    """All texts about so many candidates that the grammar allows."""
+    texts: list[list[int]] = []
+    unfinished: list[list[int]] = [[]]
+    while unfinished:
+        real = torch.zeros(len(unfinished), language.candidates, dtype=torch.bool)
+        real[:, :count] = True
+        grammar = Grammar(language, real)
+        for step in range(len(unfinished[0])):
+            grammar.advance(torch.tensor([text[step] for text in unfinished]))
+        grown = [
+            [*text, word]
+            for text, row in zip(unfinished, grammar.allowed(), strict=True)
+            for word in row.nonzero()[:, 0].tolist()
+        ]
+        texts += [text[:-1] for text in grown if text[-1] == PAD]
+        unfinished = [text for text in grown if text[-1] != PAD]
+    return texts

@@ -34,7 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "generators": ("sids", "scorers", "data", "layers", "losses", "config", "errors"),
     "search": ("sids.trie", "data"),
     "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses"),
-    "rerankers": ("recommenders", "scorers.item_knn", "data", "losses", *GROUND),
+    "rerankers": ("recommenders", "scorers", "layers.state", "data", "losses", *GROUND),
     "methods": (
         *("objectives", "evaluation.metrics", "rerankers", "recommenders", "generators", "scorers", "sids", "vectors"),
         *("data", "training", "layers.clock", "plugins", "config", "errors"),

@@ -10,6 +10,9 @@ import pytest
 import sidestep
 from command import MODEL, WORLD, refuse, succeed
 from sidestep import artifact
+from sidestep.data.labels import ItemLabels
+from sidestep.errors import ConfigError
+from sidestep.methods.second_looks import ReasonedOrder
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.rerank import rerank_recipe
 from sidestep.pipeline.run import Run
@@ -105,6 +108,32 @@ def test_a_trained_pre_ranker_is_taken_over_as_it_is_and_trained_anew_for_every_
     shutil.rmtree(first)  # it holds the pre-ranker whole
     assert len(sidestep.load(out).recommend(["P01", "P02"]).item_ids) == 10
     assert RunContents(Run.open(out)).cases is not None
+
+
+SMALL = (
+    *("reranker.kind=reasoner", "reasoner.width=8", "reasoner.num_layers=1", "reasoner.num_heads=2"),
+    *("reasoner.sft_epochs=1", "reasoner.mid_epochs=1", "reasoner.rl_steps=2", "reasoner.rl_cases=4"),
+)
+
+
+def test_a_reasoner_is_trained_in_three_courses_from_the_same_cases_and_travels_in_a_bundle(
+    second: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(second, tmp_path / "reasoned")
+    done = succeed(*SECOND, *SMALL, "--out", tmp_path / "reasoned", "--force")
+    for course in ("mid-train", "sft-train", "rl-train"):
+        assert f"{course}, of " in done.err
+    assert "left as it was" in done.err
+    assert Run.open(tmp_path / "reasoned").digest("cases") == Run.open(second).digest("cases")
+    succeed("export", tmp_path / "reasoned", "--to", tmp_path / "bundle")
+    run, bundle = sidestep.load(tmp_path / "reasoned"), sidestep.load(tmp_path / "bundle")
+    assert bundle.recommend(["P01", "P10"]).item_ids == run.recommend(["P01", "P10"]).item_ids
+
+
+def test_a_reasoner_needs_something_to_reason_about() -> None:
+
+    with pytest.raises(ConfigError, match=r"use reranker\.kind=listwise"):
+        ReasonedOrder().check(ItemLabels([""] * 3, [""] * 3))
 
 
 def test_a_shop_with_too_few_hits_is_refused(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ class Phase:
 
     name: of the folder of its checkpoints. module: what is trained. data: None takes the training histories, which are
     validated by ranking. config: None takes [train]. score: of the validation, where there is data of its own.
+    report: what to say when it is trained, besides the score.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Phase:
     data: Batches | None = None
     config: TrainConfig | None = None
     score: Callable[[], float] | None = None
+    report: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,22 @@ from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError, did_you_mean
-from sidestep.evaluation.metrics import ndcg
 from sidestep.methods.assembling import pre_ranker_of
 from sidestep.methods.counted import COUNTED
 from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Phase, SecondLook
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.second_looks import KINDS_OF_LOOK, Lessons, SecondOrder
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.recommender import Recommender
 from sidestep.recommenders.reranked import RerankedRecommender
-from sidestep.rerankers.cases import TrainingCases, folds_of
-from sidestep.rerankers.evidence import FEATURES, MOST_HISTORY, Evidence
-from sidestep.rerankers.learning import FeatureBatches, crossed_features, features_of, taken_first
-from sidestep.rerankers.listwise import Listwise, ListwiseReranker, RerankerConfig, most_telling
+from sidestep.rerankers.cases import TrainingCases
+from sidestep.rerankers.evidence import MOST_HISTORY, Evidence
+from sidestep.rerankers.learning import taken_first
+from sidestep.rerankers.listwise import RerankerConfig
+from sidestep.rerankers.reasoner import ReasonerConfig
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
-from sidestep.training.optim import TrainConfig
 
 LEAST_HITS = 500
 """Cases whose answer is among the candidates, below which weights would be noise."""
@@ -35,11 +35,11 @@ PRE_RANKER = "pre-ranker"
 
 
 class TwoLooks(nn.Module):
-    """A pre-ranker, what speaks for its candidates, and the weights of that."""
+    """A pre-ranker, what speaks for its candidates, and what puts them in a new order by that."""
 
-    def __init__(self, base: nn.Module, evidence: Evidence, listwise: Listwise) -> None:
+    def __init__(self, base: nn.Module, evidence: Evidence, second: nn.Module) -> None:
         super().__init__()
-        self.base, self.evidence, self.listwise = base, evidence, listwise
+        self.base, self.evidence, self.second = base, evidence, second
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Reranking(Method):
 
     base: Method = COUNTED["item-knn-recent"]
 
-    own: ClassVar[Mapping[str, type[Section]]] = {"reranker": RerankerConfig}
+    own: ClassVar[Mapping[str, type[Section]]] = {"reranker": RerankerConfig, "reasoner": ReasonerConfig}
     names_parts = "reranker"
     case_keys: ClassVar[Mapping[str, frozenset[str]]] = {
         "reranker": frozenset({"base", "over", "candidates", "folds", "most"})
@@ -124,8 +124,9 @@ class Reranking(Method):
         return self.base.supervision(sids, recipe)
 
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
-        listwise = Listwise(len(FEATURES), recipe.section(RerankerConfig).hidden)
-        return TwoLooks(self.base.build(materials, recipe), _evidence(materials), listwise)
+        assert materials.labels is not None
+        second = _kind(recipe).build(materials.labels, recipe)
+        return TwoLooks(self.base.build(materials, recipe), _evidence(materials), second)
 
     def count(self, model: nn.Module, train: TrainingInteractions) -> None:
         assert isinstance(model, TwoLooks)
@@ -161,28 +162,20 @@ class Reranking(Method):
                 f"{len(cases.crossed):,} cases, too few to learn from (at least {LEAST_HITS}); take more candidates, "
                 "as in reranker.candidates=50 evaluate.k=50, or a better pre-ranker"
             )
-        fold_of = folds_of(train.num_users, config.folds, recipe.seed)
-        learnt = crossed_features(hits, train, fold_of, lambda: _evidence(materials))
-        model.listwise.measure(learnt.features[learnt.real])
-        valid = features_of(cases.valid.hits(), model.evidence)
-
-        def score() -> float:
-            return float(ndcg(valid.ranks(model.listwise), config.candidates).sum()) / max(len(cases.valid), 1)
-
-        training = TrainConfig(
-            epochs=config.epochs, batch_size=config.batch_size, lr=config.lr, weight_decay=config.weight_decay,
-            warmup_steps=0, patience=0,
-        )  # fmt: skip
-        data = FeatureBatches(learnt, config.batch_size, recipe.seed)
-        yield Phase("rerank-train", model.listwise, taken_first, data, training, score)
+        assert materials.labels is not None
+        _kind(recipe).check(materials.labels)
+        lessons = Lessons(
+            hits, cases.valid.hits(), len(cases.valid), train, lambda: _evidence(materials), model.evidence
+        )
+        yield from _kind(recipe).phases(model.second, lessons, recipe)
 
     def notes(self, model: nn.Module, train: TrainingInteractions) -> list[str]:
         return self.base.notes(model.base, train) if isinstance(model, TwoLooks) else []
 
     def tune(self, model: nn.Module, materials: Materials, recipe: Recipe, ranks: Any, say: Any) -> None:
         assert isinstance(model, TwoLooks)
-        named = most_telling(model.listwise)
-        say(f"heaviest features: {', '.join(f'{name} {weight:+.2f}' for name, weight in named[:5])}")
+        if line := _kind(recipe).summary(model.second):
+            say(line)
 
     def recommender(
         self,
@@ -194,7 +187,7 @@ class Reranking(Method):
         precision: Precision = "fp32",
     ) -> RerankedRecommender:
         first = self.base.recommender(model.base, recipe, popularity, tree, num_beams, precision)
-        second = ListwiseReranker(model.evidence, model.listwise)
+        second = _kind(recipe).reranker(model.second, model.evidence)
         return RerankedRecommender(first, second, recipe.section(RerankerConfig).candidates, MOST_HISTORY)
 
     def beams(self, recipe: Recipe) -> int | None:
@@ -204,6 +197,10 @@ class Reranking(Method):
     def search_protocol(self, recipe: Recipe) -> tuple[str, ...]:
         config = recipe.section(RerankerConfig)
         return *self.base.search_protocol(recipe), f"the first {config.candidates} of {config.base} in a new order"
+
+
+def _kind(recipe: Recipe) -> SecondOrder:
+    return KINDS_OF_LOOK[recipe.section(RerankerConfig).kind]
 
 
 def _evidence(materials: Materials) -> Evidence:

@@ -75,7 +75,10 @@ class Course:
         config, title = phase.config or recipe.train, phase.name if phase.data else f"train {recipe.method}"
         result = fit(phase.module, phase.objective, data, config, seed=recipe.seed, folder=folder, hooks=hooks,
                      title=title)  # fmt: skip
-        say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
+        if result.best_score is not None or phase.report is None:
+            say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
+        if phase.report is not None:
+            say(f"{phase.name}, {phase.report()}")
 
     def _warn(self, row: dict[str, Any], say: Say) -> None:
         for warning in self.method.warnings(row, self.materials):

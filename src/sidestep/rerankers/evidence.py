@@ -32,6 +32,8 @@ halving with every item back, and to all.
 """
 MOST_HISTORY = 50
 """Items of a history that are looked at."""
+SEEN_OFTEN = 5
+"""Transitions between two leaves below which the second is not known to follow the first."""
 PSEUDO_COUNT = 5.0
 """Transitions that a leaf's popularity counts for beside those that were seen."""
 
@@ -48,6 +50,7 @@ class Evidence(nn.Module):
     counts: Float[Tensor, " N"]
     in_leaf: Float[Tensor, " N"]
     transitions: Float[Tensor, "M M"]
+    next_leaf: Int[Tensor, " M"]
 
     def __init__(self, popularity: Ints, vectors: Floats, labels: ItemLabels) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class Evidence(nn.Module):
         self.register_buffer("counts", torch.zeros(len(popularity)))
         self.register_buffer("in_leaf", torch.zeros(len(popularity)))
         self.register_buffer("transitions", torch.zeros(len(labels.leaf), len(labels.leaf)))
+        self.register_buffer("next_leaf", torch.zeros(len(labels.leaf), dtype=torch.int64))
         self.near_recent = ItemKNN(popularity, ItemKNNConfig(half_life=1))
         self._leaf = labels.leaf.of_item
 
@@ -70,7 +74,9 @@ class Evidence(nn.Module):
         sizes = np.bincount(self._leaf, minlength=len(self.transitions))
         share = (counts + 1) / (of_leaf + sizes)[self._leaf]
         self.in_leaf.copy_(torch.from_numpy(np.log(share)))
-        self.transitions.copy_(torch.from_numpy(_transitions(train, self._leaf, of_leaf + sizes)))
+        transitions = _transitions(train, self._leaf, len(self.transitions))
+        self.transitions.copy_(torch.from_numpy(_log_probs(transitions, of_leaf + sizes)))
+        self.next_leaf.copy_(torch.from_numpy(_most_following(transitions)))
         self.near_recent.learn(train)
         return self
 
@@ -135,6 +141,12 @@ class Evidence(nn.Module):
         return [(found * (real * weight)[:, None]).sum(2) for weight in (0.5**age, torch.ones_like(similarity[..., 0]))]
 
 
+def moments(features: Float[Tensor, "n F"]) -> tuple[Float[Tensor, " F"], Float[Tensor, " F"]]:
+    """The mean and the deviation of every feature; infinite for one that never changes, so that it counts nothing."""
+    deviation, mean = torch.std_mean(features, dim=0, correction=0)
+    return mean, torch.where(deviation < 1e-6, torch.inf, deviation)
+
+
 def _own_word(scores: Float[Tensor, "B C"], there: Bool[Tensor, "B C"]) -> list[Tensor]:
     """The scores in standard deviations of their row, and minus the logarithm of the place."""
     known = scores.masked_fill(~there, 0.0)
@@ -149,16 +161,33 @@ def _mean(values: Float[Tensor, "B C T"], weight: Float[Tensor, "B T"]) -> Float
     return (values * weight[:, None]).sum(2) / weight.sum(1).clamp(min=1e-9)[:, None]
 
 
-def _transitions(train: TrainingInteractions, leaf: Ints, popular: np.ndarray[Any, np.dtype[Any]]) -> Floats:
-    """log P(leaf of an item | leaf of the one before), `[M, M]`, drawn towards the leaves' popularity where little was
-    seen; 0 for an item without a leaf.
-    """
+def _transitions(train: TrainingInteractions, leaf: Ints, num_leaves: int) -> Floats:
+    """How often a leaf comes right after another, `[M, M]`."""
     leaves, starts = leaf[train.items], np.zeros(len(train), dtype=bool)
     starts[train.offsets[:-1][train.lengths > 0]] = True
     after = np.flatnonzero(~starts)
-    counts = np.zeros((len(popular), len(popular)))
+    counts = np.zeros((num_leaves, num_leaves))
     np.add.at(counts, (leaves[after - 1], leaves[after]), 1.0)
-    smoothed = counts + PSEUDO_COUNT * np.maximum(popular, 1e-9) / popular.sum()
-    table = np.log(smoothed / smoothed.sum(1, keepdims=True))
+    return counts
+
+
+def _log_probs(transitions: Floats, popular: np.ndarray[Any, np.dtype[Any]]) -> Floats:
+    """log P(leaf of an item | leaf of the one before), `[M, M]`, drawn towards the leaves' popularity where little was
+    seen; 0 for an item without a leaf.
+    """
+    smoothed = transitions + PSEUDO_COUNT * np.maximum(popular, 1e-9) / popular.sum()
+    table: Floats = np.log(smoothed / smoothed.sum(1, keepdims=True))
     table[:, 0] = 0.0
-    return table.astype(np.float32)
+    return table
+
+
+def _most_following(transitions: Floats) -> Ints:
+    """The other leaf that comes after each most often beside what it has of all transitions, `[M]`; 0 where none was
+    seen `SEEN_OFTEN` times.
+    """
+    share = transitions / np.maximum(transitions.sum(1, keepdims=True), 1)
+    lift = share / np.maximum(transitions.sum(0) / max(transitions.sum(), 1), 1e-9)
+    known = transitions >= SEEN_OFTEN
+    known[:, 0], known[0] = False, False
+    np.fill_diagonal(known, False)
+    return np.where(known.any(1), np.where(known, lift, -1.0).argmax(1), 0)

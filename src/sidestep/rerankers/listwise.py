@@ -3,14 +3,12 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from sidestep.config import HomePath, Section
-from sidestep.data.sequences import SequenceBatch
-from sidestep.recommenders.reranked import Reordering
-from sidestep.rerankers.evidence import FEATURES, Evidence
+from sidestep.rerankers.evidence import FEATURES, moments
 
 
 class RerankerConfig(Section):
@@ -18,7 +16,7 @@ class RerankerConfig(Section):
 
     base: the method of the pre-ranker: one that needs no training, or one of `sidestep methods` whose finished run
         `over` names. over: that run's folder.
-    kind: "listwise" sorts by a sum over features.
+    kind: "listwise" sorts by a sum over features; "reasoner" writes a trace first, with the section [reasoner].
     candidates: how many of the first items are put in a new order.
     folds: parts of the users for cross-fitting: the candidates of each part's cases come from a pre-ranker trained on
         the others. most: cases that are made; None for one after every training item.
@@ -28,7 +26,7 @@ class RerankerConfig(Section):
 
     base: str = "item-knn-recent"
     over: HomePath | None = None
-    kind: Literal["listwise"] = "listwise"
+    kind: Literal["listwise", "reasoner"] = "listwise"
     candidates: int = Field(10, ge=2)
     folds: int = Field(2, ge=2)
     most: int | None = Field(None, ge=1)
@@ -60,29 +58,14 @@ class Listwise(nn.Module):
 
     def measure(self, features: Float[Tensor, "n F"]) -> None:
         """Take the mean and the deviation of these features; one that never changes is left out."""
-        deviation, mean = torch.std_mean(features, dim=0, correction=0)
-        constant = deviation < 1e-6
+        mean, deviation = moments(features)
         self.mean.copy_(mean)
-        self.deviation.copy_(torch.where(constant, torch.inf, deviation))
+        self.deviation.copy_(deviation)
 
     def forward(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C"]:
         standard = (features - self.mean) / self.deviation
         scores = standard @ self.weight
         return scores if self.inner is None else scores + self.inner(standard)[..., 0]
-
-
-class ListwiseReranker:
-    """Sorts candidates by `Listwise`, equal ones as the pre-ranker has them."""
-
-    def __init__(self, evidence: Evidence, model: Listwise) -> None:
-        self._evidence, self._model = evidence, model
-
-    @torch.no_grad()
-    def __call__(self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"]) -> Reordering:
-        device = self._evidence.counts.device
-        features = self._evidence(batch.to(device), items.to(device), scores.to(device))
-        found = self._model(features).masked_fill(items.to(device) < 0, -torch.inf)
-        return Reordering(found.sort(dim=1, descending=True, stable=True).indices.cpu())
 
 
 def most_telling(model: Listwise) -> list[tuple[str, float]]:
