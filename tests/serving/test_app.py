@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -12,6 +13,7 @@ from sidestep.recommenders.trained import TrainedModel
 from sidestep.serving.app import make_app
 from sidestep.serving.door import Door
 from sidestep.serving.settings import Settings
+from sidestep.serving.shelf import plainly
 
 
 @pytest.fixture(scope="module")
@@ -179,12 +181,18 @@ def test_search_finds_every_word_the_most_popular_first(shop: TestClient, model:
     popularity = [shop.get(f"/v1/items/{card['item_id']}").json()["popularity"] for card in told]
     assert popularity == sorted(popularity, reverse=True)
     assert shop.get("/v1/items?query=.*").json()["items"] == []
+    accented = shop.get("/v1/items", params={"query": "  ".join((words[-1], words[0])).replace("e", "é"), "limit": 100})
+    plain = shop.get("/v1/items", params={"query": f"{words[-1]} {words[0]}", "limit": 100})
+    assert accented.json() == plain.json() != {"items": []}
+    assert plainly(pl.Series(["Crème BRÛLÉE", "Ångström"])).to_list() == ["creme brulee", "angstrom"]
 
 
 def test_events_are_a_history(shop: TestClient) -> None:
     events = [{"user_id": "ann/1", "item_id": f"P0{n}", "time": 10 - n, "event_id": f"e{n}"} for n in (1, 2, 3)]
-    assert shop.post("/v1/events", json={"events": events}).json() == {"accepted": 3, "duplicates": 0}
-    assert shop.post("/v1/events", json={"events": events[:2]}).json() == {"accepted": 0, "duplicates": 2}
+    assert shop.post("/v1/events", json={"events": events}).json() == {
+        "accepted": 3, "duplicates": 0, "unknown": [],
+    }  # fmt: skip
+    assert shop.post("/v1/events", json={"events": events[:2]}).json()["duplicates"] == 2
     kept = shop.get("/v1/users/ann/1").json()["history"]
     assert [event["item_id"] for event in kept] == ["P03", "P02", "P01"]
     by_user, by_history = ask(shop, user_id="ann/1"), ask(shop, history=["P03", "P02", "P01"])
@@ -193,21 +201,62 @@ def test_events_are_a_history(shop: TestClient) -> None:
     assert ask(shop, user_id="ann/1")["by"] == "popularity"
 
 
+def test_times_are_numbers_or_iso_and_unknown_items_are_named(shop: TestClient) -> None:
+    events = [
+        {"user_id": "iso", "item_id": "P02", "time": "2001-09-09T01:46:41Z"},
+        {"user_id": "iso", "item_id": "none", "time": 1e9 + 2},
+        {"user_id": "iso", "item_id": "P01", "time": 1e9},
+    ]
+    assert shop.post("/v1/events", json={"events": events}).json()["unknown"] == ["none"]
+    kept = shop.get("/v1/users/iso").json()["history"]
+    assert [(event["item_id"], event["time"]) for event in kept] == [("P01", 1e9), ("P02", 1e9 + 1), ("none", 1e9 + 2)]
+    timed = [{"item_id": "P02", "time": "2001-09-09T01:46:41Z"}, {"item_id": "P01", "time": 1e9}]
+    assert [card["item_id"] for card in ask(shop, history=timed)["history"]] == ["P01", "P02"]
+    assert shop.delete("/v1/users/iso").json() == {"forgotten": 3}
+
+
+def test_every_answer_has_a_request_id_which_is_the_clients_own(
+    shop: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sidestep.serving")
+    for path, status in (("/healthz", 200), ("/v1/items/nothing", 404)):
+        answer = shop.get(path, headers={"X-Request-Id": "order-17"})
+        assert (answer.status_code, answer.headers["X-Request-Id"]) == (status, "order-17")
+    own = {shop.get("/healthz", headers=given).headers["X-Request-Id"] for given in ({}, {"X-Request-Id": "a b"})}
+    assert len(own - {"a b", "order-17"}) == 2
+    logged = [record.request_id for record in caplog.records if record.message == "request"]  # type: ignore[attr-defined]
+    assert logged[:2] == ["order-17", "order-17"]
+    assert own == set(logged[2:])
+
+
+def test_the_page_answers_head_and_a_body_that_is_no_json_is_told_so(shop: TestClient) -> None:
+    assert shop.head("/").status_code == 200
+    sent = shop.post("/v1/recommend", content=b"{", headers={"Content-Type": "application/json"})
+    assert sent.json()["error"]["message"].startswith("The body is not JSON: ")
+    plain = shop.post("/v1/recommend", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert "Content-Type: application/json; got 'text/plain'" in plain.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"k": 0}, "k: Input should be greater than or equal to 1, got 0"),
-        ({"k": 10_000}, "less than or equal to 100"),
-        ({"beams": 100_000}, "less than or equal to 200"),
-        ({"histroy": []}, "histroy: Extra inputs are not permitted"),
-        ({"history": "P01"}, "history"),
-        ({"history": ["P01"] * 1_001}, "at most 1000"),
+        ({"k": 0}, "Bad value 0 for k: expected at least 1"),
+        ({"k": 10_000}, "Bad value 10000 for k: expected at most 100"),
+        ({"k": "ten"}, 'Bad value "ten" for k: expected a whole number'),
+        ({"beams": 100_000}, "for beams: expected at most 200"),
+        ({"histroy": []}, "Unknown key 'histroy'; did you mean 'history'?"),
+        ({"filters": {"category": ["a"]}}, "Unknown key 'category' in filters; did you mean 'categories'?"),
+        ({"history": "P01"}, 'Bad value "P01" for history: expected a list'),
+        ({"history": [5]}, "Bad value 5 for history[0]: expected text or an object"),
+        ({"history": [{"item": "P01"}]}, "Missing history[0].item_id; Unknown key 'item' in history[0]; did you mean"),
+        ({"history": ["P01"] * 1_001}, "Bad value for history: expected at most 1000 of them"),
+        ({"history": [{"item_id": "P01", "time": "17"}]}, "expected ISO 8601, or seconds since 1970 as a number"),
         ({"history": ["P01"], "user_id": "u"}, "expected one of them"),
         ({"filters": {"sets": ["moon"]}}, "Unknown set 'moon'"),
         ({"at": "noon"}, "Cannot read at = 'noon' as a time; expected ISO 8601"),
         ({"at": 1_795_896_900}, "for seconds, send 1795896900000"),
-        ({"at": True}, "at"),
-        ({"history": [{"item_id": "P01", "time": 1e12}]}, "less than or equal to 1"),
+        ({"at": True}, "Bad value true for at: expected a whole number or text"),
+        ({"history": [{"item_id": "P01", "time": 1e12}]}, "for history[0].time: expected at most 1e+11"),
         (
             {"history": [{"item_id": "P01", "time": 2e9}, "P02", {"item_id": "P03", "time": 1e9}]},
             "The history's times fall: item 3 is of 2001-09-09T01:46:40, item 1 before it",
@@ -261,6 +310,9 @@ def test_keys_open_what_they_should(exported: Path) -> None:
     assert client.get("/v1/sets", headers={"Authorization": "Bearer sesame"}).status_code == 200
     assert client.get("/v1/sets", headers={"X-API-Key": "sesame"}).status_code == 200
     assert client.post("/v1/admin/reload", headers={"X-API-Key": "sesame"}).status_code == 401
+    assert client.get("/metrics").status_code == 401
+    local = TestClient(make_app(Answering, Settings({"shop": exported}, api_key="sesame", open_metrics=True)))
+    assert (local.get("/metrics").status_code, local.get("/v1/sets").status_code) == (200, 401)
     nobody = TestClient(make_app(Answering, Settings({"shop": exported})))
     assert nobody.post("/v1/admin/reload").status_code == 403
 

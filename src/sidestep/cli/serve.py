@@ -94,6 +94,7 @@ def serve(
         kept_events=kept_events,
         api_key=_key(api_key_file, "SIDESTEP_API_KEY"),
         admin_key=_key(admin_key_file, "SIDESTEP_ADMIN_KEY"),
+        open_metrics=host in LOCAL,
     )
     if host not in LOCAL and settings.api_key is None:
         say(f"warning: {host} can be reached from other machines, and no API key is set; set one with --api-key-file")

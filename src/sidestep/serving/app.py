@@ -18,10 +18,11 @@ from sidestep.errors import NotKeptError, SidestepError, UnknownItemError, Unkno
 from sidestep.serving import schema
 from sidestep.serving.door import Door, failure, overloaded
 from sidestep.serving.errors import HistoriesUnavailableError, UnavailableError
-from sidestep.serving.events import Event
+from sidestep.serving.events import Event, seconds
 from sidestep.serving.server import Server
 from sidestep.serving.settings import Settings
 from sidestep.serving.watch import CONTENT_TYPE
+from sidestep.serving.wording import sentence
 from sidestep.serving.worker import Opener
 
 log = logging.getLogger("sidestep.serving")
@@ -43,6 +44,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         408: "The body arrived too slowly.",
         413: "The body is too large.",
         422: "Invalid request.",
+        500: "Internal error, or a bundle that cannot be loaded.",
         503: "Overloaded, starting or stopping; try again after Retry-After.",
     }.items()
 }
@@ -83,14 +85,14 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        messages = []
-        if request.headers.get("content-type", "").partition(";")[0] != "application/json" and request.method == "POST":
-            messages.append("the body must be JSON, with the header Content-Type: application/json")
-        for each in error.errors()[:3]:
-            place = ".".join(str(part) for part in each["loc"] if part != "body") or "the body"
-            value = f", got {ascii(each['input'])[:60]}" if isinstance(each.get("input"), str | int | float) else ""
-            messages.append(f"{place[:100]}: {each['msg']}{value}")
-        return failure(422, "invalid_request", "; ".join(messages))
+        kind = request.headers.get("content-type", "").partition(";")[0]
+        if request.method == "POST" and kind != "application/json":
+            met = ascii(kind)[:60] if kind else "none"
+            message = f"The body must be JSON, with the header Content-Type: application/json; got {met}"
+            return failure(422, "invalid_request", message)
+        field = getattr(request.scope.get("route"), "body_field", None)
+        body = schema.SetRequest if request.method == "PUT" else None if field is None else field.field_info.annotation
+        return failure(422, "invalid_request", sentence(error.errors(), body))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
@@ -204,14 +206,17 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
 def _user_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/events", response_model=schema.EventsResponse)
     async def events(sent: schema.EventsRequest) -> Response:
-        """Append to users' histories. Acknowledged events are stored; an event with a known event id is a duplicate."""
+        """Append to users' histories. Acknowledged events are stored; an event with a known event id is a duplicate.
+        Items that no model knows are stored, too, and listed in `unknown`: they count once a bundle has them.
+        """
         now = time.time()
-        new = [
-            Event(each.user_id, each.item_id, now if each.time is None else each.time, each.event_id)
-            for each in sent.events
-        ]
+        new = []
+        for each in sent.events:
+            moment = now if each.time is None else seconds(each.time, "time")
+            new.append(Event(each.user_id, each.item_id, moment, each.event_id))
         accepted = await server.histories.append(new)
-        return JSONResponse({"accepted": accepted, "duplicates": len(new) - accepted})
+        unknown = server.editions.unknown(event.item_id for event in new)
+        return JSONResponse({"accepted": accepted, "duplicates": len(new) - accepted, "unknown": unknown})
 
     @app.get("/v1/users/{user_id:path}", response_model=schema.UserResponse)
     async def user(user_id: ItemId, model: ModelName = None) -> Response:
@@ -236,7 +241,11 @@ def _operator_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/admin/reload", response_model=schema.ReloadResponse)
     async def reload() -> Response:
         """Load the current bundles from their folders. If that fails, the old ones stay in service."""
-        return JSONResponse({"reloaded": await server.reload()})
+        try:
+            return JSONResponse({"reloaded": await server.reload()})
+        except SidestepError as error:  # of a folder or a file of this server, not of the request
+            log.error("not reloaded, the old bundles stay in service: %s", error)
+            return failure(500, "not_reloaded", str(error))
 
     body = {"required": True, "content": {"application/json": {"schema": schema.SetRequest.model_json_schema()}}}
 
@@ -273,6 +282,7 @@ def _page_routes(app: FastAPI) -> None:
         kind = PAGE_TYPES[name.split(".")[-1]]
         return Response(parts[name], media_type=kind, headers={"Cache-Control": "no-cache"})
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return part("index.html")

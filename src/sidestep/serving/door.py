@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from uuid import uuid4
 
 from starlette.responses import JSONResponse
 
@@ -26,6 +27,9 @@ OPEN = ("/", "/healthz", "/readyz")
 BUSY = 0.05
 """Expected waiting time in seconds below which a request's deadline is not checked here."""
 DEADLINE = re.compile(rb'"deadline_ms"\s*:\s*([0-9]{1,9})')
+METRICS, REQUEST_ID = "/metrics", b"x-request-id"
+GIVEN_ID = re.compile(rb"[!-~]{1,128}")
+"""What is taken for a request's id: printable, without blanks."""
 ASSETS, ADMIN, RECOMMEND = "/assets/", "/v1/admin/", "/v1/recommend"
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -78,13 +82,13 @@ class Door:
             await self._app(scope, receive, send)
             return
         begun, path = time.perf_counter(), scope["path"]
-        status = 500
+        status, request_id = 500, _request_id(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *HEADERS]
+                message["headers"] = [*message.get("headers", []), *HEADERS, (REQUEST_ID, request_id)]
             await send(message)
 
         try:
@@ -103,7 +107,7 @@ class Door:
             route = getattr(scope.get("route"), "path", "none")  # not the path, which contains ids
             self._numbers.answered(route, status, seconds)
             fields = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
-            log.info("request", extra=fields)
+            log.info("request", extra={**fields, "request_id": request_id.decode()})
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         """Pass the request on, unless it would be answered too late."""
@@ -149,7 +153,7 @@ class Door:
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         path = scope["path"]
-        if path in OPEN or path.startswith(ASSETS):
+        if path in OPEN or path.startswith(ASSETS) or (path == METRICS and self._settings.open_metrics):
             return None
         admin = path.startswith(ADMIN)
         expected = self._settings.admin_key if admin else self._settings.api_key
@@ -207,6 +211,12 @@ def _too_large(limit: int) -> JSONResponse:
 def _too_slow(seconds: float) -> JSONResponse:
     message = f"The body was not complete after {seconds:g} seconds; send it at once"
     return failure(408, "too_slow", message, {"Connection": "close"})
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's own, or a new one."""
+    given = dict(scope["headers"]).get(REQUEST_ID, b"")
+    return given if GIVEN_ID.fullmatch(given) else uuid4().hex.encode()
 
 
 def _length(scope: Scope) -> int:

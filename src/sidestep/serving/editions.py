@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -68,6 +68,11 @@ class Editions:
     @property
     def ready(self) -> bool:
         return len(self._current) == len(self.names) and all(edition.batcher.alive for edition in self.all)
+
+    def unknown(self, item_ids: Iterable[str]) -> list[str]:
+        """The ids that are in no catalogue, each once."""
+        catalogues = [edition.shelf.number_of for edition in self.all]
+        return [each for each in dict.fromkeys(item_ids) if not any(each in known for known in catalogues)]
 
     async def open(self) -> None:
         """Start every model.

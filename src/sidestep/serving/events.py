@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from sidestep.data.times import read_time
 from sidestep.errors import DataError
 
 REMEMBERED = 10
@@ -51,6 +52,23 @@ class Histories(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def seconds(value: float | str, what: str) -> float:
+    """The time of an event or of a history's item, in seconds since 1970.
+
+    value: the same, or ISO 8601 text. what: what the value is called.
+
+    Raises:
+        DataError: text that is no ISO 8601, such as a number in quotes.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.strip().lstrip("+-").isdecimal():
+        raise DataError(
+            f"Cannot read {what} = {value!r} as a time; expected ISO 8601, or seconds since 1970 as a number"
+        )
+    return read_time(value, what) / 1_000
 
 
 def check_text(*texts: str) -> None:

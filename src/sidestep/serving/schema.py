@@ -9,6 +9,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 At = Annotated[int, Field(strict=True, ge=-(10**15), le=10**15)] | Annotated[str, StringConstraints(max_length=64)]
 
+Iso = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
 MAX_HISTORY, MAX_LISTED, MAX_NAMES = 1_000, 10_000, 100
 """Maximum length of a request's history, of its lists of items, and of its lists of categories or sets."""
 MAX_REQUESTS, MAX_EVENTS = 64, 1_000
@@ -23,11 +25,8 @@ class Strict(BaseModel):
 
 class HistoryItem(Strict):
     item_id: Id
-    time: float | None = Field(
-        None,
-        ge=-1e11,
-        le=1e11,
-        description="Seconds since 1970. If all items have a time, they are sorted by it.",
+    time: Annotated[float, Field(ge=-1e11, le=1e11)] | Iso | None = Field(
+        None, description="Seconds since 1970, or ISO 8601. If all items have a time, they are sorted by it."
     )
 
 
@@ -224,7 +223,9 @@ class SetResponse(BaseModel):
 class EventBody(Strict):
     user_id: Id
     item_id: Id
-    time: float | None = Field(None, ge=0, le=1e11, description="Seconds since the epoch; by default now.")
+    time: Annotated[float, Field(ge=0, le=1e11)] | Iso | None = Field(
+        None, description="Seconds since 1970, or ISO 8601; by default now."
+    )
     event_id: Id | None = Field(None, description="Events with the same id count once.")
 
 
@@ -235,6 +236,7 @@ class EventsRequest(Strict):
 class EventsResponse(BaseModel):
     accepted: int
     duplicates: int
+    unknown: list[str] = Field(description="Items that are in no catalogue of this server; stored nevertheless.")
 
 
 class StoredItem(Card):

@@ -19,7 +19,7 @@ from sidestep.serving import schema
 from sidestep.serving.batcher import Row, RowAnswer
 from sidestep.serving.editions import Edition, Editions
 from sidestep.serving.errors import HistoriesUnavailableError
-from sidestep.serving.events import Histories
+from sidestep.serving.events import Histories, seconds
 from sidestep.serving.filters import NamedSet
 from sidestep.serving.histories import open_histories
 from sidestep.serving.settings import Settings
@@ -191,11 +191,15 @@ class Server:
             schema.HistoryItem(item_id=item, time=None) if isinstance(item, str) else item
             for item in request.history or ()
         ]
-        if items and all(item.time is not None for item in items):
-            items.sort(key=lambda item: item.time or 0.0)
-        times = [NO_TIME if item.time is None else round(1_000 * item.time) for item in items]
+        read = [
+            (item.item_id, NO_TIME if item.time is None else round(1_000 * seconds(item.time, "a history's time")))
+            for item in items
+        ]
+        if all(item.time is not None for item in items):
+            read.sort(key=lambda each: each[1])
+        times = [time for _, time in read]
         check_rising(np.array(times, dtype=np.int64))
-        return [item.item_id for item in items], times
+        return [item_id for item_id, _ in read], times
 
     def _set(self, name: str) -> NamedSet:
         if name not in self.sets:

@@ -18,6 +18,7 @@ class Settings:
     kept_events: number of latest events that are stored per user; by default as many as a request may carry, so that
         models of long histories read as much of them.
     api_key: required by every request except those for the page and for health; None for no key.
+    open_metrics: whether /metrics needs no key, as where only this machine can ask.
     admin_key: required to reload bundles and to set sets; None disables both.
     """
 
@@ -38,3 +39,4 @@ class Settings:
     kept_events: int = 1_000
     api_key: str | None = None
     admin_key: str | None = None
+    open_metrics: bool = False

@@ -38,7 +38,7 @@ class Shelf:
         self.categories: list[str | None] = table[CATEGORY].to_list()
         self.item_ids, self.number_of = bundle.catalog.item_ids, bundle.catalog.number_of
         self._popular = by_popularity(self.num_items, bundle.popularity)
-        searched = (table["title"].fill_null("") + " " + table[ITEM_ID]).str.to_lowercase()
+        searched = plainly(table["title"].fill_null("") + " " + table[ITEM_ID])
         self._searched = pl.DataFrame({"text": searched[self._popular], "item": self._popular})
         self.filters = Filters(self.number_of, self.categories)
         self._names = None if bundle.sids is None else bundle.path_names
@@ -82,9 +82,9 @@ class Shelf:
         }
 
     def search(self, query: str, limit: int) -> list[dict[str, Any]]:
-        """Items whose title or id holds every word, the most popular first."""
+        """Items whose title or id holds every word, whatever its case and accents, the most popular first."""
         found = self._searched.lazy()
-        for word in query.lower().split():
+        for word in plainly(pl.Series([query])).item().split():
             found = found.filter(pl.col("text").str.contains(word, literal=True))
         return self.cards(found.select("item").head(limit).collect()["item"].to_list())
 
@@ -157,6 +157,11 @@ class Shelf:
             nearest = np.argpartition(-popularity, count - 1)[:count]
             items, popularity = items[nearest], popularity[nearest]
         return items[np.lexsort((items, -popularity))].tolist()
+
+
+def plainly(texts: pl.Series) -> pl.Series:
+    """In lower case and without accents."""
+    return texts.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
 
 
 def _plain(value: Any) -> Any:
