@@ -32,6 +32,7 @@ from safetensors import SafetensorError, safe_open
 
 from sidestep import artifact, durable
 from sidestep.data.catalog import ITEM_ID, Catalog
+from sidestep.data.fields import typed
 from sidestep.data.interactions import Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.reads import Reads
@@ -210,8 +211,9 @@ def writing(
 def write_catalog(
     staging: Path, catalog: Catalog, categories: Sequence[str] | None, popularity: Ints, fields: Sequence[str]
 ) -> None:
-    """fields: further columns to include."""
-    table = catalog.table.select(ITEM_ID, *(name for name in fields if name not in RESERVED)).with_columns(
+    """fields: further columns to include; those of text that holds numbers or truth values alone become such."""
+    shown = [typed(catalog.table[name]) for name in fields if name not in RESERVED]
+    table = pl.DataFrame([catalog.table[ITEM_ID], *shown]).with_columns(
         title=pl.Series(catalog.titles, dtype=pl.String),
         category=pl.Series([None] * len(catalog) if categories is None else categories, dtype=pl.String),
         popularity=pl.Series(popularity),

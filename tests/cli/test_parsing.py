@@ -14,6 +14,7 @@ from sidestep.cli.parsing import (
     read_question,
     read_seeds,
     read_source,
+    read_where,
 )
 from sidestep.errors import ConfigError, DataError
 from sidestep.pipeline.recommend import Question
@@ -84,3 +85,14 @@ def test_a_history_may_bring_times(tmp_path: Path) -> None:
     for wrong in ('[{"item_id": "a", "when": 1}]', '[{"time": 1}]', '[{"item_id": ["a"]}]'):
         with pytest.raises(DataError, match=r"--history (holds|is) .*; expected"):
             read_question(wrong, None, None, False)
+
+
+def test_conditions_are_ranges_or_lists_of_values() -> None:
+    read = read_where(["price<=20", "price >= 5", "brand=a", "brand=b=c"])
+    assert read == {"price": {"max": "20", "min": "5"}, "brand": ["a", "b=c"]}
+    for texts, said in (
+        (["price"], "expected COLUMN=VALUE"),
+        (["a=1", "a<=2"], "a range and for single values of 'a'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            read_where(texts)

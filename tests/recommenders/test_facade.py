@@ -5,10 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import sidestep
 from noting import Noting
+from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import NO_TIME
 from sidestep.data.sequences import SequenceBatch
 from sidestep.errors import ArtifactError, DataError, UnknownItemError
@@ -41,6 +43,17 @@ def test_asking_for_many_equals_asking_one_by_one(model: TrainedModel) -> None:
     for many in (model.recommend_many(histories, 5), small.recommend_many(histories, 5)):
         assert [answer.item_ids for answer in many] == [answer.item_ids for answer in one_by_one]
         assert [answer.by for answer in many] == ["model", "model", "popularity", "model"]
+
+
+def test_conditions_on_columns_are_the_list_of_what_meets_them(model: TrainedModel) -> None:
+    table = model.catalog.table.with_columns(price=pl.int_range(len(model.catalog)).cast(pl.String))
+    priced = replace(model, catalog=Catalog(table))
+    cheap = model.catalog.item_ids[5:21]
+    where = {"price": {"min": 5, "max": 20}}
+    assert priced.recommend(HISTORY, 9, where=where) == model.recommend(HISTORY, 9, allow=cheap)
+    brand = table["brand"][7]
+    both = [item for item, its in zip(cheap, table["brand"][5:21], strict=True) if its == brand]
+    assert set(priced.recommend([], 48, where={**where, "brand": brand}).item_ids) == set(both)
 
 
 def test_a_longer_list_begins_with_the_shorter_one(model: TrainedModel) -> None:

@@ -201,6 +201,15 @@ def test_events_are_a_history(shop: TestClient) -> None:
     assert ask(shop, user_id="ann/1")["by"] == "popularity"
 
 
+def test_a_condition_on_a_column_is_the_librarys(shop: TestClient, model: TrainedModel) -> None:
+    brand = model.catalog.table["brand"][3]
+    for where in ({"brand": brand}, {"brand": [brand, "another"], "title": model.catalog.title(3)}):
+        answer = model.recommend(["P05"], 48, where=where)
+        assert ids(ask(shop, history=["P05"], k=48, filters={"where": where})) == answer.item_ids != []
+    assert "did you mean 'brand'" in refused(shop, 422, filters={"where": {"brant": "a"}})
+    assert "a range needs numbers" in refused(shop, 422, filters={"where": {"brand": {"max": 3}}})
+
+
 def test_times_are_numbers_or_iso_and_unknown_items_are_named(shop: TestClient) -> None:
     events = [
         {"user_id": "iso", "item_id": "P02", "time": "2001-09-09T01:46:41Z"},

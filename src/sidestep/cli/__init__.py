@@ -29,12 +29,13 @@ from sidestep.cli.options import (
     RunArgument,
     UnknownOption,
     UserOption,
+    WhereOption,
     check_file,
     open_run,
     say,
     show,
 )
-from sidestep.cli.parsing import read_depths, read_ids_or_file, read_question
+from sidestep.cli.parsing import read_depths, read_ids_or_file, read_question, read_where
 from sidestep.errors import ConfigError, SidestepError, one_line
 from sidestep.studies.child import end_with_input
 
@@ -260,6 +261,7 @@ def recommend(
     keep_seen: KeepSeenOption = False,
     allow: AllowOption = None,
     deny: DenyOption = None,
+    where: WhereOption = None,
     unknown: UnknownOption = "error",
     out: Annotated[
         Path | None, typer.Option(help="Write a file instead of printing: .parquet, .csv, .tsv or .jsonl.")
@@ -275,14 +277,14 @@ def recommend(
         ask.check_format(out)
     question = read_question(history, user, histories, all_users, at)
     allowed, denied = read_ids_or_file(allow, "--allow"), read_ids_or_file(deny, "--deny")
+    permitted = ask.Permitted(allowed, denied or (), read_where(where or []))
     answers = ask.answer(
         serve.load_model(folder),
         question,
         k,
         explain=explain,
         exclude_seen=not keep_seen,
-        allow=allowed,
-        deny=denied,
+        permitted=permitted,
         unknown=unknown,
     )
     if out is not None:

@@ -39,6 +39,13 @@ KeepSeenOption = Annotated[bool, typer.Option("--keep-seen", help="Recommend ite
 _IDS = "a file with one item id per line, or ids in the format of --history."
 AllowOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"Only these: {_IDS}")]
 DenyOption = Annotated[str | None, typer.Option(metavar="FILE", help=f"None of these: {_IDS}")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="On a column of the catalogue: 'price<=20', 'in_stock=true', 'brand=a'; may be repeated.",
+    ),
+]
 UnknownOption = Annotated[Literal["error", "skip"], typer.Option(help="What to do with unknown items of a history.")]
 
 

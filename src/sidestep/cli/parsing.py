@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,30 @@ def read_ids_or_file(text: str | None, option: str) -> list[str] | None:
     if os.path.isfile(text):  # Path.is_file would raise where a long list is no file name
         return ids_of_file(Path(text))
     return read_ids(text, option)
+
+
+def read_where(texts: list[str]) -> dict[str, Any]:
+    """`["price<=20", "brand=a", "brand=b"]` -> `{"price": {"max": "20"}, "brand": ["a", "b"]}`.
+
+    Raises:
+        ConfigError: no condition, or a range and single values of one column.
+    """
+    ranges: dict[str, dict[str, str]] = {}
+    values: dict[str, list[str]] = {}
+    for text in texts:
+        found = re.fullmatch(r"\s*([^<>=]+?)\s*(<=|>=|=)\s*(.+?)\s*", text)
+        if found is None:
+            raise ConfigError(
+                f"Cannot read --where {brief(text)!r}; expected COLUMN=VALUE, COLUMN>=NUMBER or COLUMN<=NUMBER"
+            )
+        name, sign, value = found.groups()
+        if sign == "=":
+            values.setdefault(name, []).append(value)
+        else:
+            ranges.setdefault(name, {})["min" if sign == ">=" else "max"] = value
+    for name in sorted(ranges.keys() & values.keys()):
+        raise ConfigError(f"--where asks for a range and for single values of {name!r}; ask for one of them")
+    return {**ranges, **values}
 
 
 def read_history(text: str, option: str) -> "History":

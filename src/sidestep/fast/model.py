@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from sidestep import bundle
+from sidestep.data.fields import Flags
 from sidestep.data.interactions import Interactions
 from sidestep.data.reads import Reads
 from sidestep.fast.recommender import GraphRecommender, open_recommender
-from sidestep.recommenders.facade import Facade, Flags, Past
+from sidestep.recommenders.facade import Facade, Past
 from sidestep.recommenders.step import RankedRow
 from sidestep.sids.flat_trie import Laid
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from sidestep.artifact import write_table
 from sidestep.data.catalog import Catalog
+from sidestep.data.fields import Where
 from sidestep.data.sources.content import plain_text
 from sidestep.data.times import Time, Times, read_time
 from sidestep.durable import replacing_file
@@ -50,6 +51,18 @@ class Question:
     def of(cls, histories: Sequence[History], at: str | None = None) -> "Question":
         timed = any(time is not None for _, times in histories for time in times)
         return cls([ids for ids, _ in histories], times=[times for _, times in histories] if timed else None, at=at)
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """What may be recommended: only `allow`, none of `deny`, and what meets `where`; see `Facade.recommend`."""
+
+    allow: Sequence[str] | None = None
+    deny: Sequence[str] = ()
+    where: Where = field(default_factory=dict)
+
+
+EVERYTHING = Permitted()
 
 
 @dataclass(frozen=True)
@@ -138,8 +151,7 @@ def answer(
     *,
     explain: bool = False,
     exclude_seen: bool = True,
-    allow: list[str] | None = None,
-    deny: list[str] | None = None,
+    permitted: Permitted = EVERYTHING,
     unknown: Literal["error", "skip"] = "error",
 ) -> list[Answered]:
     """Ask the model, with a progress bar where there are many; see `Facade.recommend`.
@@ -168,8 +180,9 @@ def answer(
             at=question.at,
             explain=explain,
             exclude_seen=exclude_seen,
-            allow=allow,
-            deny=deny or (),
+            allow=permitted.allow,
+            deny=permitted.deny,
+            where=permitted.where,
             unknown=unknown,
             progress=shown.update,
         )

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from sidestep.data.catalog import Catalog
+from sidestep.data.fields import Flags, Where, meeting
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.reads import Reads
 from sidestep.data.times import Time, Times, read_time, read_times
@@ -88,9 +89,6 @@ class Past:
     missing: list[str]
 
 
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
-
-
 @dataclass(frozen=True, repr=False)
 class Facade(ABC):
     """A model with the catalogue it answers from, whatever computes the answers; nothing here needs a tensor library.
@@ -130,6 +128,7 @@ class Facade(ABC):
         exclude_seen: bool = True,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] = (),
+        where: Where | None = None,
         unknown: Literal["error", "skip"] = "error",
         explain: bool = False,
     ) -> Answer:
@@ -139,12 +138,14 @@ class Facade(ABC):
             8601 (UTC where no zone is named) or milliseconds since 1970; a model that reads no times answers the same
             without them. Where the log has no absolute times only differences count, in milliseconds of any start.
         exclude_seen: never recommend what the history holds. allow: recommend from these items only. deny: never these.
+        where: conditions on the catalogue's columns, such as `{"price": {"max": 20}, "in_stock": True, "brand": ["a",
+            "b"]}`; items without a value meet none.
         unknown: refuse ids the catalogue does not hold, or skip them and name them in the answer.
 
         Raises:
             UnknownItemError: an unknown id in the history, unless skipped, or in `allow` or `deny`.
             DataError: k below 1, a history that is one string, a time that cannot be read, times that fall or are not
-                one for every item.
+                one for every item, a condition that does not fit its column.
         """
         return self.recommend_many(
             [history],
@@ -154,6 +155,7 @@ class Facade(ABC):
             exclude_seen=exclude_seen,
             allow=allow,
             deny=deny,
+            where=where,
             unknown=unknown,
             explain=explain,
         )[0]
@@ -168,6 +170,7 @@ class Facade(ABC):
         exclude_seen: bool = True,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] = (),
+        where: Where | None = None,
         unknown: Literal["error", "skip"] = "error",
         explain: bool = False,
         progress: Callable[[int], object] | None = None,
@@ -189,7 +192,7 @@ class Facade(ABC):
         moments: Sequence[Times | None] = [None] * len(histories) if times is None else times
         known = [self._known(history, when, unknown) for history, when in zip(histories, moments, strict=True)]
         asked = read_time(at, "at", self.interactions.absolute_times)
-        allowed = self._laid(self._filter(allow, deny))
+        allowed = self._laid(self._filter(allow, deny, where or {}))
         k = min(k, len(self.catalog))
         answers = Answers()
         for begin in range(0, len(known), self.batch_size):
@@ -260,14 +263,14 @@ class Facade(ABC):
             history, when = [history[place] for place in kept], when[kept]
         return Past(self.catalog.items(history), when, missing)
 
-    def _filter(self, allow: Sequence[str] | None, deny: Sequence[str]) -> Flags | None:
-        if allow is None and not deny:
+    def _filter(self, allow: Sequence[str] | None, deny: Sequence[str], where: Where) -> Flags | None:
+        if allow is None and not deny and not where:
             return None
         allowed = np.full(len(self.catalog), allow is None)
         if allow is not None:
             allowed[self.catalog.items(allow)] = True
         allowed[self.catalog.items(deny)] = False
-        return allowed
+        return allowed & meeting(self.catalog.table, where)
 
     def _answer(
         self, known: list[Past], at: int, k: int, allowed: Any, exclude_seen: bool, explain: bool

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+from sidestep.data.fields import Flags
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import pad, question
-from sidestep.recommenders.facade import Facade, Flags, Past
+from sidestep.recommenders.facade import Facade, Past
 from sidestep.recommenders.recommender import ItemFilter, Recommendations, Recommender
 from sidestep.recommenders.step import RankedRow
 

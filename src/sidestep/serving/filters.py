@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sidestep.data.fields import Flags, Where, meeting
 from sidestep.data.interactions import Ints
 from sidestep.errors import DataError, did_you_mean
 from sidestep.serving.batcher import Filter
@@ -19,7 +20,6 @@ SEPARATOR = " > "
 KEPT = 256
 """Number of filters, and of sets, that are cached as bits; an eighth of a byte per item each."""
 
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Bits = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -40,10 +40,12 @@ class NamedSet:
 class Filters:
     """The filters of one catalogue. Each is computed once, and cached as bits while it is in use.
 
-    number_of: item number by outside id. categories: of every item, as a path; None for an item without one.
+    number_of: item number by outside id. categories: of every item, as a path; None for an item without one. table: the
+        columns that conditions are put on.
     """
 
-    def __init__(self, number_of: Mapping[str, int], categories: Sequence[str | None]) -> None:
+    def __init__(self, number_of: Mapping[str, int], categories: Sequence[str | None], table: pl.DataFrame) -> None:
+        self._table = table
         self._number_of, self._num_items = number_of, len(categories)
         self._of_category = _by_category(categories)
         self._sets: OrderedDict[str, Bits] = OrderedDict()
@@ -80,22 +82,29 @@ class Filters:
         return bits
 
     def allowed(
-        self, categories: Sequence[str] | None, sets: Sequence[NamedSet], allow: Sequence[str] | None
+        self, categories: Sequence[str] | None, sets: Sequence[NamedSet], allow: Sequence[str] | None, where: Where
     ) -> tuple[Filter | None, list[str]]:
-        """The filter for items of any of the categories that are in every set and on the list (None without any of the
-        three), and the unknown ids of the list.
+        """The filter for items of any of the categories that are in every set, on the list and meet the conditions
+        (None without any of the four), and the unknown ids of the list.
 
         Raises:
-            DataError: an unknown category.
+            DataError: an unknown category or column, or a condition that does not fit its column.
         """
-        if categories is None and not sets and allow is None:
+        if categories is None and not sets and allow is None and not where:
             return None, []
         names = None if categories is None else sorted(set(categories))
         listed, unknown = (None, []) if allow is None else self.known(allow)
-        key = repr((names, [each.version for each in sets], None if listed is None else sorted(set(listed))))
+        key = repr(
+            (
+                names,
+                [each.version for each in sets],
+                None if listed is None else sorted(set(listed)),
+                sorted(where.items()),
+            )
+        )
         name = hashlib.sha256(key.encode()).hexdigest()[:24]
         if name not in self._filters:
-            self._filters[name] = Filter(name, self._bits(names, sets, listed).tobytes())
+            self._filters[name] = Filter(name, (self._bits(names, sets, listed) & self._meeting(where)).tobytes())
             if len(self._filters) > KEPT:
                 self._filters.popitem(last=False)
         self._filters.move_to_end(name)
@@ -111,6 +120,9 @@ class Filters:
         if listed is not None:
             bits &= np.packbits(self._flags(np.array(listed, dtype=np.int64)))
         return bits
+
+    def _meeting(self, where: Where) -> Bits:
+        return np.packbits(meeting(self._table, where))
 
     def _flags(self, items: Ints) -> Flags:
         flags = np.zeros(self._num_items, dtype=np.bool_)

@@ -30,8 +30,20 @@ class HistoryItem(Strict):
     )
 
 
+class Range(Strict):
+    """Numbers from min to max, both included; one of them may be left out."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+Value = bool | float | Annotated[str, StringConstraints(max_length=512)]
+
+
 class Filters(Strict):
-    """The items that may be recommended: of any of the categories, in every one of the sets, and not excluded."""
+    """The items that may be recommended: of any of the categories, in every one of the sets, meeting every condition,
+    and not excluded.
+    """
 
     exclude_seen: bool = Field(True, description="Exclude the items of the history.")
     allow: list[Id] | None = Field(None, max_length=MAX_LISTED, description="Only these items.")
@@ -40,6 +52,15 @@ class Filters(Strict):
         None, max_length=MAX_NAMES, description="Categories, or prefixes of their paths: 'Beauty > Makeup'."
     )
     sets: list[Name] = Field([], max_length=MAX_NAMES, description="Named sets of the server, such as in-stock.")
+    where: dict[Name, Range | Value | Annotated[list[Value], Field(max_length=MAX_NAMES)]] = Field(
+        {},
+        max_length=MAX_NAMES,
+        description="Conditions on the catalogue's columns: a value, a list of values, or {'min': 5, 'max': 20}.",
+    )
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        return {name: each.model_dump() if isinstance(each, Range) else each for name, each in self.where.items()}
 
 
 class RecommendRequest(Strict):

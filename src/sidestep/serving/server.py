@@ -163,7 +163,7 @@ class Server:
             times = [time for each, time in zip(history, when, strict=True) if each in shelf.number_of]
         denied, more = shelf.known(filters.deny)
         allowed, most = shelf.filters.allowed(
-            filters.categories, [self._set(name) for name in filters.sets], filters.allow
+            filters.categories, [self._set(name) for name in filters.sets], filters.allow, filters.conditions
         )
         seen = known if filters.exclude_seen else []
         row = Row(

@@ -40,7 +40,7 @@ class Shelf:
         self._popular = by_popularity(self.num_items, bundle.popularity)
         searched = plainly(table["title"].fill_null("") + " " + table[ITEM_ID])
         self._searched = pl.DataFrame({"text": searched[self._popular], "item": self._popular})
-        self.filters = Filters(self.number_of, self.categories)
+        self.filters = Filters(self.number_of, self.categories, table.drop(ITEM_ID))
         self._names = None if bundle.sids is None else bundle.path_names
 
     @property

@@ -1,0 +1,69 @@
+"""Columns of the catalogue as filters."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sidestep.data.fields import meeting, typed
+from sidestep.errors import DataError
+
+TABLE = pl.DataFrame(
+    {
+        "price": ["5", "7.5", "", "20", None],
+        "size": [1, 2, 3, None, 5],
+        "in_stock": ["true", "No", "TRUE", "", "yes"],
+        "brand": ["a", "b", "a", None, "c"],
+        "postcode": ["0123", "1234", "1235", "1236", "1237"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"price": {"min": 5, "max": 7.5}}, [0, 1]),
+        ({"price": {"min": 7.5}}, [1, 3]),
+        ({"price": {"max": "10", "min": None}}, [0, 1]),
+        ({"price": 20}, [3]),
+        ({"size": [1, "5"]}, [0, 4]),
+        ({"in_stock": True}, [0, 2, 4]),
+        ({"in_stock": "false"}, [1]),
+        ({"brand": "a"}, [0, 2]),
+        ({"brand": ["b", "c"], "price": {"max": 10}}, [1]),
+        ({"postcode": "0123"}, [0]),
+        ({"brand": []}, []),
+    ],
+)
+def test_rows_meet_all_conditions_and_none_without_a_value(where: dict[str, Any], rows: list[int]) -> None:
+    assert meeting(TABLE, where).nonzero()[0].tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"prize": 5}, "no column 'prize'; did you mean 'price'"),
+        ({"price": "cheap"}, "Cannot compare 'price' with 'cheap'; it holds numbers, such as 5.0"),
+        ({"price": True}, "Cannot compare 'price' with True"),
+        ({"price": {"below": 3}}, "expected min, max or both"),
+        ({"price": {}}, "expected min, max or both"),
+        ({"price": {"max": float("nan")}}, "Cannot compare 'price' with nan"),
+        ({"brand": {"min": 3}}, "Cannot take a range of 'brand', which holds text"),
+        ({"in_stock": 7}, "it holds true and false, such as True"),
+        ({"brand": 7}, "it holds text, such as 'a'"),
+    ],
+)
+def test_a_condition_that_does_not_fit_is_one_sentence(where: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        meeting(TABLE, where)
+
+
+def test_text_becomes_what_all_of_it_is() -> None:
+    kinds = {name: typed(TABLE[name]).dtype for name in TABLE.columns}
+    assert kinds == {
+        "price": pl.Float64, "size": pl.Int64, "in_stock": pl.Boolean, "brand": pl.String, "postcode": pl.String,
+    }  # fmt: skip
+    assert typed(pl.Series(["12", " 3 ", None])).to_list() == [12, 3, None]
+    for words in (["1", "x"], ["nan", "1"], ["", None], ["1e999"]):
+        assert typed(pl.Series(words, dtype=pl.String)).dtype == pl.String
