@@ -10,9 +10,11 @@ import pytest
 import sidestep
 from command import MODEL, WORLD, refuse, succeed
 from sidestep import artifact
+from sidestep.bundle import read
 from sidestep.data.labels import ItemLabels
 from sidestep.errors import ConfigError
 from sidestep.methods.second_looks import ReasonedOrder
+from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.rerank import rerank_recipe
 from sidestep.pipeline.run import Run
@@ -61,6 +63,21 @@ def test_its_bundle_answers_as_the_run_does(second: Path, tmp_path: Path) -> Non
     for mine, theirs in zip(run.recommend_many(histories), bundle.recommend_many(histories), strict=True):
         assert mine.item_ids == theirs.item_ids
     assert isinstance(bundle.recommender, RerankedRecommender)
+
+
+def test_reasons_are_shown_by_the_command_line_and_the_library_and_a_bundle_alike(second: Path, tmp_path: Path) -> None:
+    shown = succeed("recommend", second, "--user", "u001", "--explain").out
+    assert "because: place " in shown
+    answered = json.loads(succeed("recommend", second, "--user", "u001", "--explain", "--json").out)
+    succeed("export", second, "--to", tmp_path / "bundle")
+    bundle = sidestep.load(tmp_path / "bundle")
+    (history,) = sidestep.load(second).histories_of(["u001"])
+    reasons = [each.reasons for each in bundle.recommend(history, explain=True).recommendations]
+    assert [each["reasons"] for each in answered[0]["recommendations"]] == reasons
+    assert all(each.reasons is None for each in bundle.recommend(history).recommendations)
+    answering = Answering(tmp_path / "bundle", read(tmp_path / "bundle").digest, 1)  # what the server's process runs
+    numbers = bundle.catalog.items(history).tolist()
+    assert answering.answer([numbers], [numbers], 10, None, None, True)["reasons"] == [reasons]
 
 
 def test_other_settings_of_the_training_keep_the_cases_and_other_candidates_do_not(

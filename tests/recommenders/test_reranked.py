@@ -24,17 +24,24 @@ def first() -> ItemwiseRecommender:
 class Turned:
     """Puts the last candidate first."""
 
-    def __call__(self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"]) -> Reordering:
+    def __call__(
+        self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"], explain: bool = False
+    ) -> Reordering:
         count = (items >= 0).sum(1, keepdim=True)
         place = torch.arange(items.shape[1]).expand_as(items)
-        return Reordering(torch.where(place < count, count - 1 - place, place))
+        reasons = (
+            [[[f"was {item}"] for item in reversed(row) if item >= 0] for row in items.tolist()] if explain else None
+        )
+        return Reordering(torch.where(place < count, count - 1 - place, place), reasons)
 
 
 class Fixed:
     def __init__(self, places: list[int]) -> None:
         self._places = torch.tensor([places])
 
-    def __call__(self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"]) -> Reordering:
+    def __call__(
+        self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"], explain: bool = False
+    ) -> Reordering:
         return Reordering(self._places.expand(len(batch), -1))
 
 
@@ -98,3 +105,10 @@ def test_given_items_have_the_scores_that_a_list_gives_them() -> None:
 def test_each_look_reads_as_much_as_it_was_made_for() -> None:
     assert reranked().reads == Reads(6)
     assert reranked().pre_ranker.reads == Reads(4)
+
+
+def test_reasons_come_with_the_new_order_when_they_are_asked_for_and_not_without_it() -> None:
+    asked = question([np.array([], dtype=np.int64), np.array([3, 4])], Reads(6))
+    assert reranked().rank(asked, 3).reasons is None
+    found = reranked().rank(asked, 3, explain=True).reasons
+    assert found == [[], [["was 4"], ["was 3"], ["was 2"]]]

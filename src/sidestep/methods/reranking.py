@@ -9,6 +9,7 @@ from torch import nn
 
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
+from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError, did_you_mean
 from sidestep.methods.assembling import pre_ranker_of
@@ -37,9 +38,9 @@ PRE_RANKER = "pre-ranker"
 class TwoLooks(nn.Module):
     """A pre-ranker, what speaks for its candidates, and what puts them in a new order by that."""
 
-    def __init__(self, base: nn.Module, evidence: Evidence, second: nn.Module) -> None:
+    def __init__(self, base: nn.Module, evidence: Evidence, second: nn.Module, labels: ItemLabels) -> None:
         super().__init__()
-        self.base, self.evidence, self.second = base, evidence, second
+        self.base, self.evidence, self.second, self.labels = base, evidence, second, labels
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Reranking(Method):
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
         assert materials.labels is not None
         second = _kind(recipe).build(materials.labels, recipe)
-        return TwoLooks(self.base.build(materials, recipe), _evidence(materials), second)
+        return TwoLooks(self.base.build(materials, recipe), _evidence(materials), second, materials.labels)
 
     def count(self, model: nn.Module, train: TrainingInteractions) -> None:
         assert isinstance(model, TwoLooks)
@@ -187,7 +188,7 @@ class Reranking(Method):
         precision: Precision = "fp32",
     ) -> RerankedRecommender:
         first = self.base.recommender(model.base, recipe, popularity, tree, num_beams, precision)
-        second = _kind(recipe).reranker(model.second, model.evidence)
+        second = _kind(recipe).reranker(model.second, model.evidence, model.labels)
         return RerankedRecommender(first, second, recipe.section(RerankerConfig).candidates, MOST_HISTORY)
 
     def beams(self, recipe: Recipe) -> int | None:

@@ -73,7 +73,7 @@ class SecondOrder(ABC):
     def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase]: ...
 
     @abstractmethod
-    def reranker(self, model: nn.Module, evidence: Evidence) -> Reranker: ...
+    def reranker(self, model: nn.Module, evidence: Evidence, labels: ItemLabels) -> Reranker: ...
 
     def summary(self, model: nn.Module) -> str:
         """What it has learnt, in a line; empty where that was said."""
@@ -100,9 +100,9 @@ class ListwiseOrder(SecondOrder):
         score = lambda: _over_all(valid.ranks(model), config.candidates, lessons)  # noqa: E731
         yield Phase("rerank-train", model, taken_first, data, training, score)
 
-    def reranker(self, model: nn.Module, evidence: Evidence) -> Reranker:
+    def reranker(self, model: nn.Module, evidence: Evidence, labels: ItemLabels) -> Reranker:
         assert isinstance(model, Listwise)
-        return ListwiseReranker(evidence, model)
+        return ListwiseReranker(evidence, model, labels)
 
     def summary(self, model: nn.Module) -> str:
         assert isinstance(model, Listwise)
@@ -169,9 +169,9 @@ class ReasonedOrder(SecondOrder):
         answers = torch.from_numpy(lessons.valid.ranks - 1)
         return learnt, supervised(seen, answers, model.language, weights, config.rules, recipe.seed)
 
-    def reranker(self, model: nn.Module, evidence: Evidence) -> Reranker:
+    def reranker(self, model: nn.Module, evidence: Evidence, labels: ItemLabels) -> Reranker:
         assert isinstance(model, Reasoner)
-        return ReasoningReranker(evidence, model)
+        return ReasoningReranker(evidence, model, labels)
 
 
 RL_ROUND = 20

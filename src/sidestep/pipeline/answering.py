@@ -61,8 +61,8 @@ class Answering:
         times: Sequence[Sequence[int]] | None = None,
         at: Sequence[int] | None = None,
     ) -> dict[str, Any]:
-        """k items for every history: `items`, `scores`, and `paths` (of `Step.as_numbers`) where they are wanted and
-        there are any.
+        """k items for every history: `items`, `scores`, and `paths` (of `Step.as_numbers`) and `reasons` where they are
+        wanted and there are any.
 
         times, at: when each item was taken and each answer is wanted, in milliseconds, `NO_TIME` where unknown.
         """
@@ -81,6 +81,7 @@ class Answering:
             "items": [row[:count] for row, count in zip(answers.items.tolist(), real, strict=True)],
             "scores": [row[:count] for row, count in zip(answers.scores.tolist(), real, strict=True)],
             "paths": paths,
+            "reasons": answers.reasons or [],
         }
 
 

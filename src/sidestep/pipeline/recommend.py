@@ -201,6 +201,7 @@ def as_json(answered: Answered) -> dict[str, Any]:
     recommendations = [
         {"item_id": each.item_id, "title": each.title, "score": each.score}
         | ({"thoughts": None if each.path is None else _steps(each.path)} if explained else {})
+        | ({} if each.reasons is None else {"reasons": each.reasons})
         for each in answer.recommendations
     ]
     return {

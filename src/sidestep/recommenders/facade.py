@@ -23,12 +23,15 @@ from sidestep.sids.semantic_ids import SemanticIds
 
 @dataclass(frozen=True)
 class Recommendation:
-    """path: how it was reached, where it was to be explained and the model has paths."""
+    """path: how it was reached, where it was to be explained and the model has paths. reasons: why a second look put it
+    at its place, where it was to be explained and there was one.
+    """
 
     item_id: str
     title: str
     score: float
     path: list[Step] | None = None
+    reasons: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -283,9 +286,10 @@ class Facade(ABC):
 
     def _row(self, row: RankedRow) -> list[Recommendation]:
         paths: Sequence[list[Step] | None] = [self._named(path) for path in row.paths or []] or [None] * len(row.items)
+        reasons: list[list[str] | None] = [*(row.reasons or []), *[None] * len(row.items)]
         return [
-            Recommendation(self.catalog.item_ids[item], self.catalog.title(item), score, path)
-            for item, score, path in zip(row.items, row.scores, paths, strict=True)
+            Recommendation(self.catalog.item_ids[item], self.catalog.title(item), score, path, reasons[rank])
+            for rank, (item, score, path) in enumerate(zip(row.items, row.scores, paths, strict=True))
         ]
 
     def _named(self, path: list[Step]) -> list[Step]:

@@ -19,12 +19,14 @@ class Recommendations:
     scores: comparable within a row only; `-inf` where there is no item.
     paths: per row and rank, when asked for and when the recommender has them.
     kept: whether a second look left the order of the first one; None where there is no second look.
+    reasons: of a second look, per row and rank, sentences; for the first places alone, when asked for.
     """
 
     items: Int[Tensor, "B k"]
     scores: Float[Tensor, "B k"]
     paths: list[list[Path]] | None = None
     kept: Bool[Tensor, " B"] | None = None
+    reasons: list[list[list[str]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,11 @@ def named(path: Path, names: PathNames) -> Path:
 
 
 class RankedRow(NamedTuple):
-    """The answer to one history: item numbers, best first, with their scores, and the path of each, where paths were
-    wanted and there are any.
+    """The answer to one history: item numbers, best first, with their scores, and the path of each and the reasons for
+    its place, where they were wanted and there are any. Reasons may end before the items do.
     """
 
     items: list[int]
     scores: list[float]
     paths: list[Path] | None
+    reasons: list[list[str]] | None = None

@@ -44,4 +44,5 @@ class TrainedModel(Facade, _Held):
 def _row(ranked: Recommendations, row: int) -> RankedRow:
     count = int((ranked.items[row] >= 0).sum())
     paths = ranked.paths[row] if ranked.paths and ranked.paths[row] else None
-    return RankedRow(ranked.items[row][:count].tolist(), ranked.scores[row][:count].tolist(), paths)
+    reasons = ranked.reasons[row] if ranked.reasons and ranked.reasons[row] else None
+    return RankedRow(ranked.items[row][:count].tolist(), ranked.scores[row][:count].tolist(), paths, reasons)

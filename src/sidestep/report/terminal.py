@@ -173,6 +173,7 @@ def _answer_text(answered: "Answered") -> str:
     for rank, item in enumerate(answer.recommendations, start=1):
         title = "" if item.title == item.item_id else f"  {item.title}"
         lines.append(f"{rank:3}. {item.item_id}{title}  ({item.score:.2f})")
+        lines += [f"       because: {'; '.join(item.reasons)}"] if item.reasons else []
         lines += [f"       {line}" for line in path_lines(item.path or ())]
     if not answer.recommendations:
         lines.append("  no item is left to recommend")

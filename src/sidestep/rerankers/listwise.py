@@ -62,8 +62,12 @@ class Listwise(nn.Module):
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
 
+    def standard(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C F"]:
+        """Features in deviations from their means."""
+        return (features - self.mean) / self.deviation
+
     def forward(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C"]:
-        standard = (features - self.mean) / self.deviation
+        standard = self.standard(features)
         scores = standard @ self.weight
         return scores if self.inner is None else scores + self.inner(standard)[..., 0]
 

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from sidestep.data.interactions import NO_TIME
@@ -56,11 +56,14 @@ class Row:
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """The result of one row. paths: the steps of every item as `Step.as_numbers`, or empty."""
+    """The result of one row. paths: the steps of every item as `Step.as_numbers`, or empty. reasons: why a second look
+    put the first items at their places, or empty.
+    """
 
     items: list[int]
     scores: list[float]
     paths: list[Any]
+    reasons: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,9 @@ class Batcher:
                     _fail(each, FailedError())
                 elif not each.answer.done():
                     paths = answer["paths"][number] if answer["paths"] else []
-                    each.answer.set_result(RowAnswer(answer["items"][number], answer["scores"][number], paths))
+                    reasons = answer["reasons"][number] if answer.get("reasons") else []
+                    found = RowAnswer(answer["items"][number], answer["scores"][number], paths, reasons)
+                    each.answer.set_result(found)
         return True
 
     def _filters(self, needed: Iterable[Filter]) -> tuple[list[Filter], list[str]]:

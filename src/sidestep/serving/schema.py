@@ -125,6 +125,7 @@ class Step(BaseModel):
 class Recommendation(Card):
     score: float = Field(description="Comparable within one response only.")
     path: list[Step] | None = None
+    reasons: list[str] | None = Field(None, description="Why a second look put it at its place.")
 
 
 class RecommendResponse(BaseModel):

@@ -212,7 +212,8 @@ def _answer(edition: Edition, row: Row, history: list[int], unknown: list[str], 
     answers = []
     for rank, item in enumerate(result.items):
         path = _path(edition, result.paths[rank]) if row.explain and result.paths else None
-        answers.append({**shelf.card(item), "score": result.scores[rank], "path": path})
+        reasons = result.reasons[rank] if row.explain and rank < len(result.reasons) else None
+        answers.append({**shelf.card(item), "score": result.scores[rank], "path": path, "reasons": reasons})
     return {
         "model": edition.name,
         "bundle": edition.digest,

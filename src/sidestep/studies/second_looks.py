@@ -2,7 +2,7 @@
 
 from sidestep.studies.rows import Row, Study
 
-_FIRST = "item-knn-recent"
+_FIRST, _REASONER = "item-knn-recent", "reranker.kind=reasoner"
 
 RERANK = Study(
     "rerank",
@@ -13,6 +13,8 @@ RERANK = Study(
         Row("listwise", "reranked", against=_FIRST, shuffled=True),
         Row("listwise, hidden layer", "reranked", ("reranker.hidden=32",), "listwise"),
         Row("listwise, 50 candidates", "reranked", ("reranker.candidates=50",), "listwise"),
+        Row("reasoner", "reranked", (_REASONER,), "listwise"),
+        Row("reasoner, accepted traces alone", "reranked", (_REASONER, "reasoner.rl_steps=0"), "reasoner"),
     ),
     recipe="s2gr-beauty",
 )

@@ -39,15 +39,17 @@ function card(found, place, { answer, model, ranks, add, find }) {
     element("span", { class: "quiet under", title: found.category }, lastSteps(found.category) || found.item_id),
   ];
   const scoring = element("span", { class: "quiet" }, scored(found, answer));
+  const because = found.reasons?.length ? element("p", { class: "quiet under" }, found.reasons.join("; ")) : null;
   const body = found.path
     ? element(
         "details",
         { open: place === 0 },
         element("summary", {}, named, trail(found.path, model)),
+        because,
         path(found),
         element("p", { class: "row" }, find && shown(found, find), scoring),
       )
-    : element("div", { class: "summary" }, named, element("span", { class: "quiet under" }, scored(found, answer)));
+    : element("div", { class: "summary" }, named, element("span", { class: "quiet under" }, scored(found, answer)), because);
   const title = found.title || found.item_id;
   return element("li", { class: "card" }, body, addButton(title, () => add(found)));
 }
