@@ -96,6 +96,26 @@ def study(
 
 
 @app.command()
+def ranking(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Such as ranking-kuairand.")],
+    overrides: OverridesArgument = None,
+    label: Annotated[str, typer.Option(help="The impressions' column of what was taken.")] = "is_click",
+    seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",
+    out: Annotated[Path | None, typer.Option(help="[default: runs/ranking-RECIPE]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rankers of shown items: ids against ids and codes, behind every search of the history: AUC, GAUC, UAUC."""
+    from sidestep.durable import write_text
+    from sidestep.report.ranking_table import ranking_table
+    from sidestep.studies.ranking import judge_rankers
+
+    folder = out or Path("runs") / f"ranking-{Path(recipe).stem}"
+    rows = judge_rankers(recipe, overrides or (), read_seeds(seeds), folder, say, label)
+    write_text(folder / "study.md", ranking_table(rows))
+    show(as_json, rows, ranking_table(rows))
+
+
+@app.command()
 def append(
     folder: RunArgument,
     items: Annotated[Path, typer.Option(help="A file of new items, in the format of the run's items file.")],

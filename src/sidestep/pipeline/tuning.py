@@ -29,7 +29,7 @@ SEED_APART = 2**18
 """Added to the run's seed, so that no batch of the run is drawn as these."""
 WARMUP, SHOWN, NEIGHBOURS, WIDEST = 20, 6, 5, 60
 JUDGED = 2_000
-"""Items whose neighbours are compared with their categories."""
+"""Validation cases whose next item is looked for, and items whose neighbours are compared with their categories."""
 CLIQUES = 0.3
 """Below this share of neighbours of an item's own category, vectors say who is bought together and little else."""
 
@@ -73,8 +73,8 @@ class Neighbourhoods:
     """What tuning did to what is near.
 
     items: some items that people take, with their neighbours. hit_rates: by K, HR@K of the next item by the cosine with
-    the last one, before and after, on the validation cases. category: the share of the 10 nearest items with the item's
-    own category, before and after; None without categories.
+    the last one, before and after, on a sample of the validation cases. category: the share of the 10 nearest items
+    with the item's own category, before and after; None without categories.
     """
 
     items: list[Nearby]
@@ -84,7 +84,7 @@ class Neighbourhoods:
     def lines(self) -> list[str]:
         """The figures, and a warning where neighbours have little to do with categories any more."""
         told = [f"HR@{k} {before:.4f} -> {after:.4f}" for k, (before, after) in self.hit_rates.items()]
-        lines = [f"tuned: next item by the nearest vectors (validation) {', '.join(told)}"]
+        lines = [f"tuned: next item by the nearest vectors, some validation cases: {', '.join(told)}"]
         if self.category is not None:
             before, after = self.category
             lines.append(f"tuned: {before:.1%} -> {after:.1%} of the 10 nearest items have the item's category")
@@ -117,7 +117,7 @@ def neighbourhoods_of(run: Run) -> Neighbourhoods:
 
 def neighbourhoods(contents: RunContents, before: ItemVectors, after: ItemVectors) -> Neighbourhoods:
     """Neighbours in two spaces of a run's items; those shown are drawn among items with training interactions."""
-    catalog, cases = contents.catalog, contents.split.valid
+    catalog, cases = contents.catalog, contents.split.valid.sample(JUDGED, contents.recipe.seed)
     rng = np.random.default_rng(contents.recipe.seed)
     taken = np.flatnonzero(contents.popularity)
     chosen = np.sort(rng.choice(taken, min(SHOWN, len(taken)), replace=False))
