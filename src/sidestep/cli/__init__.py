@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sidestep.cli import doctor, listing, plan, reproduce, rerank, serve, sids, tune
+from sidestep.cli import align, doctor, listing, plan, reproduce, rerank, serve, sids, tune
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -79,6 +79,7 @@ app.command("methods")(listing.methods)
 app.command("recipes")(listing.recipes)
 app.command("config")(listing.config)
 app.command("tune")(tune.tune)
+app.command("align")(align.align)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from sidestep.evaluation.metrics import METRICS
 from sidestep.evaluation.ranking import LONG_USERS, RankTable
 from sidestep.evaluation.second_look import given, kept_share
 from sidestep.methods.table import NON_NEURAL
+from sidestep.pipeline.aligning import ALIGNED
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.course import HistoryBatches
 from sidestep.pipeline.evaluate import ranked
@@ -38,6 +39,11 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     """
     run = Run.open(folder)
     settings = run.recipe
+    if method is None and _is_aligned(run):
+        raise ArtifactError(
+            f"{str(folder)!r} holds aligned weights, and a cell has no place for how they were aligned; compare the "
+            "runs with sidestep compare"
+        )
     if settings.evaluate.k < DEPTH:
         raise ArtifactError(
             f"{str(folder)!r} ranks {settings.evaluate.k} items, a cell {DEPTH}; run its recipe again with "
@@ -119,6 +125,11 @@ def _training(contents: RunContents) -> Training | None:
         parameters=sum(p.numel() for p in model.parameters()),
         targets=HistoryBatches(contents.split.train, recipe, model).sequences.num_targets,
     )
+
+
+def _is_aligned(run: Run) -> bool:
+    path = run.path("model")
+    return artifact.exists(path) and ALIGNED in artifact.read_manifest(path).meta
 
 
 def _machine() -> Machine:
