@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "scorers": ("vectors.graph", "data", "layers", "config"),
     "generators": ("sids", "scorers", "data", "layers", "losses", "config", "errors"),
     "search": ("sids.trie", "data"),
-    "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses"),
+    "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses", "config"),
     "rerankers": ("recommenders", "scorers", "layers.state", "data", "losses", *GROUND),
     "methods": (
         *("objectives", "evaluation.metrics", "rerankers", "recommenders", "generators", "scorers", "sids", "vectors"),
