@@ -7,7 +7,7 @@ import pytest
 from sidestep.config import flat
 from sidestep.data.sources.config import FORMERLY_MISSING
 from sidestep.methods.table import METHODS, new_recipe
-from sidestep.pipeline.run import changes
+from sidestep.pipeline.settings import changes
 from sidestep.pipeline.stage import EMBED, PREPARE, STAGES, TOKENIZE, TRAIN, Stage, stage_named, stages_for
 from sidestep.studies.cells import identity
 

@@ -18,7 +18,8 @@ from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
 from sidestep.pipeline import lineage, versions
-from sidestep.pipeline.run import Run, changes
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.settings import changes
 from sidestep.pipeline.stage import TRAIN, vectors_of
 from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender

@@ -19,7 +19,8 @@ from sidestep.evaluation.second_look import second_looks
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import NON_NEURAL, OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.run import Run, changes
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.settings import changes
 from sidestep.pipeline.stage import Stage
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender

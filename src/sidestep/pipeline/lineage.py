@@ -4,7 +4,8 @@ manifests alone are read, so that a check costs milliseconds.
 
 from sidestep import artifact
 from sidestep.errors import ArtifactError
-from sidestep.pipeline.run import Run, changes
+from sidestep.pipeline.run import Run
+from sidestep.pipeline.settings import changes
 from sidestep.pipeline.stage import STAGES
 
 

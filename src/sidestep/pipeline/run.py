@@ -18,12 +18,13 @@ from typing import Any
 
 from sidestep import artifact, durable, lock
 from sidestep.config import decisive, flat
-from sidestep.data.sources.config import FORMERLY_MISSING, MISSING
 from sidestep.errors import ArtifactError, did_you_mean
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import DEFAULTS, as_values, saved_recipe
+from sidestep.methods.table import as_values, saved_recipe
+from sidestep.pipeline.settings import EPOCHS, changes, prolongs, renamed, why_not_longer
 from sidestep.training.log import read_log
 from sidestep.training.loop import CHECKPOINT
+from sidestep.training.optim import OPEN_ENDED
 from sidestep.training.processes import Processes
 
 RECIPE = "recipe.json"
@@ -122,12 +123,18 @@ class Run:
         return artifact.read_manifest(self.path(name)).digest
 
     def done(
-        self, name: str, settings: Mapping[str, Any], parents: Mapping[str, str], before: Iterable[str] = ()
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        parents: Mapping[str, str],
+        before: Iterable[str] = (),
+        prolonged: bool = False,
     ) -> bool:
         """Whether a stage's artifact is there and results from these settings and parents.
 
         before: artifacts that are published before it, by the same stage. Where one of them is another one, the stage
-        was stopped in between and is not done. Releases that did not name them are believed.
+        was stopped in between and is not done. Releases that did not name them are believed. prolonged: whether a
+        training that these settings prolong is not done, instead of refused.
 
         Raises:
             ArtifactError: it results from other settings or parents, or was altered, and `force` is off.
@@ -141,6 +148,8 @@ class Run:
                 return False
             raise
         changed = changes(manifest.config, dict(settings))
+        if prolonged and prolongs(manifest.config, settings) and manifest.parents == dict(parents):
+            return False
         beside = {other: self.digest(other) for other in before}
         if not changed and {key: made for key, made in manifest.parents.items() if key not in beside} != dict(parents):
             changed = ["an earlier stage was made again"]
@@ -159,7 +168,8 @@ class Run:
         folder, origin = self.path(name), {"settings": dict(settings), "parents": dict(parents)}
         problem = checkpoint_problem(folder)
         if not problem and (old := _origin(folder) or origin) != origin:
-            other = bool(changes(old["settings"], origin["settings"])) or old["parents"] != origin["parents"]
+            changed = changes(old["settings"], origin["settings"]) and not prolongs(old["settings"], origin["settings"])
+            other = bool(changed) or old["parents"] != origin["parents"]
             problem = f"{str(folder)!r} holds checkpoints of another configuration" if other else ""
         if problem and not self.force:
             raise ArtifactError(f"{problem}; choose another run folder, or add --force to train anew")
@@ -277,47 +287,15 @@ def _conflicts(folder: Path, recipe: Recipe) -> list[str]:
         for path in sorted(folder.glob(f"[!.]*/{ORIGIN}"))
         if (origin := _origin(path.parent)) is not None
     ]
-    wanted = flat(_renamed(decisive(recipe)))
-    conflicts = [
-        f"{key}: {old!r} -> {wanted[key]!r}"
-        for settings in made
-        for key, old in flat(_renamed(settings)).items()
-        if key in wanted and wanted[key] != old
-    ]
+    wanted = flat(renamed(decisive(recipe)))
+    conflicts = []
+    for settings in made:
+        differs = {key: old for key, old in flat(renamed(settings)).items() if key in wanted and wanted[key] != old}
+        if (epochs := differs.get(EPOCHS)) is not None and epochs < recipe.train.epochs:
+            if recipe.train.schedule in OPEN_ENDED:
+                del differs[EPOCHS]  # this training can be prolonged, if nothing else differs
+            elif differs.keys() == {EPOCHS}:
+                conflicts.append(why_not_longer(recipe, epochs))
+                continue
+        conflicts += [f"{key}: {old!r} -> {wanted[key]!r}" for key, old in differs.items()]
     return list(dict.fromkeys(conflicts))
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two nested settings, as `key: old -> new`.
-
-    A key that a later release added changes nothing while it has its default, which is what was done before. A key of
-    the recipe that the stage no longer depends on changes nothing, either.
-    """
-    before, after = flat(_renamed(old)), flat(_renamed(new))
-    for key in before.keys() - after.keys():
-        if key in _DEFAULTS:
-            del before[key]
-    for key in after.keys() - before.keys():
-        if key in _DEFAULTS and after[key] == _DEFAULTS[key]:
-            before[key] = after[key]
-    return [
-        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
-
-
-def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of earlier artifacts under today's names: those of the validation were a pair of numbers, and those of a
-    ranking stood in no section. Spellings of missing values that nobody chose are those of today.
-    """
-    renamed = dict(settings)
-    if renamed.get("data", {}).get("missing") == FORMERLY_MISSING:
-        renamed["data"] = {**renamed["data"], "missing": list(MISSING)}
-    moved: dict[str, Any] = {key: renamed.pop(key) for key in ("num_beams", "k", "precision") if key in renamed}
-    if (validation := renamed.pop("validation", None)) is not None:
-        moved |= dict(zip(("valid_beams", "valid_users"), validation, strict=True))
-    return {**renamed, "evaluate": {**renamed.get("evaluate", {}), **moved}} if moved else renamed
-
-
-_DEFAULTS = flat(DEFAULTS)

@@ -26,7 +26,7 @@ class Stage:
     publication; each also names the digests of those before it, so that halves of two results are told apart.
 
     keys: those of a recipe that decide its result. reads: the artifacts of earlier stages that it depends on. further:
-    digests of what it depends on outside the run.
+    digests of what it depends on outside the run. prolonged: whether more epochs go on from its last checkpoint.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Stage:
     keys: Callable[[Recipe], Keys]
     reads: Callable[[Recipe], tuple[str, ...]]
     further: Callable[[Run], Parents] = _nothing_else
+    prolonged: bool = False
 
     def settings(self, recipe: Recipe) -> dict[str, Any]:
         """The values that decide its result, as its artifacts keep them."""
@@ -62,7 +63,7 @@ class Stage:
             ArtifactError: they result from others, or were altered, and `run.force` is off.
         """
         settings, parents = self.settings(run.recipe), self.parents(run)
-        return all(run.done(name, settings, parents, self.before(name)) for name in self.makes)
+        return all(run.done(name, settings, parents, self.before(name), self.prolonged) for name in self.makes)
 
 
 def vectors_of(recipe: Recipe) -> str:
@@ -168,7 +169,7 @@ TOKENIZE = Stage(
     lambda recipe: ("aligned", *["interactions"] * recipe.tokenizer.uses_interactions),
 )
 CASES = Stage("cases", ("cases",), _case_keys, _case_reads, _trained_parts)
-TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts)
+TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts, prolonged=True)
 
 STAGES = (PREPARE, EMBED, TUNE, BEHAVE, PROPAGATE, TOKENIZE, CASES, TRAIN)
 """In the order in which they run."""

@@ -4,7 +4,8 @@ Each reads the artifacts before it, calls the rooms, and writes its own. A stage
 skipped, so a run resumes where it stopped.
 """
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.course import Course
 from sidestep.pipeline.run import Run, inputs
+from sidestep.pipeline.settings import prolongs
 from sidestep.pipeline.stage import (
     BEHAVE,
     CASES,
@@ -48,7 +50,8 @@ from sidestep.rerankers.cases import TrainingCases, cross_fitted, proposed
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
 from sidestep.sids.vector_quantiser import VectorQuantiser
-from sidestep.training.loop import Hooks, fit
+from sidestep.training.log import read_log
+from sidestep.training.loop import CHECKPOINT, Hooks, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
@@ -228,11 +231,37 @@ def train(run: Run, say: Say) -> None:
     method, materials = contents.method, contents.materials
     settings, parents = TRAIN.settings(recipe), TRAIN.parents(run)
     contents.refuse_what_is_missing()
+    prolonged = _prolonged(run, settings, say)
     model, course = _untrained(contents), _course(contents)
     for phase in method.phases(model, materials, recipe, course.train, contents.cases):
         course.fit(phase, model, run.training_folder(phase.name, settings, parents), say)
     method.tune(model, materials, recipe, course.ranks, say)
+    if prolonged:  # what was judged is the shorter training's
+        shutil.rmtree(run.path("evaluation"), ignore_errors=True)
     _save_weights(run, "model", model, settings, parents)
+
+
+def _prolonged(run: Run, settings: Mapping[str, Any], say: Say) -> bool:
+    """Whether this goes on with a finished training, and what that means."""
+    if not artifact.exists(run.path("model")):
+        return False
+    old = artifact.read_manifest(run.path("model")).config
+    if not prolongs(old, settings):
+        return False
+    config, rows = run.recipe.train, read_log(run.path("train"))
+    if not artifact.exists(run.path("train") / CHECKPOINT):
+        say("train/checkpoint is gone: this is trained anew, with all epochs")
+    elif rows and len(rows) < old["train"]["epochs"]:
+        say(
+            f"the training ended after {len(rows)} of {old['train']['epochs']} epochs, since train.patience = "
+            f"{config.patience} validations in a row were no better; more epochs change nothing"
+        )
+    else:
+        say(
+            f"prolonging from epoch {old['train']['epochs']} to {config.epochs}: the result is that of "
+            f"{config.epochs} epochs at once, since the schedule {config.schedule!r} does not depend on their number"
+        )
+    return True
 
 
 _RUN: dict[Stage, Callable[[Run, Say], None]] = {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sidestep import artifact
 from sidestep.errors import ArtifactError
 from sidestep.training.averaging import Average
+from sidestep.training.optim import prolongs
 
 
 @dataclass
@@ -55,13 +56,14 @@ def restore(
     run: dict[str, object],
     average: Average | None = None,
 ) -> tuple[Progress, dict[str, Tensor] | None, dict[str, float]]:
-    """Load a checkpoint into the model, the optimiser and the moving average of the weights, where there is one.
+    """Load a checkpoint into the model, the optimiser and the moving average of the weights, where there is one. It may
+    be of a shorter training that this one prolongs.
 
     Raises:
         ArtifactError: the checkpoint belongs to a run with other settings, or was modified.
     """
     saved = artifact.load(folder, "checkpoint")
-    if saved.manifest.config != run:
+    if saved.manifest.config != run and not prolongs(saved.manifest.config, run):
         changed = sorted(key for key in run if saved.manifest.config.get(key) != run[key])
         raise ArtifactError(
             f"The checkpoint in {str(folder)!r} belongs to a run with other settings ({', '.join(changed)}); "

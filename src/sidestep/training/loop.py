@@ -127,6 +127,7 @@ class Training:
             trained = (self.bare, self.optimizer.optimizer)
             restored = checkpoint.restore(self.folder, *trained, self.identity, self.average)
             self.progress, self.best, self.totals = restored
+            self.progress.finished = self.progress.epoch >= config.epochs or self._without_patience()  # or is prolonged
         self.log.rewind(self.progress.step)
         self.steps_per_epoch = len(self.order(0))
         self.total_steps = self.steps_per_epoch * config.epochs
@@ -215,7 +216,10 @@ class Training:
             self.best = {name: value.detach().clone() for name, value in self._kept().items()}
         else:
             progress.worse += 1
-            progress.finished = bool(self.config.patience) and progress.worse >= self.config.patience
+            progress.finished = self._without_patience()
+
+    def _without_patience(self) -> bool:
+        return 0 < self.config.patience <= self.progress.worse
 
     def _kept(self) -> dict[str, Tensor]:
         """The weights that are validated and kept."""

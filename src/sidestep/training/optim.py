@@ -1,6 +1,7 @@
 """The optimisers, and the learning rate as a pure function of the step."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,8 @@ from sidestep.errors import ConfigError
 class TrainConfig(Section):
     """Settings of a training, independent of the model.
 
-    epochs: maximum number of passes.
+    epochs: maximum number of passes. A finished run goes on with more of them where `schedule` is constant or
+        inverse-sqrt, whose rates do not depend on their number.
     batch_size: targets (for a tokenizer: vectors) per step.
     optimizer: "adamw"; or "muon" for the matrices of linear layers, with AdamW for the embeddings and all other
         parameters. Both use `lr`.
@@ -56,6 +58,18 @@ class TrainConfig(Section):
         """
         settings = self.model_dump(exclude={"checkpoint_seconds", "log_with"})
         return {key: value for key, value in settings.items() if (key, value) not in _ADDED.items()}
+
+
+OPEN_ENDED = ("constant", "inverse-sqrt")
+"""Schedules whose rates do not depend on how many epochs there are."""
+
+
+def prolongs(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a training goes on where a finished one ended: it differs by more epochs alone, and every step so far had
+    the rate that it would have had in the longer one.
+    """
+    same = {**old, "epochs": None} == {**new, "epochs": None}
+    return same and new["epochs"] > old["epochs"] and new["schedule"] in OPEN_ENDED
 
 
 _ADDED = {"optimizer": "adamw", "ema": 0.0}
