@@ -147,11 +147,10 @@ class LongHistory(Thinking):
             return super().step(state, codes)
         assert isinstance(state, RecallState)
         assert state.older is not None
-        older, route = state.older, state.route
-        if state.level == 1 or route is None:
-            older, route = self.compact(older, codes), codes
-            state = replace(state, route=route, older=older, remembered=tuple(self._remembered(older)))
-        recall = Recall(list(state.remembered), self.retrieved(self.buckets(older), route))
+        route = codes if state.route is None else state.route
+        older = self.compact(state.older, route)  # anew for every code: fewer first codes are left each time
+        state = replace(state, route=route, older=older)
+        recall = Recall(self._remembered(older), self.retrieved(self.buckets(older), route))
         log_probs, after = super().step(replace(state, memory=replace(state.memory, recall=recall)), codes)
         return log_probs, replace(after, memory=state.memory)
 

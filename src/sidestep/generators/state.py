@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.layers.state import BeamCache, Memory, Remembered
+from sidestep.layers.state import BeamCache, Memory
 
 S = TypeVar("S", bound="DecodingState")
 
@@ -62,12 +62,11 @@ class ThinkingState(DecodingState):
 class RecallState(ThinkingState):
     """A search that looks back.
 
-    older: the items before the window, -1 as padding; once the beams have first codes, those that some beam looks up.
-    remembered: their keys and values for every decoder layer, from then on. route: the first code of every beam.
+    older: the items before the window, -1 as padding; of long histories, those that some beam looks up, once the beams
+        have first codes. route: the first code of every beam.
     """
 
     older: Int[Tensor, "B Tl"] | None = None
-    remembered: tuple[Remembered, ...] = ()
     route: Int[Tensor, "B W"] | None = None
 
     def _selected(self, parents: Int[Tensor, "B W"]) -> dict[str, Any]:
@@ -77,6 +76,5 @@ class RecallState(ThinkingState):
         return {
             **super()._taken(rows),
             "older": None if self.older is None else self.older[rows],
-            "remembered": tuple(layer.take(rows) for layer in self.remembered),
             "route": None if self.route is None else self.route[rows],
         }
