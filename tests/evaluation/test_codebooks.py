@@ -14,6 +14,8 @@ def test_icr_and_cur_by_hand() -> None:
     report = report_codes(CODES, (2, 3))
     assert (report.icr, report.cur) == (3 / 4, 3 / 6)
     assert (report.sharing, report.largest) == (2, 2)
+    assert report.edges == (2 * 2 + 1 + 1) / 4  # two items find two, two find themselves
+    assert report.exclusive == 2 / 3
 
 
 def test_the_papers_table_follows_from_its_definitions() -> None:

@@ -31,6 +31,8 @@ class CodebookReport:
     """items, distinct: number of items, and of distinct semantic IDs.
     icr: distinct IDs / items. cur: distinct IDs / possible IDs (the product of the codebook sizes).
     sharing: items that share their ID with another. largest: number of items of the most shared ID.
+    edges: items that a look-up of an item's own ID returns, the mean over the items: sum over the IDs of n_s^2 / items.
+    exclusive: share of the IDs that have a single item. (Both are QARM V2's, arXiv 2602.08559.)
     levels: usage of every level.
     """
 
@@ -40,6 +42,8 @@ class CodebookReport:
     cur: float
     sharing: int
     largest: int
+    edges: float
+    exclusive: float
     levels: list[LevelUsage]
 
     def summary(self) -> str:
@@ -77,6 +81,8 @@ def report_codes(codes: Ints, codebook_sizes: Sequence[int]) -> CodebookReport:
         cur=len(shared) / math.prod(codebook_sizes),
         sharing=int(shared[shared > 1].sum()),
         largest=int(shared.max()),
+        edges=float(np.square(shared).sum() / len(codes)),
+        exclusive=float((shared == 1).mean()),
         levels=levels,
     )
 

@@ -56,7 +56,7 @@ class LevelQuality:
 class SidQuality:
     """Quality of a table of semantic IDs.
 
-    icr, cur, sharing, largest: as in `CodebookReport`.
+    icr, cur, sharing, largest, edges, exclusive: as in `CodebookReport`.
     ceilings: by K, the HR@K of a model that always predicts the right ID, where items that share an ID are ranked by
         training popularity; over the held-out targets, or over all items if `targets` is 0.
     purity: by label, see `Agreement.purity`.
@@ -71,6 +71,8 @@ class SidQuality:
     cur: float
     sharing: int
     largest: int
+    edges: float
+    exclusive: float
     ceilings: dict[int, float]
     targets: int
     purity: dict[str, Share]
@@ -138,6 +140,7 @@ def judge(
     ]  # fmt: skip
     return SidQuality(
         name, report.items, report.distinct, report.icr, report.cur, report.sharing, report.largest,
+        report.edges, report.exclusive,
         ceilings=ceilings(numbers[-1], evidence.popularity, targets),
         targets=0 if targets is None else len(targets),
         purity={label: share for label, share in purity.items() if share is not None},

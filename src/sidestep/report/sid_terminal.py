@@ -36,6 +36,7 @@ def alone(quality: SidQuality) -> str:
         f"{quality.name}: {quality.items:,} items, {len(quality.levels)} levels, {sizes} codes",
         f"ICR {quality.icr:.2%}: {quality.distinct:,} distinct IDs; CUR {percent(quality.cur)}; "
         f"{quality.sharing:,} items share their ID with another, at most {quality.largest:,} items per ID",
+        f"An ID returns {quality.edges:,.2f} items, a mean over items; {quality.exclusive:.2%} of the IDs have one",
         f"Ceiling, if the right ID is always predicted: {ceilings} (over {over})",
     ]
     if quality.purity:
