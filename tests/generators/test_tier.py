@@ -36,18 +36,18 @@ def test_two_histories_one_after_the_other_have_their_weighted_mean(vectors: tor
 
 def test_tied_bins_shrink_by_one_factor_and_the_last_holds_as_much_as_one_code_does() -> None:
     codes = np.random.default_rng(0).integers(0, 8, 640)
-    bins = TiedTier(codes, 8, torch.randn(640, 7, generator=torch.Generator().manual_seed(1)), 4, 8, 0.0).bins
+    bins = TiedTier(codes, 8, torch.randn(640, 7, generator=torch.Generator().manual_seed(1)), 4, 8).bins
     shares = np.bincount(bins.flatten().numpy()) / bins.numel()
     assert shares.tolist() == pytest.approx([1 / 2, 1 / 4, 1 / 8, 1 / 8], abs=1e-3)
     apart = 10 * torch.eye(8).repeat(80, 1) + torch.randn(640, 8, generator=torch.Generator().manual_seed(2))
-    bins = TiedTier(np.arange(640) % 8, 8, apart, 4, 8, 0.0).bins
+    bins = TiedTier(np.arange(640) % 8, 8, apart, 4, 8).bins
     assert torch.equal(bins == 3, torch.eye(8, dtype=torch.bool).repeat(80, 1))
 
 
 @torch.no_grad()
 def test_a_tied_token_says_the_same_of_the_same_count_of_any_code() -> None:
     codes = np.array([0, 0, 1, 1, 2, 2])
-    tier = TiedTier(codes, 3, None, 4, 8, 0.0)
+    tier = TiedTier(codes, 3, None, 4, 8)
     first, second = tier(torch.tensor([[0, 1, 0]])), tier(torch.tensor([[2, 3, 3]]))
     there, absent = (tier.score(tier.hidden(torch.tensor([count, 3.0]).log1p()).relu()) for count in (3.0, 0.0))
     of_codes = tier.out.weight.T

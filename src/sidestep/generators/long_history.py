@@ -106,10 +106,8 @@ class LongHistory(Thinking):
         if long.tier != "none" and long.items > 0:
             assert vectors is not None or long.tier == "counts"
             of_items = vectors if long.tier == "vectors" else None
-            kind = TiedTier if long.reader == "tied" else WholeTier
-            self.tier = kind(
-                sids.codes[:, 0], sids.codebook_sizes[0], of_items, long.bins, config.width, config.dropout
-            )
+            of = (sids.codes[:, 0], sids.codebook_sizes[0], of_items, long.bins, config.width)
+            self.tier = TiedTier(*of) if long.reader == "tied" else WholeTier(*of, config.dropout)
             self.positions_before = 1
 
     @property

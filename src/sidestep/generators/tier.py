@@ -129,7 +129,8 @@ class TiedTier(Tier):
 
     so that what a count means need not be learnt for each code apart. Bins shrink by one factor towards the most
     similar, and the last is as large as the items of one code are on average: they are told from those that are merely
-    near. It is not zero at the start: where a token is, the gradient of the norms behind it is about a thousand.
+    near. Nothing is dropped on the way, as the encoder drops of its input anyway. The token is not zero at the start,
+    where the norms behind it would multiply its gradient by about a thousand each.
     """
 
     def __init__(
@@ -139,20 +140,18 @@ class TiedTier(Tier):
         vectors: Float[Tensor, "n V"] | None,
         num_bins: int,
         width: int,
-        dropout: float,
     ) -> None:
         factor = num_codes ** (-1 / (num_bins - 1))
         super().__init__(codes, num_codes, vectors, num_bins, [1 - factor**number for number in range(1, num_bins)])
         self.hidden = nn.Linear(self.num_bins + 1, TIED)
         self.score = nn.Linear(TIED, 1)
-        self.dropout = Dropout(dropout)
         self.out = nn.Linear(num_codes, width)
 
     def forward(self, long: Int[Tensor, "B Tl"]) -> Float[Tensor, "B D"]:
         """The tokens of histories, `NO_ITEM` as padding."""
         size = (long >= 0).sum(dim=1)[:, None, None].expand(-1, self.num_codes, 1)
         x = torch.cat([self.counted(long), size], dim=2).log1p()
-        token: Tensor = self.out(self.dropout(self.score(self.hidden(x).relu())[:, :, 0]))
+        token: Tensor = self.out(self.score(self.hidden(x).relu())[:, :, 0])
         return token.float()
 
 
