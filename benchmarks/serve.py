@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -299,11 +300,45 @@ def a_million(bench: Bench, items: int) -> Found:
     return {**found, "items": items, "ready after s": rounded(server.seconds), "MB": [round(http), round(model)]}
 
 
+def by_graph(bench: Bench, beams: int | None) -> Found:
+    """The same shop from a bundle with a graph, beside one without: the start, memory, one client and many."""
+    folders = {
+        name: made_up(bench.place / name, len(bench.shop.item_ids), name == "graph") for name in ("PyTorch", "graph")
+    }
+    bodies, rows = bench.bodies(beams=beams), {(name, clients): Measured() for clients in CLIENTS for name in folders}
+    started, held = {}, {}
+    with ExitStack() as stack:
+        servers = {}
+        for name, folder in folders.items():
+            server = servers[name] = stack.enter_context(Served(folder, bench.place / f"{name}.log", MAX_BATCH))
+            started[name] = {"ready after s": server.seconds, "CPU s": sum(server.cpu())}
+        for _ in range(bench.rounds):
+            for (name, clients), row in rows.items():
+                bench.closed(row, servers[name], bodies, clients)
+        held = {name: server.memory() for name, server in servers.items()}
+    print(f"\nBy a graph and by PyTorch, closed loop, beams {beams}")
+    print(table([[f"{name}, {clients} clients", *row.cells()] for (name, clients), row in rows.items()], ["", *CELLS]))
+    for name, (http, model) in held.items():
+        told = ", ".join(f"{what} {value:.1f}" for what, value in started[name].items())
+        print(f"{name}: {told}; resident afterwards: HTTP {http:.0f} MB, model {model:.0f} MB")
+    return {
+        name: {
+            **_rounded(started[name]),
+            "MB": [round(mb) for mb in held[name]],
+            "p50 ms, 1 client": rounded(rows[name, 1].all.within(0.5)),
+            **{f"requests/s, {clients} clients": rounded(rows[name, clients].rate) for clients in CLIENTS},
+        }
+        for name in folders
+    }
+
+
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: rounded(value) for name, value in values.items()}
 
 
-def measure(bench: Bench, ask: Callable[[int | None, int], float], marks: tuple[int, int], million: int) -> Found:
+def measure(
+    bench: Bench, ask: Callable[[int | None, int], float], marks: tuple[int, int], million: int, graph: bool
+) -> Found:
     shop, found = bench.shop, Found()
     logs = [bench.place / f"{name}.log" for name in ("batching", "single")]
     with Served(shop.folder, logs[0], MAX_BATCH) as batching:
@@ -322,6 +357,8 @@ def measure(bench: Bench, ask: Callable[[int | None, int], float], marks: tuple[
     found["memory"] = memory(bench, shop, marks, shop.beams[0])
     if million:
         found["a million"] = a_million(bench, million)
+    if graph:
+        found["by graph"] = by_graph(bench, shop.beams[0])
     return found
 
 
@@ -331,6 +368,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="serve this one; else a made-up one of TIGER's size")
     parser.add_argument("--long", action="store_true", help=f"look at the memory after {LONG[1]:,} requests")
     parser.add_argument("--million", action="store_true", help="filters on a made-up shop of a million items, too")
+    parser.add_argument("--graph-only", action="store_true", help="only a bundle with a graph beside one without")
     options = parser.parse_args()
     quick = options.quick
     spawn = multiprocessing.get_context("spawn")
@@ -348,7 +386,10 @@ def main() -> None:
 
         many = (20_000 if quick else MANY_ITEMS) if options.million else 0
         marks = LONG if options.long else (64, 128) if quick else MEMORY
-        found = measure(bench, ask, marks, many)
+        if options.graph_only:
+            found = {"by graph": by_graph(bench, shop.beams[0])}
+        else:
+            found = measure(bench, ask, marks, many, graph=not quick)
     protocol = {"bundle": str(options.bundle or "made up"), "items": len(shop.item_ids), "threads": 1}
     report("serve", {**protocol, "seconds": bench.seconds, "rounds": bench.rounds, "quick": quick}, found)
 

@@ -28,10 +28,12 @@ from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.exporting import answers_to_check, trie_tensors
+from sidestep.pipeline.graph import write_graph
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.serving.filters import SEPARATOR
+from sidestep.sids.flat_trie import FlatTrie
 from sidestep.sids.semantic_ids import SemanticIds
 
 K = 10
@@ -45,8 +47,10 @@ READY = 120.0
 # The shop
 
 
-def made_up(folder: Path, items: int) -> Path:
-    """A bundle of a generator of TIGER's size: random weights and IDs, Zipf's popularity, a hundred aisles."""
+def made_up(folder: Path, items: int, graph: bool = False) -> Path:
+    """A bundle of a generator of TIGER's size: random weights and IDs, Zipf's popularity, a hundred aisles. graph: with
+    the search as one graph, too, which takes a minute.
+    """
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     recipe = saved_recipe({"method": "tiger", "evaluate": {"num_beams": 10}})
@@ -75,7 +79,10 @@ def made_up(folder: Path, items: int) -> Path:
     with bundle.writing(folder, meta, {"recipe": settings}, {}) as staging:
         save_file({name: value.numpy() for name, value in model.state_dict().items()}, staging / bundle.WEIGHTS)
         save_file(sids.as_tensors(), staging / bundle.SIDS)
-        save_file(trie_tensors(trie_of(sids, popularity)), staging / bundle.TRIE)
+        trie = trie_tensors(trie_of(sids, popularity))
+        save_file(trie, staging / bundle.TRIE)
+        if graph:
+            write_graph(staging / bundle.GRAPH, model, FlatTrie.of(trie), model.reads)
         bundle.write_catalog(staging, Catalog(table), categories, popularity, [])
         (staging / bundle.CHECK).write_text(json.dumps(answers_to_check(ranker, items, popularity)), encoding="utf-8")
     return folder

@@ -13,6 +13,7 @@ from sidestep import artifact, bundle
 from sidestep.errors import SidestepError, UnknownModelError, did_you_mean
 from sidestep.serving.batcher import Batcher
 from sidestep.serving.filters import NamedSet
+from sidestep.serving.memory import give_back
 from sidestep.serving.settings import Settings
 from sidestep.serving.shelf import Shelf
 from sidestep.serving.worker import ModelProcess, Opener
@@ -157,6 +158,7 @@ class Editions:
             partial(self._on_batch, name),
             settings.hang_seconds,
         )
+        give_back()
         return Edition(name, shelf, batcher)
 
     def _make_shelf(self, content: bundle.Bundle) -> Shelf:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from sidestep.errors import ArtifactError, SidestepError
 from sidestep.serving.errors import ProcessEndedError
+from sidestep.serving.memory import give_back
 
 
 @runtime_checkable
@@ -121,6 +122,7 @@ def _answer_on(connection: Connection, opener: Opener, folder: str, digest: str,
     except (SidestepError, OSError) as error:
         connection.send_bytes(json.dumps({"failed": str(error)}).encode())
         return
+    give_back()
     connection.send_bytes(b'{"ready": true}')
     while True:
         try:
