@@ -35,7 +35,7 @@ class AlignConfig(Section):
     beta: float = Field(0.1, gt=0)
     tau: float = Field(1.0, gt=0)
     kl: float = Field(0.02, ge=0)
-    next_code: float = Field(1.0, ge=0)
+    next_code: float = Field(0.1, ge=0)
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(64, ge=1)
     lr: float = Field(0.05, gt=0)

@@ -216,6 +216,8 @@ def align(run: Run, out: Path, config: AlignConfig, say: Any) -> list[dict[str, 
             f"Every epoch lost more than {config.guard:.0%} of the validation NDCG@10 ({before.ndcg:.4f} before), so "
             "nothing is written; lower align.lr, raise align.kl, or allow more with align.guard"
         )
+    if result.best_score <= before.reward:
+        say(f"warning: no epoch that keeps the guard has a higher reward than before ({before.reward:.4f})")
     for row in rows[1:]:
         row["kept"] = row["epoch"] == result.best_epoch + 1
     _write(run, out, aligning, rows)
