@@ -167,3 +167,22 @@ def test_the_hub_finds_what_it_looks_for(exported: Path) -> None:
     assert told["library_name"] == "sidestep"
     assert told["model_type"] == "s2gr"
     assert (exported / "README.md").read_text().startswith("---\nlibrary_name: sidestep\n")
+
+
+def test_the_model_card_has_the_counts_and_figures_of_its_run_with_their_protocol(
+    finished: Path, tmp_path: Path
+) -> None:
+    model = sidestep.load(finished)
+    found = model.evaluate()
+    succeed("export", finished, "--to", tmp_path / "judged")
+    card = (tmp_path / "judged" / "README.md").read_text()
+    (row,) = found.table.filter(method="s2gr", seen="masked", users="all").to_dicts()
+    assert f"| s2gr | {row['HR@10']:.4f} | {row['NDCG@10']:.4f} |" in card
+    assert found.protocol in card
+    assert (
+        f"{len(model.interactions.items):,} interactions of {model.interactions.num_users:,} users with 48 items"
+        in card
+    )
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    succeed("export", tmp_path / "run", "--to", tmp_path / "unjudged")
+    assert "Its test cases were not ranked" in (tmp_path / "unjudged" / "README.md").read_text()

@@ -92,6 +92,17 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     return Evaluation(table, protocol(run), best, example, ks, repeats, looks)
 
 
+def judged(run: Run) -> Evaluation | None:
+    """The evaluation of a run whose test cases are ranked by its current model; None where they are not."""
+    makes = rank_stage(run, run.recipe.method).makes
+    if not all(artifact.exists(run.path(name)) for name in makes):
+        return None
+    try:
+        return evaluate(run)
+    except ArtifactError:  # of another model
+        return None
+
+
 def ranked(contents: RunContents, name: str) -> list[RankTable]:
     """The test cases ranked by one method with seen items masked and kept; what is ranked already is read.
 

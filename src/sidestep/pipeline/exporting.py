@@ -22,6 +22,7 @@ from sidestep.fast.recommender import check as check_graph
 from sidestep.methods.method import Materials
 from sidestep.methods.table import method_of, saved_recipe
 from sidestep.pipeline import versions
+from sidestep.pipeline.card import model_card
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.graph import check_exportable, write_graph
 from sidestep.pipeline.run import Run
@@ -84,7 +85,7 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
             manifest = artifact.Manifest(bundle.KIND, artifact.FORMAT_VERSION, meta, {}, {}, parts)
             unsealed = Bundle(staging, manifest)
             check_graph(unsealed, GraphRecommender.of_bundle(unsealed), CLOSE)
-        durable.write_text(staging / "README.md", _card(meta))
+        durable.write_text(staging / "README.md", model_card(contents, meta))
     return artifact.read_manifest(folder)
 
 
@@ -193,27 +194,3 @@ def _of_tensors(codebook_sizes: tuple[int, ...], tensors: dict[str, Tensor]) -> 
     depths = range(len(codebook_sizes) + 1)
     codes, firsts = (tuple(tensors[f"{name}_{depth}"] for depth in depths) for name in ("codes", "firsts"))
     return Trie(codebook_sizes, tensors["order"], tensors["rank"], codes, firsts)
-
-
-def _card(meta: dict[str, Any]) -> str:
-    sizes = " x ".join(map(str, meta["codebook_sizes"]))
-    says = f"Its semantic IDs have {len(meta['codebook_sizes'])} levels ({sizes} codes)." if sizes else ""
-    return f"""---
-library_name: sidestep
-tags: [recommendation, {meta["method"]}]
----
-# {meta["method"]}, {meta["num_items"]:,} items
-
-A recommender made by [Sidestep](https://pypi.org/project/sidestep/). {says}
-
-```sh
-sidestep serve FOLDER          # an HTTP server, and a page that shows the path of thoughts
-```
-
-```python
-import sidestep
-
-model = sidestep.from_pretrained("FOLDER or owner/name")
-print(model.recommend(["an item id"], k=10, explain=True))
-```
-"""
