@@ -4,16 +4,18 @@ import ast
 import importlib.util
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import typer
 
 import sidestep
-from command import MODEL, WORLD
+from command import MODEL, WORLD, succeed
 from sidestep.cli import app
 from sidestep.config import merge
 from sidestep.data import sources
@@ -126,6 +128,40 @@ def test_the_examples_of_the_guides_run(path: Path, finished: Path, shop: Path) 
     for example in blocks(path, "python"):
         known = example.replace("B004756YJA", "P03").replace("B004ZT0SSG", "P17")
         exec(compile(known, path.name, "exec"), given)
+
+
+TOUR = ("quickstart", "guides/own-data", "guides/own-vectors", "guides/choosing", "guides/evaluating",
+        "guides/growing", "guides/semantic-ids", "guides/report")  # fmt: skip
+ELSEWHERE = re.compile(r"FOLDER|serve|reproduce|record|published|kunde|events\.csv|--profile")
+"""Commands on files that are not here, or that go on for ever; tests of their own run them."""
+SMALLER = {"P003": "P03", "P017": "P17", "u0007": "u07", "12,5": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_commands_of_the_guides_run_one_after_the_other(finished: Path, shop: Path) -> None:
+    """On a tiny shop, with a tiny model, in the order of the site."""
+    (shop / "runs" / "demo").unlink()
+    shutil.copytree(finished, shop / "runs" / "beauty")
+    for name in ("tiger", "tiger-beauty"):
+        succeed("run", "s2gr-planted", "method=tiger", *WORLD, "--out", f"runs/{name}")
+    (shop / "sold-out.txt").write_text("P01\n")
+    (shop / "asked.jsonl").write_text('["P03"]\n')
+    (shop / "new.jsonl").write_text('{"item_id": "P99", "title": "Alderbrook Compact Skillet", "text": "Skillet"}\n')
+    np.save(shop / "vectors.npy", np.random.default_rng(0).standard_normal((48, 8), dtype=np.float32))
+    np.save(shop / "ids.npy", np.arange(48 * 2).reshape(48, 2))
+    ran = 0
+    for page in TOUR:
+        for block in blocks(ROOT / "docs" / f"{page}.md", "sh"):
+            for line in block.splitlines():
+                known = re.sub("|".join(SMALLER), lambda found: SMALLER[found[0]], line.partition("#")[0])
+                _, *words = shlex.split(known) if known.startswith("sidestep ") else [""]
+                if not words or ELSEWHERE.search(known):
+                    continue
+                words += {"run": WORLD if words[1] == "s2gr-planted" else MODEL, "init": ("--force",)}.get(words[0], ())
+                succeed(*words)
+                ran += 1
+    assert ran > 25
 
 
 @pytest.fixture
