@@ -169,6 +169,12 @@ def test_paths_add_up_to_the_score_and_spell_the_items_id(kind: str) -> None:
             assert sum(probs) == pytest.approx(float(kind.startswith("s2gr")), abs=1e-5)  # two clusters, both named
 
 
+def test_a_level_without_a_thought_names_no_cluster() -> None:
+    found = recommender("repaired", num_beams=8).rank(histories(), k=3, explain=True)
+    assert found.paths is not None
+    assert {tuple(len(step.clusters) for step in path) for paths in found.paths for path in paths} == {(2, 2, 0)}
+
+
 def sharpened(kind: str) -> EncoderDecoder:
     """A generator as sure of its codes as a trained one."""
     model = make(kind)

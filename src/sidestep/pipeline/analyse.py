@@ -100,14 +100,18 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     recommender = cast(GenerativeRecommender, contents.trained())
     cases = contents.split.test.sample(users, run.recipe.seed)
     forced, answers = _forced(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
-    figures: dict[str, list[Any]] = _codes(contents, cases, forced, answers) | _clusters(contents, cases, forced)
-    figures |= _categories(contents, cases, forced, answers)
-    figures |= _names(contents, answers)
+    codes: dict[str, list[Any]] = _codes(contents, cases, forced, answers) | _names(contents, answers)
+    thoughts = _clusters(contents, cases, forced) | _categories(contents, cases, forced, answers)
+    thinking = recommender.model.levels if isinstance(recommender.model, Thinker) else ()
     levels = [
-        LevelReasoning(level=level + 1, **{name: values[level] for name, values in figures.items()})
+        LevelReasoning(
+            level=level + 1,
+            **{name: values[level] for name, values in {**codes, **(thoughts if level in thinking else {})}.items()},
+        )
         for level in range(contents.materials.ids.num_levels)
     ]
     drift = [] if forced.thoughts is None or len(cases) < 3 else drifts(forced.thoughts, forced.log_probs)
+    drift = [each for each in drift if {each.level - 1, each.level} <= {*thinking}]
     beams = max(recommender.num_beams, run.recipe.evaluate.k)
     return Analysis(len(cases), levels, drift, answers.seconds, beams, _recall(contents, forced))
 
@@ -147,7 +151,9 @@ def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
         places.append(recommender.prefix_places(batch, targets))
         levels = list(zip(prediction.logits, prediction.choices.unbind(1), strict=True))
         right.append(torch.stack([logits.argmax(-1) == choice for logits, choice in levels], 1).cpu())
-        right_in_trie.append(right[-1] if model.over_children else _among_followers(recommender, prediction, targets))
+        right_in_trie.append(
+            right[-1] if model.siblings is not None else _among_followers(recommender, prediction, targets)
+        )
         log_probs.append(prediction.code_log_probs().sum(1).cpu())
         if isinstance(prediction, ThoughtfulPrediction):
             thoughts.append(prediction.thoughts.float().cpu())

@@ -29,13 +29,19 @@ NAMED_CLUSTERS = 3
 """How many of a thought's nearest clusters an explanation names."""
 
 
-Named = list[tuple[list[list[list[int]]], list[list[list[float]]]]]
-"""Per level, `[B, W, n]`: the numbers of the clusters nearest to a thought, and their probabilities."""
+Named = dict[int, tuple[list[list[list[int]]], list[list[list[float]]]]]
+"""By level with a thought, `[B, W, n]`: the numbers of the clusters nearest to it, and their probabilities."""
 
 
 @runtime_checkable
 class Thinker(Protocol):
-    """A generator whose thoughts name clusters; the state of its search holds them as `thoughts`."""
+    """A generator whose thoughts name clusters; the state of its search holds them as `thoughts`.
+
+    levels: those with thoughts, from 0.
+    """
+
+    @property
+    def levels(self) -> tuple[int, ...]: ...
 
     def cluster_probs(self, level: int, thoughts: Float[Tensor, "*n D"]) -> Float[Tensor, "*n C"]: ...
 
@@ -224,12 +230,13 @@ class GenerativeRecommender:
     def _named(self, state: Any, num_beams: int) -> Named:
         """The clusters nearest to each beam's thoughts, from the state before the last code is fed in."""
         if not isinstance(self.model, Thinker):
-            return []
-        named = []
+            return {}
+        named = {}
         for level, thought in enumerate(state.thoughts):
-            probs = self.model.cluster_probs(level, thought).expand(-1, num_beams, -1)
-            top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
-            named.append((top.indices.tolist(), top.values.tolist()))
+            if level in self.model.levels:
+                probs = self.model.cluster_probs(level, thought).expand(-1, num_beams, -1)
+                top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
+                named[level] = top.indices.tolist(), top.values.tolist()
         return named
 
 
@@ -244,7 +251,7 @@ def _paths(
         return [Step(level + 1, code, log_prob, clusters(level, row, w)) for level, (code, log_prob) in steps]
 
     def clusters(level: int, row: int, w: int) -> list[NamedCluster]:
-        if not named:
+        if level not in named:
             return []
         numbers, probs = named[level]
         return list(map(NamedCluster, numbers[row][w], probs[row][w]))

@@ -98,7 +98,7 @@ class SearchGraph(nn.Module):
 
         Returns:
             items, scores: `[B, k]`, -1 and `-inf` where fewer are permitted. codes, log_probs: `[B, k, L]`. For a model
-            with thoughts, of every level the nearest clusters and their probabilities, `[B, k, n]` each.
+            with thoughts, of every level that has one the nearest clusters and their probabilities, `[B, k, n]` each.
             needed: `[B]`, how many paths are as good as the k-th of them or better. Where it is more than S, the order
             among equal paths is not decided: ask again with so many.
         """
@@ -130,6 +130,8 @@ class SearchGraph(nn.Module):
         }
         if isinstance(self.model, Thinker):
             for level, thought in enumerate(found.state.thoughts):
+                if level not in self.model.levels:
+                    continue
                 probs = self.model.cluster_probs(level, _at(thought, beam))
                 top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
                 outputs |= {f"clusters_{level + 1}": top.indices, f"cluster_probs_{level + 1}": top.values}
