@@ -68,6 +68,27 @@ def test_smoothing_spreads_a_share_over_the_codes_that_exist() -> None:
     assert float(smooth[0]) == pytest.approx(-(0.9 * own + 0.05 * own + 0.05 * other) / 2)
 
 
+def test_apao_weighs_prefixes_by_their_loss_and_the_worst_one_more() -> None:
+    """Cross-entropies 2, 4, 9: prefixes of one and two codes have 2 and 3; the last code is in none."""
+    per_level = torch.tensor([2.0, 4.0, 9.0], requires_grad=True)
+    for focus in (0.0, 1.0):
+        one, two = 2 * math.exp(2 * focus), 3 * math.exp(3 * focus)
+        found = generating.prefixes(per_level, focus)
+        assert float(found.detach()) == pytest.approx((one * 2 + two * 3) / (one + two))
+        (gradient,) = torch.autograd.grad(found, per_level)
+        assert gradient.tolist() == pytest.approx([(one + two / 2) / (one + two), two / 2 / (one + two), 0])
+    assert float(generating.prefixes(torch.tensor([5.0]), 1.0)) == 0
+
+
+def test_the_objective_adds_the_loss_of_prefixes() -> None:
+    batch, model = make_batch(), make("tiger")
+    plain = objective_generating.tiger(model, batch)
+    with_prefixes = objective_generating.tiger(model, batch, objective_generating.OfCodes(prefix_weight=0.5))
+    levels = torch.stack([plain[f"recommend_{level}"] for level in (1, 2, 3)])
+    expected = plain["total"] + 0.5 * generating.prefixes(levels, 0.0)
+    torch.testing.assert_close(with_prefixes["total"], expected)
+
+
 def test_codes_that_do_not_exist_get_no_gradient_and_a_code_alone_costs_nothing() -> None:
     logits = torch.tensor([[0.0, 1.0, -math.inf], [5.0, -math.inf, -math.inf]], requires_grad=True)
     for smoothing in (0.0, 0.3):

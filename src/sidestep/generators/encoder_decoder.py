@@ -45,6 +45,8 @@ class GeneratorConfig(Section):
         is taken over the catalogue that the model is built for: the children of a served version's trie, whatever
         filters a search has.
     smoothing: label smoothing, over the codes that the softmax runs over.
+    prefix_weight: weight of the loss of prefixes (APAO, arXiv 2603.02730), 0 for none: a search drops an item once its
+        first codes fall behind. prefix_focus: how much the worst prefix counts more, 0 by its loss alone.
     gate: of the output of every attention: "none", one number for each "head", or for each "element"; only the last
         keeps a search from folding its cross-attention (`CrossAttention.remember`). qk_norm: whether queries and keys
         are normed, which bounds their products, and keeps from folding, too.
@@ -66,6 +68,8 @@ class GeneratorConfig(Section):
     item_dropout: float = Field(0.3, ge=0, lt=1)
     softmax: Literal["codebook", "trie"] = "codebook"
     smoothing: float = Field(0.0, ge=0, lt=1)
+    prefix_weight: float = Field(0.0, ge=0)
+    prefix_focus: float = Field(1.0, ge=0)
     start: Literal["codebook", "random"] = "codebook"
     gate: Literal["none", "head", "element"] = "none"
     qk_norm: bool = False

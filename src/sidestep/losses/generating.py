@@ -34,6 +34,24 @@ def _smoothed(log_probs: Float[Tensor, "n K"], choice: Int[Tensor, " n"], smooth
     return -((1 - smoothing) * own + smoothing * evenly).mean()
 
 
+def prefixes(per_level: Float[Tensor, " L"], focus: float) -> Float[Tensor, ""]:
+    """APAO's loss of prefixes, pointwise (arXiv 2603.02730): with L_t the mean cross-entropy of the first t codes,
+    t = 1 ... L - 1,
+
+        sum_t w_t L_t,   w_t ~ L_t exp(focus L_t), which sum to 1 and have no gradient.
+
+    The worst prefix counts most, and the more so the larger `focus` is. 0 for IDs of one code.
+
+    per_level: of `recommend`.
+    """
+    if len(per_level) < 2:
+        return per_level.new_zeros(())
+    counts = torch.arange(1, len(per_level), device=per_level.device)
+    losses = per_level[:-1].cumsum(0) / counts
+    weights = (losses.detach().clamp(min=1e-12).log() + focus * losses.detach()).softmax(0)
+    return (weights * losses).sum()
+
+
 def centroids(embeddings: Float[Tensor, "K D"], clusters: Int[Tensor, " K"]) -> Float[Tensor, "C D"]:
     """The mean embedding of every cluster's codes, with no gradient (S2GR, above eq. 18).
 

@@ -29,6 +29,12 @@ FIRST_WARNING = 3
 """Epochs before thoughts that know nothing are warned of."""
 PLAIN: Parts = {"tokenizer": {"kind": "rq-vae", "epochs": 60}, "graph": {"enabled": False}}
 COBA: Parts = {"tokenizer": {"kind": "coba-rq-vae"}, "graph": {"enabled": True}}
+BEST: Parts = {
+    **COBA,
+    "behaviour": {"source": "sasrec"},
+    "generator": {"softmax": "trie", "item_part": True},
+}
+"""What our figures favour over the papers: the study `base`, and the log of 2026-11-29 on other data."""
 
 
 SHAPES: Mapping[str, type[Section]] = {"generator": GeneratorConfig, "thinking": ThinkingConfig}
@@ -115,14 +121,20 @@ class Taught(Thoughtful):
 
 def codes_alone(recipe: Recipe) -> Objective:
     """TIGER's objective."""
-    return partial(generating.tiger, smoothing=recipe.section(GeneratorConfig).smoothing)
+    return partial(generating.tiger, how=asked_of_codes(recipe))
 
 
 def supervised(materials: Materials, recipe: Recipe) -> Objective:
     """S²GR's objective on the clusters of the semantic IDs."""
     clusters = [torch.from_numpy(cluster) for cluster in materials.ids.clusters]
-    smoothing = recipe.section(GeneratorConfig).smoothing
-    return partial(generating.s2gr, thinking=recipe.section(ThinkingConfig), clusters=clusters, smoothing=smoothing)
+    how = asked_of_codes(recipe)
+    return partial(generating.s2gr, thinking=recipe.section(ThinkingConfig), clusters=clusters, how=how)
+
+
+def asked_of_codes(recipe: Recipe) -> generating.OfCodes:
+    """How the recipe asks for codes."""
+    config = recipe.section(GeneratorConfig)
+    return generating.OfCodes(config.smoothing, config.prefix_weight, config.prefix_focus)
 
 
 def thoughts_at_chance(row: Mapping[str, Any], materials: Materials) -> list[str]:

@@ -10,7 +10,7 @@ from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.module_thoughts import ModuleThoughts, plain
 from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
 from sidestep.generators.thinking import ThinkingConfig
-from sidestep.methods.generative import COBA, PLAIN, Generative, Taught
+from sidestep.methods.generative import COBA, PLAIN, Generative, Taught, asked_of_codes
 from sidestep.methods.method import Materials, Method
 from sidestep.methods.recipe import Recipe
 from sidestep.objectives import generating
@@ -34,7 +34,7 @@ class MultiTokenGenerative(Generative):
             )
 
     def objective(self, materials: Materials, recipe: Recipe) -> Objective:
-        return partial(generating.multi_token, smoothing=recipe.section(GeneratorConfig).smoothing)
+        return partial(generating.multi_token, how=asked_of_codes(recipe))
 
 
 class ThinkingOverModules(Taught):

@@ -8,11 +8,11 @@ from typing import Any
 from sidestep import config
 from sidestep.config import Section
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import ensemble, fused, generative, glass, onelive, plugins, reranking, scoring
+from sidestep.methods import branching, ensemble, fused, generative, glass, onelive, plugins, reranking, scoring
 from sidestep.methods.method import Method
 from sidestep.methods.recipe import Recipe, recipe_with
 
-_FAMILIES = (generative, glass, onelive, fused, ensemble, scoring, reranking)
+_FAMILIES = (generative, branching, glass, onelive, fused, ensemble, scoring, reranking)
 OWN: dict[str, Method] = {name: method for family in _FAMILIES for name, method in family.METHODS.items()}
 PLUGINS = plugins.installed(OWN)
 METHODS: dict[str, Method] = {**OWN, **PLUGINS.methods}

@@ -1,6 +1,7 @@
 """The objective of each generator; the last line is the paper's total loss."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,40 +16,63 @@ Clusters = list[Tensor]
 Predicts = Callable[[SequenceBatch], Prediction]
 
 
-def tiger(model: Predicts, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str, Tensor]:
-    """TIGER: next-code cross-entropy; also S2GR without L_Think. smoothing: of the labels (`losses.recommend`)."""
-    prediction: Prediction = model(batch)
-    per_level = generating.recommend(prediction.logits, prediction.choices, smoothing)
-    return {**by_level("recommend", per_level), "total": per_level.sum()}
+@dataclass(frozen=True)
+class OfCodes:
+    """How L_Rec is asked: TIGER's cross-entropy with these changes.
+
+    smoothing: of the labels. prefix_weight, prefix_focus: of APAO's loss of prefixes.
+    """
+
+    smoothing: float = 0.0
+    prefix_weight: float = 0.0
+    prefix_focus: float = 0.0
+
+    def loss(self, prediction: Prediction) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Per level, in total, and what the log shows."""
+        per_level = generating.recommend(prediction.logits, prediction.choices, self.smoothing)
+        shown = by_level("recommend", per_level)
+        if not self.prefix_weight:
+            return per_level, per_level.sum(), shown
+        prefixes = generating.prefixes(per_level, self.prefix_focus)
+        return per_level, per_level.sum() + self.prefix_weight * prefixes, {**shown, "prefixes": prefixes.detach()}
 
 
-def multi_token(model: Predicts, batch: SequenceBatch, smoothing: float = 0.0) -> dict[str, Tensor]:
+def tiger(model: Predicts, batch: SequenceBatch, how: OfCodes = OfCodes()) -> dict[str, Tensor]:
+    """TIGER: next-code cross-entropy; also S2GR without L_Think."""
+    _, total, shown = how.loss(model(batch))
+    return {**shown, "total": total}
+
+
+def multi_token(model: Predicts, batch: SequenceBatch, how: OfCodes = OfCodes()) -> dict[str, Tensor]:
     """OneLive's L_MTP with equal weights: the sum over decoders k of the cross-entropies of codes k, k + 1, ... The log
     shows each level by the decoder whose own it is, as a search asks for it.
     """
     prediction = model(batch)
     assert isinstance(prediction, MultiTokenPrediction)
-    own = generating.recommend(prediction.logits, prediction.choices, smoothing)
-    total = own.sum()
+    _, total, shown = how.loss(prediction)
     for level, later in enumerate(prediction.further):
         if later:
-            total = total + generating.recommend(later, prediction.choices[:, level + 1 :], smoothing).sum()
-    return {**by_level("recommend", own), "total": total}
+            total = total + generating.recommend(later, prediction.choices[:, level + 1 :], how.smoothing).sum()
+    return {**shown, "total": total}
 
 
 def s2gr(
-    model: Predicts, batch: SequenceBatch, thinking: ThinkingConfig, clusters: Clusters, smoothing: float = 0.0
+    model: Predicts,
+    batch: SequenceBatch,
+    thinking: ThinkingConfig,
+    clusters: Clusters,
+    how: OfCodes = OfCodes(),
 ) -> dict[str, Tensor]:
     """S2GR eqs 22-24: L = L_Rec + sum_l L_align + L_InfoNCE + lambda L_reg, the last two with an interest vector.
 
     Ours, where they have a weight: the code asked at its thought, and its cluster by a linear head.
 
-    clusters: the cluster of every code of each level, L tensors `[K_l]`. smoothing: of the labels of L_Rec.
+    clusters: the cluster of every code of each level, L tensors `[K_l]`.
     """
     prediction = model(batch)
     assert isinstance(prediction, ThoughtfulPrediction)
     thoughts = prediction.thoughts
-    recommend = generating.recommend(prediction.logits, prediction.choices, smoothing)
+    recommend, total, shown = how.loss(prediction)
     levels, codes = prediction.levels, prediction.codes
     align, accuracy, asked = [], [], recommend.new_zeros(())
     for level in levels:
@@ -63,11 +87,11 @@ def s2gr(
         choices = prediction.choices[:, list(prediction.early)]
         asked = asked + thinking.code_weight * generating.recommend([*prediction.early.values()], choices).sum()
     parts = {
-        **by_level("recommend", recommend),
+        **shown,
         **by_level("align", torch.stack(align), levels),
         **by_level("thought_accuracy", torch.stack(accuracy), levels),
     }
-    total = recommend.sum() + thinking.align_weight * torch.stack(align).sum() + asked
+    total = total + thinking.align_weight * torch.stack(align).sum() + asked
     if prediction.interest is None:
         return {**parts, "total": total}
     info_nce = contrastive.info_nce(prediction.interest, _item_means(prediction), _barred(prediction), thinking.tau)
