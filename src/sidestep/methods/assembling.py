@@ -1,5 +1,5 @@
-"""Models from finished runs on the same data: a fused one from a generator's weights and a scorer's, and what all of
-them ask of a generator.
+"""Models from finished runs on the same data: a fused one from a generator's weights and a scorer's, one whose training
+begins with another's weights, and what all of them ask of a generator.
 """
 
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.errors import ConfigError
@@ -20,13 +20,17 @@ from sidestep.scorers.sequential import BaselineConfig
 from sidestep.sids.semantic_ids import SemanticIds
 
 TRAINING_ONLY: Mapping[type[Section], frozenset[str]] = {
-    GeneratorConfig: frozenset({"dropout", "start"}),
+    GeneratorConfig: frozenset({"dropout", "item_dropout", "smoothing", "prefix_weight", "prefix_focus", "start"}),
     ThinkingConfig: frozenset({"align_weight", "interest_layers", "reg_weight"}),
     BaselineConfig: frozenset(BaselineConfig.model_fields)
     - {"width", "num_heads", "num_layers", "inner", "max_history"},
 }
 """Keys that only the training of a part reads. All others decide what it computes, even where the weights fit."""
 
+FREE = ("generator.softmax", "generator.max_history", "baseline.max_history")
+"""Settings in which a run may differ that a training begins with."""
+OF_THOUGHTS = ("thought_", "cluster_head.", "interest_decoder.", "projections.")
+"""What begins the name of a tensor that only thoughts have."""
 OWN = ("balance", "neighbour")
 """What begins the name of a tensor that a fused model has of neither."""
 
@@ -57,6 +61,36 @@ def assemble(model: Fused, own: FinishedRun, parts: Mapping[str, FinishedRun]) -
             f"The two parts do not fit the model of this recipe ({reason}); take the sections [generator], [thinking] "
             "and [baseline] of the runs that they come from"
         ) from None
+
+
+def begin_from(model: nn.Module, own: FinishedRun, start: FinishedRun) -> None:
+    """Give a new model the weights of a finished run, before it is trained. Thoughts that the run lacks stay as they
+    are drawn: with `thinking.gated`, `residual` and without `remember` the model then answers as the run does.
+
+    Raises:
+        ConfigError: another log, split, semantic IDs, shape or settings. ArtifactError: the run is not trained.
+    """
+    place = f"train.start = {str(start.folder)!r}"
+    _same_log(own, start, place)
+    if own.method.needs.ids and start.method.needs.ids and not same_ids(start.sids, own.sids):
+        raise ConfigError(
+            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [behaviour], [graph] and "
+            "seed"
+        )
+    for kind in (GeneratorConfig, BaselineConfig):
+        if kind in own.method.sections.values() and kind in start.method.sections.values():
+            ours, theirs = (_computes(run.recipe, kind) for run in (own, start))
+            _same_settings(ours, {key: value for key, value in theirs.items() if key not in FREE}, place)
+    tensors, drawn = start.tensors(), model.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in drawn.items()}
+    strange = [name for name, value in tensors.items() if shapes.get(name) != tuple(value.shape)]
+    strange += [name for name in drawn if name not in tensors and not name.startswith(OF_THOUGHTS)]
+    if strange:
+        raise ConfigError(
+            f"{place} holds a {start.recipe.method} of another shape than this {own.recipe.method} (they differ in "
+            f"{', '.join(strange[:3])}); start from a run of the same shape, which may lack thoughts alone"
+        )
+    model.load_state_dict({**drawn, **tensors})
 
 
 def generator_of(own: FinishedRun, part: FinishedRun, place: str) -> dict[str, Tensor]:

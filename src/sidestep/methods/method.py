@@ -13,6 +13,7 @@ from sidestep.config import Section
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
+from sidestep.errors import ConfigError
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.time import TimeConfig
 from sidestep.recommenders.generative import Precision
@@ -261,6 +262,16 @@ class Method(ABC):
             ConfigError: a run that does not fit.
         """
         raise NotImplementedError
+
+    def begin(self, model: nn.Module, own: FinishedRun, start: FinishedRun) -> None:
+        """Give a new model the weights of the finished run `train.start`.
+
+        Raises:
+            ConfigError: it does not fit, or the method cannot begin so. ArtifactError: it is not trained.
+        """
+        raise ConfigError(
+            f"Method {own.recipe.method!r} cannot begin with the weights of another run; leave train.start out"
+        )
 
     def warnings(self, row: Mapping[str, Any], materials: Materials) -> list[str]:
         """What an epoch's row of the training log should warn of."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
-from sidestep.methods.method import Materials, Method, Needs
+from sidestep.methods.assembling import begin_from
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.time import TimeConfig
 from sidestep.objectives import scoring
@@ -68,6 +69,9 @@ class Scoring(Method):
 
     def objective(self, materials: Materials, recipe: Recipe) -> Objective:
         return partial(self.loss, baseline=recipe.section(BaselineConfig))
+
+    def begin(self, model: nn.Module, own: FinishedRun, start: FinishedRun) -> None:
+        begin_from(model, own, start)
 
     def recommender(
         self,

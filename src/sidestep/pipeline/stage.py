@@ -116,13 +116,15 @@ def _case_reads(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _trained_parts(run: Run) -> Parents:
-    """The digests of the finished models that the method puts together. The model then holds them whole, and their
-    folders may go.
+    """The digests of the finished models that the method puts together, or that the training begins with. Once the
+    model is made, their folders may go.
     """
-    made = run.parents("model")
+    made, folders = run.parents("model"), dict(method_of(run.recipe).parts_of(run.recipe))
+    if run.recipe.train.start is not None:
+        folders["start"] = run.recipe.train.start
     return {
         part: made[part] if part in made and not Run.is_one(folder) else Run.open(folder).digest("model")
-        for part, folder in method_of(run.recipe).parts_of(run.recipe).items()
+        for part, folder in folders.items()
     }
 
 

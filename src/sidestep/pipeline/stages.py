@@ -215,13 +215,15 @@ def cases(run: Run, say: Say) -> None:
 
 
 def _untrained(contents: RunContents) -> nn.Module:
-    """The run's model as far as it is counted or put together from finished runs."""
+    """The run's model as far as it is counted, put together from finished runs, or begun with the weights of one."""
     method, recipe = contents.method, contents.recipe
     torch.manual_seed(recipe.seed)
     model = method.build(contents.materials, recipe)
     method.count(model, contents.split.train)
     if parts := {part: RunContents(Run.open(folder)) for part, folder in method.parts_of(recipe).items()}:
         method.assemble(model, contents, parts)
+    elif recipe.train.start is not None:
+        method.begin(model, contents, RunContents(Run.open(recipe.train.start)))
     return model.eval()
 
 

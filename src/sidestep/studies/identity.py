@@ -40,6 +40,8 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
             values[section][key] = Path(path).name
     for part, folder in method_of(recipe).parts_of(recipe).items() if trained else ():
         values[method_of(recipe).names_parts][part] = _part(folder)
+    if trained and recipe.train.start is not None:
+        values["train"]["start"] = _part(recipe.train.start)
     return {key: value for key, value in flat(values).items() if value != _DEFAULTS.get(key)}
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.errors import ConfigError
 
 
@@ -32,9 +32,11 @@ class TrainConfig(Section):
     validate_every: epochs between validations.
     checkpoint_seconds: minimum time between checkpoints within an epoch.
     log_with: further places for the log of the training, each of which is an extra.
+    start: a finished run whose weights this training begins with, instead of random ones; on the same log, and of the
+        same shape but for thoughts, which it may lack.
     """
 
-    idle = frozenset({"checkpoint_seconds", "log_with"})
+    idle = frozenset({"checkpoint_seconds", "log_with", "start"})  # of the start the weights count, not where they lie
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
@@ -51,12 +53,13 @@ class TrainConfig(Section):
     validate_every: int = Field(1, ge=1)
     checkpoint_seconds: float = Field(120.0, ge=0)
     log_with: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    start: HomePath | None = None
 
     def identity(self) -> dict[str, object]:
         """The settings that a checkpoint must share with a run that resumes it. Keys of later releases are left out
         while they have their defaults, so that checkpoints of earlier releases match.
         """
-        settings = self.model_dump(exclude={"checkpoint_seconds", "log_with"})
+        settings = self.model_dump(exclude={*self.idle})
         return {key: value for key, value in settings.items() if (key, value) not in _ADDED.items()}
 
 
