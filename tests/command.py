@@ -10,6 +10,7 @@ from pathlib import Path
 MODEL = (
     *("embed.width=16", "tokenizer.codebook_size=8", "tokenizer.code_width=8", "tokenizer.hidden=[16]"),
     *("tokenizer.num_clusters=4", "tokenizer.epochs=2", "tokenizer.batch_size=16", "tokenizer.warmup_steps=1"),
+    *("behaviour.width=8", "behaviour.epochs=1"),
     *("generator.width=16", "generator.num_heads=2", "generator.head_width=8", "generator.inner=16"),
     *("generator.encoder_layers=1", "generator.decoder_layers=1", "thinking.interest_layers=1"),
     *("train.epochs=2", "train.batch_size=128", "train.warmup_steps=1", "train.lr=0.001"),

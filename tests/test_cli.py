@@ -212,12 +212,14 @@ def test_everybody_is_written_to_parquet_as_they_are_answered_one_by_one(finishe
 def test_explanations_name_clusters_codes_and_probabilities_level_by_level(finished: Path) -> None:
     text = succeed("recommend", finished, "--user", "u01", "--explain", "--k", 2).out
     assert text.count("level 1: thought ") == 2
+    assert "level 3: thought" not in text
     entries = asked(finished, "--user", "u01", "--explain", "--k", 2)[0]["recommendations"]
     assert isinstance(entries, list)
     for entry in entries:
         assert [thought["level"] for thought in entry["thoughts"]] == [1, 2, 3]
         assert entry["score"] == pytest.approx(sum(thought["log_prob"] for thought in entry["thoughts"]), abs=1e-4)
-        for thought in entry["thoughts"]:
+        assert entry["thoughts"][2]["clusters"] == []  # two codes decide the third: no thought before it
+        for thought in entry["thoughts"][:2]:
             probabilities = [probability for _, probability in thought["clusters"]]
             assert probabilities == sorted(probabilities, reverse=True)
             assert 0 < sum(probabilities) <= 1 + 1e-6

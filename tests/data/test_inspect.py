@@ -2,19 +2,16 @@
 
 import gzip
 import json
-import math
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sidestep.config import build
-from sidestep.data.inspect import Findings, inspect, recipe
+from sidestep.data.inspect import Findings, inspect
 from sidestep.data.sources import DataConfig, read
 from sidestep.errors import DataError
-from sidestep.generators.encoder_decoder import GeneratorConfig
-from sidestep.training.optim import TrainConfig
+from sidestep.methods.starting import recipe
 
 
 def reread(findings: Findings) -> None:
@@ -87,6 +84,7 @@ def test_doors_that_the_files_need_are_opened_and_told(tmp_path: Path) -> None:
         ("user_id,item_id", ("u,1", " u,2", "v,1"), "1 values of user_id begin or end with blanks"),
         ("user_id,item_id", ("u,b", "u,B", "v,c"), "1 values of item_key differ from another only in case"),
         ("user_id,item_id", ("u,1", "u,2", "v,1"), "no user has 3 interactions"),
+        ("user_id,item_id", ("u,1", "u,2", "u,3", "v,1"), "no user has 4 interactions"),
         ("user_id,item_id,time", ("u,1,7", "u,2,", "v,1,7"), "1 rows have no 'time', so it cannot order the log"),
         ("user_id,item_id,date", ("u,1,soon", "u,2,later"), "looks like a time but cannot be read"),
         ("user_id,item_id,time", ("u,1,1400000000", "u,2,99999999999"), "after the year 2100"),
@@ -103,19 +101,6 @@ def test_what_looks_wrong_is_said_and_the_recipe_still_runs(
     assert any(problem in line for line in found.problems), found.problems
     assert any(f"look at this: {line}" in found.lines() for line in found.problems)
     reread(found)
-
-
-@pytest.mark.parametrize("interactions", [3, 180, 20_000, 198_502, 5_000_000])
-def test_the_recipe_is_small_and_warms_up_before_it_ends(interactions: int, tmp_path: Path) -> None:
-    found = inspect(csv(tmp_path / "log.csv", "Customer ID,sku,Date,rating", *SHOP))
-    written = tomllib.loads(recipe(replace(found, interactions=interactions)))
-    train, generator = TrainConfig(**written["train"]), GeneratorConfig(**written["generator"])
-    steps = train.epochs * math.ceil(interactions / train.batch_size)
-    assert train.warmup_steps <= steps / 10
-    assert steps >= 6_000 or train.epochs == 100
-    assert train.epochs == 16 or steps < 7_000 or interactions < 100_000
-    assert train.patience >= train.epochs // 4
-    assert generator.inner < GeneratorConfig().inner
 
 
 def test_times_that_count_from_some_start_are_not_absolute(tmp_path: Path) -> None:

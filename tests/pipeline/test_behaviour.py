@@ -9,7 +9,7 @@ import pytest
 from command import WORLD, contents, refuse, succeed
 from sidestep.data.interactions import Interactions
 from sidestep.data.splits import SplitConfig, split
-from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors
+from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors, training_settings
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.vectors.behaviour import BehaviourConfig, joined
@@ -99,6 +99,17 @@ def test_appended_items_have_no_behaviour_and_get_ids(run: Path, tmp_path: Path)
     assert "new-1" in succeed("recommend", run, "--user", "u01", "--k", "49").out
 
 
-def test_no_behaviour_is_made_that_is_not_asked_for(finished: Path, tmp_path: Path) -> None:
-    assert not (finished / "behaviour").exists()
-    assert "behaviour.source" in refuse("behave", "s2gr-planted", *WORLD, "--out", tmp_path / "run")
+def test_no_behaviour_is_made_that_is_not_asked_for(tmp_path: Path) -> None:
+    words = ("s2gr-planted", *WORLD, "behaviour.source=none", "--out", tmp_path / "run")
+    succeed("propagate", *words)
+    assert not (tmp_path / "run" / "behaviour").exists()
+    assert "behaviour.source" in refuse("behave", *words)
+
+
+@pytest.mark.parametrize(
+    ("targets", "batch", "warmup"), [(131_413, 1024, 200), (6_400, 100, 128), (60, 16, 8), (1, 16, 2)]
+)
+def test_a_small_log_takes_smaller_steps(targets: int, batch: int, warmup: int) -> None:
+    """Beauty's training keeps the steps that its cells were trained with."""
+    settings = training_settings(targets, epochs=20)
+    assert (settings.batch_size, settings.warmup_steps) == (batch, warmup)

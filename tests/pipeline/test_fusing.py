@@ -137,11 +137,14 @@ def test_weights_of_before_the_scorers_history_was_kept_answer_as_they_did(
 
 
 def test_a_generator_that_does_not_think_is_a_part_of_a_model_that_does_not(scorer: Path, tmp_path: Path) -> None:
-    succeed("run", "s2gr-planted", "method=s2gr-no-reason", *WORLD, "--out", tmp_path / "part")
+    succeed("run", "s2gr-planted", "method=s2gr-plain", *WORLD, "--out", tmp_path / "part")
     words = fused(tmp_path / "part", scorer)
     told = refuse(*words, "--out", tmp_path / "thinking")
     assert "(thinking.thoughts: False there, True here)" in told
-    succeed(*words, "thinking.thoughts=false", "--out", tmp_path / "fused")
+    done = succeed(*words, "thinking.thoughts=false", "--out", tmp_path / "fused")
+    weight = re.search(r"balance ([\d.]+) on validation", done.err)
+    assert weight is not None
+    assert artifact.load(tmp_path / "fused" / "model", "weights").tensors["balance"] == pytest.approx(float(weight[1]))
 
 
 def test_a_part_whose_folder_has_moved_on_without_its_model_is_refused(
@@ -173,7 +176,7 @@ def test_clusters_of_another_size_are_other_semantic_ids(finished: Path, scorer:
     ("key", "said"),
     [
         ("generator.max_history=7", "generator.max_history: 20 there, 7 here"),
-        ("thinking.placement=front", "thinking.placement: 'each' there, 'front' here"),
+        ("thinking.gated=true", "thinking.gated: False there, True here"),
         ("baseline.num_heads=2", "baseline.num_heads: 1 there, 2 here"),
         ("embed.width=8", "other"),
     ],

@@ -12,7 +12,7 @@ from sidestep.pipeline.stage import EMBED, PREPARE, STAGES, TOKENIZE, TRAIN, Sta
 from sidestep.studies.cells import identity
 
 RECIPES = [
-    new_recipe({"method": "s2gr"}),
+    new_recipe({"method": "s2gr-paper"}),
     new_recipe({"method": "s2gr-fused", "embed": {"path": "vectors.npy"}}),
     new_recipe({"method": "tiger-4", "tokenizer": {"collisions": "extra", "kind": "rq-kmeans"}}),
     new_recipe({"method": "sasrec-ce"}),
@@ -81,8 +81,7 @@ def test_a_key_decides_the_stages_that_read_it_and_the_cell(key: str, value: Any
 def test_behaviour_decides_where_it_is_asked_for_and_nowhere_else() -> None:
     """The weight joins vectors that are made already; without a source, no key of the section changes a cell."""
     plain, asked, heavy = (
-        new_recipe({"method": "s2gr", "behaviour": values})
-        for values in ({}, {"source": "sasrec"}, {"source": "sasrec", "weight": 2.0})
+        new_recipe({"method": "s2gr", "behaviour": values}) for values in ({"source": "none"}, {}, {"weight": 2.0})
     )
     assert [stage.name for stage in stages_for(asked, ["aligned"])] == ["prepare", "embed", "behave", "propagate"]
     assert "behave" not in [stage.name for stage in stages_for(plain, ["sids"])]

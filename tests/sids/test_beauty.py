@@ -16,7 +16,7 @@ from sidestep.workshop.tables import Source
 
 def tokenized(row: str, beauty: Path, seed: int, folder: Path) -> SidQuality:
     """A cell of the study `table3`."""
-    settings = [f"data.path={beauty}", *STUDIES["table3"].row(row).sets, f"seed={seed}"]
+    settings = [f"data.path={beauty}", *STUDIES["table3"].row(row).settings(), f"seed={seed}"]
     run = Run.open(folder, recipes.read("s2gr-beauty", settings))
     run_until(run, "tokenize", print)
     return judge_run(run)

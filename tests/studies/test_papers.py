@@ -17,7 +17,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("study", "row"), ROWS)
 def test_every_row_is_a_recipe_and_is_tested_against_another_row_of_its_study(study: str, row: Row) -> None:
-    recipe = Cell(row.method, 0, row.sets, "s2gr-beauty").read()
+    recipe = Cell(row.method, 0, row.settings(), "s2gr-beauty").read()
     assert recipe.method == row.method or row.method in NON_NEURAL
     if row.against is not None:
         assert STUDIES[study].row(row.against) is not row
@@ -26,7 +26,10 @@ def test_every_row_is_a_recipe_and_is_tested_against_another_row_of_its_study(st
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_rows_of_a_study_are_different_cells_with_different_names(study) -> None:
     assert len({row.name for row in study.rows}) == len(study.rows)
-    made = [identity(Cell(row.method, 0, row.sets, "s2gr-beauty").read(), row.method) for row in study.rows]
+    made = [
+        (identity(Cell(row.method, 0, row.settings(), "s2gr-beauty").read(), row.method), row.start)
+        for row in study.rows
+    ]
     same = [one for place, one in enumerate(made) if one in made[:place]]
     # three sweeps of lambda-tau pass through the recipe's own setting, and are to share that cell
     assert len(same) == (2 if study.name == "lambda-tau" else 0)
@@ -37,15 +40,36 @@ def test_a_fused_row_is_made_of_cells_that_its_study_has_and_thinks_as_they_do(s
     found = [slot for slot in slots(study, "s2gr-beauty", (), "file", [0]) if slot.ties == "file"]
     own = {slot.row.name: slot.cell for slot in found}
     for slot in found:
-        assert list(slot.cell.parts) == [own[name] for name in slot.row.parts]
-        for part in slot.cell.parts:
+        assert list(slot.cell.parts) == [own[name] for name in slot.row.before]
+        for part in slot.cell.parts if slot.row.parts else ():
             ours, theirs = slot.cell.read(), part.read()
-            assert "thinking" not in METHODS[part.method].sections or ours.thinking == theirs.thinking
+            if "thinking" in METHODS[part.method].sections:
+                thinks = METHODS[part.method].thinks(theirs)
+                assert METHODS[slot.row.method].thinks(ours) == thinks
+                assert not thinks or ours.thinking == theirs.thinking
+
+
+@pytest.mark.parametrize("recipe", ["s2gr-beauty", "s2gr-planted", "s2gr-kuairand"])
+def test_the_paper_s_rows_are_the_paper_s_method_whatever_s2gr_has_become(recipe: str) -> None:
+    paper = identity(Cell("s2gr-paper", 0, (), recipe).read())
+    del paper["method"]  # a cell does not name `s2gr`, since it is the default
+    for study in ("table2", "fig4", "thoughts"):
+        rows = [row for row in STUDIES[study].rows if row.method == "s2gr" and not row.sets]
+        for row in rows:
+            ours = Cell(row.method, 0, row.settings(), recipe).read()
+            assert identity(ours) == paper
+    assert identity(Cell("s2gr", 0, (), recipe).read()) != paper
+
+
+def test_a_study_s_terms_give_way_to_the_user_and_its_rows_do_not() -> None:
+    row = Row("one", "s2gr", ("train.lr=3",), terms=("train.lr=1", "train.epochs=1"))
+    recipe = Cell(row.method, 0, row.settings(("train.lr=2", "train.epochs=2")), "s2gr-beauty").read()
+    assert (recipe.train.lr, recipe.train.epochs) == (3, 2)
 
 
 def test_studies_share_cells() -> None:
     def cells(name: str) -> list[dict[str, object]]:
-        return [identity(Cell(r.method, 0, r.sets, "s2gr-beauty").read(), r.method) for r in STUDIES[name].rows]
+        return [identity(Cell(r.method, 0, r.settings(), "s2gr-beauty").read(), r.method) for r in STUDIES[name].rows]
 
     table2 = cells("table2")
     for name in ("fig5", "tableB1", "thoughts"):
@@ -56,11 +80,12 @@ def test_studies_share_cells() -> None:
 
 def test_the_screens_stand_on_the_best_base_and_share_its_cells() -> None:
     def cells(name: str) -> dict[str, dict[str, object]]:
-        return {r.name: identity(Cell(r.method, 0, r.sets, "s2gr-beauty").read()) for r in STUDIES[name].rows}
+        return {r.name: identity(Cell(r.method, 0, r.settings(), "s2gr-beauty").read()) for r in STUDIES[name].rows}
 
-    base, screen, confirm, optimisers = (cells(name) for name in ("base", "screen", "confirm", "optimisers"))
+    names = ("base", "screen", "confirm", "best", "optimisers")
+    base, screen, confirm, fused, optimisers = (cells(name) for name in names)
     best = "trie, item part, text and behaviour"
-    assert screen["none"] == confirm["none"] == optimisers["AdamW"] == base[best]
+    assert screen["none"] == confirm["none"] == fused["none"] == optimisers["AdamW"] == base[best]
     assert screen["repaired"] == confirm["repaired"] == base[f"{best}, repaired thoughts"]
     assert all(confirm[name] == screen[name] for name in ("none, four decoder layers", "light"))
     for name in ("repaired", "light"):

@@ -20,7 +20,7 @@ from sidestep.workshop.report import judge_run
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_row_of_every_study_is_a_recipe_that_differs_from_the_others(name: str) -> None:
-    made = [recipes.read("s2gr-planted", row.sets).model_dump_json() for row in STUDIES[name].rows]
+    made = [recipes.read("s2gr-planted", row.settings()).model_dump_json() for row in STUDIES[name].rows]
     assert len(set(made)) == len(made)
 
 

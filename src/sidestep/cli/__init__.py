@@ -327,8 +327,9 @@ def init(
     force: ForceOption = False,
 ) -> None:
     """Look at your own files, list what every column is taken for, and write the recipe that runs on them."""
-    from sidestep.data.inspect import Given, inspect, recipe
+    from sidestep.data.inspect import Given, inspect
     from sidestep.durable import write_text
+    from sidestep.methods.starting import expected, recipe
 
     check_file(out)
     if out.exists() and not force:
@@ -336,4 +337,4 @@ def init(
     findings = inspect(interactions, items, Given(user, item, time, text, event))
     print("\n".join(findings.lines()))
     write_text(out, recipe(findings))
-    print(f"\nWrote {out}. Next: sidestep run {out}")
+    print("\n".join((f"\nWrote {out}.", *expected(findings, out))))

@@ -1,7 +1,5 @@
-"""A first look at somebody's own files: what they hold, what looks wrong, and a recipe that runs on them."""
+"""A first look at somebody's own files: what they hold, and what looks wrong."""
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,33 +15,7 @@ from sidestep.data.sources.moments import spelled
 from sidestep.data.sources.ratings import rating_notes
 from sidestep.errors import DataError, brief
 
-__all__ = ["Findings", "Given", "inspect", "recipe"]
-
-WRITTEN_KEYS = (
-    *("source", "path", "interactions", "items", "user", "item", "order", "time", "time_unit", "absolute_times"),
-    *("event", "events", "item_key", "item_id", "text_fields", "unknown_items", "duplicate_items", "bad_rows"),
-)
-SMALL = """[generator] # a third of TIGER's parameters; leave the section out for all of them
-num_heads = 4
-head_width = 32
-inner = 512
-encoder_layers = 2
-decoder_layers = 2
-
-[train] # sized by the log for a laptop without a GPU; more epochs and patience may find more
-epochs = {epochs}
-batch_size = {batch_size}
-lr = 0.002
-warmup_steps = {warmup}
-weight_decay = 0.05
-patience = {patience}
-"""
-BATCH, STEPS = 512, 6_000
-TABLE_ONLY = {
-    *("user", "item", "order", "time", "time_unit", "absolute_times", "event", "events"),
-    *("item_key", "item_id", "text_fields"),
-}
-
+__all__ = ["Findings", "Given", "inspect"]
 
 IN_TABLE = {"user", "item", "time", "order", "event", "item_key", "item_id", "text_fields"}
 """Keys whose reasons stand beside the columns."""
@@ -129,34 +101,6 @@ def inspect(interactions: Path, items: Path | None = None, given: Given | None =
     return _measure(guessed, dataset, problems + dataset.notes)
 
 
-def recipe(findings: Findings) -> str:
-    """A TOML recipe that trains S2GR on the inspected files, of a size that suits a laptop."""
-    config = findings.config.model_dump(mode="json")
-    default = DataConfig().model_dump(mode="json")
-    chosen = [key for key in WRITTEN_KEYS if config[key] != default[key] or key in ("source", "path")]
-    if findings.config.source != "table":
-        chosen = [key for key in chosen if key not in TABLE_ONLY]
-    lines = [
-        "# Written by `sidestep init`: every key may be changed, `sidestep recipes` shows more of them.",
-        f"# {findings.users:,} users, {findings.items:,} items, {findings.interactions:,} interactions.",
-        'method = "s2gr"',
-        "",
-        "[data]",
-        *(f"{key} = {_toml(config[key])}" for key in chosen),
-        "",
-        _small(findings.interactions),
-    ]
-    return "\n".join(lines)
-
-
-def _small(interactions: int) -> str:
-    """About as many steps as Beauty gets: more epochs for a small log, within reason, and a shorter warm-up."""
-    steps = math.ceil(interactions / BATCH)
-    epochs = min(max(math.ceil(STEPS / steps), 16), 100)
-    warmup = min(500, epochs * steps // 10)
-    return SMALL.format(epochs=epochs, batch_size=BATCH, warmup=warmup, patience=epochs // 4)
-
-
 def _ways_out(tables: Tables, guessed: Guess) -> list[str]:
     """Settings without which these files cannot be read at all, and what each stands for.
 
@@ -199,8 +143,11 @@ def _odd_ids(tables: Tables) -> list[str]:
 
 def _odd_counts(dataset: Dataset) -> list[str]:
     problems, log = [], dataset.interactions
-    if int(log.lengths.max()) < 3:
-        problems.append("no user has 3 interactions, which a leave-one-out split needs; is the user column right?")
+    if (longest := int(log.lengths.max())) < 4:
+        problems.append(
+            f"no user has {max(longest + 1, 3)} interactions: two of each are held out and training needs two, so "
+            "nothing can be trained; is the user column right?"
+        )
     elif float((log.lengths >= 5).mean()) < 0.5:
         problems.append("most users have fewer than 5 interactions; data.k_core = 5 would keep the dense part")
     popularity = log.popularity(len(dataset.catalog))
@@ -263,10 +210,3 @@ def _columns_table(columns: list[Taken]) -> list[str]:
             lines.append(f"{taken.file}:")
         lines.append(f"  {brief(taken.column, 28):{width}}  {taken.role:{roles}}  {taken.why}")
     return lines
-
-
-def _toml(value: object) -> str:
-    """A value of the section as TOML; JSON's strings, booleans, numbers and lists of strings are TOML's as well."""
-    if isinstance(value, (str, bool, int, float, list)):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    raise DataError(f"Cannot write {value!r} as TOML")

@@ -89,13 +89,14 @@ class Branching(EncoderDecoder):
         real, branches = batch.targets >= 0, len(self.branch)
         tokens = self.tokens[batch.targets.clamp(min=0)].long()
         seen = self._seen(batch.visible * per_item, encoded)
-        begin = self._begin(encoded, seen)  # [B, P, 1, D]
+        begin = self._begin(batch, batch.visible, encoded, seen)  # [B, P, 1, D]
         first = (begin + self.branch).flatten(1, 2)[:, :, None]
         codes = self.read(tokens[:, :, :-1]).repeat_interleave(branches, dim=1)
         x = torch.cat([first, codes], dim=2)
-        memory = self.decoder.remember(encoded, seen.repeat_interleave(branches, dim=1), x.shape[1] * x.shape[2])
+        seen = seen.repeat_interleave(branches, dim=1)
+        memory = self._remember(self.decoder, encoded, seen, x.shape[1] * x.shape[2])
         hidden, _ = self.decoder(x, memory, Cache())
-        hidden = hidden.unflatten(1, (-1, branches))[real]  # [n, Z, L, D]
+        hidden = hidden.view(*real.shape, branches, *hidden.shape[2:])[real]  # [n, Z, L, D]
         plain = self._prediction(hidden[:, 0], tokens[real], real)
         return self._summed(plain, self._weights(begin[real][:, 0]), hidden, batch.targets[real])
 
@@ -142,7 +143,7 @@ class Branching(EncoderDecoder):
             weights = _posterior(weights, state.last, codes)
             nodes = self._child(state.level - 1, nodes, codes)
         hidden, cache = self.decoder.step(x, state.memory, state.cache)
-        logits = self._logits(state.level, hidden.unflatten(1, (-1, branches)))
+        logits = self._logits(state.level, hidden.view(len(hidden), -1, branches, hidden.shape[2]))
         exists = self._exists(state.level, nodes, logits.shape[-1])
         log_probs = _shares(logits, exists[:, :, None])
         following = replace(state, cache=cache, level=state.level + 1, weights=weights, last=log_probs, nodes=nodes)

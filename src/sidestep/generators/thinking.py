@@ -83,7 +83,7 @@ class ThinkingConfig(Section):
             raise ValueError("gated = true needs residual = true: with a gate of 0 nothing else would make the logits")
         if self.placement == "front" and (self.levels or not self.remember):
             raise ValueError(
-                "placement = 'front' thinks for all levels at once: leave out levels, and keep remember = true"
+                "placement = 'front' thinks for all levels at once: set levels = [], and keep remember = true"
             )
         if self.levels and 1 not in self.levels and self.interest:
             raise ValueError(
@@ -140,7 +140,7 @@ class Thinking(EncoderDecoder):
         if max(chosen) > self.num_levels:
             raise ConfigError(
                 f"thinking.levels names level {max(chosen)}, and the semantic IDs have {self.num_levels}; name levels "
-                "from 1, or leave it out for thoughts before every code"
+                f"from 1 to {self.num_levels}, or set thinking.levels=[] for thoughts before every code"
             )
         return tuple(level - 1 for level in sorted(set(chosen)))
 

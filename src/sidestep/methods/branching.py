@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from torch import nn
-
 from sidestep.config import Section
 from sidestep.generators.branching import Branching, BranchingConfig
 from sidestep.generators.encoder_decoder import GeneratorConfig
@@ -19,7 +17,7 @@ class Branches(Generative):
     sections: ClassVar[Mapping[str, type[Section]]] = {**Generative.sections, "branching": BranchingConfig}
     exports_graph = False
 
-    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+    def generator(self, materials: Materials, recipe: Recipe) -> Branching:
         return Branching(materials.ids, recipe.section(GeneratorConfig), recipe.section(BranchingConfig))
 
 

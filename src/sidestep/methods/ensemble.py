@@ -14,7 +14,7 @@ from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.ensemble import Ensemble, EnsembleConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods.assembling import generator_of, same_ids
-from sidestep.methods.generative import COBA, SHAPES, Thoughtful
+from sidestep.methods.generative import SHAPES, THOUGHTFUL, Thoughtful
 from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
 from sidestep.recommenders.ensemble import EnsembleRecommender
@@ -99,6 +99,6 @@ class GeneratorsTogether(Thoughtful):
 
 METHODS: dict[str, Method] = {
     "s2gr-ensemble": GeneratorsTogether(
-        "finished generators on several tokenizers' IDs, their log-probabilities averaged", "ours", COBA
+        "finished generators on several tokenizers' IDs, their log-probabilities averaged", "ours", THOUGHTFUL
     ),
 }

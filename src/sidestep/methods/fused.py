@@ -18,7 +18,7 @@ from sidestep.generators.fused import Fused, FusionConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods import assembling
 from sidestep.methods.balance import best_balance, best_weight
-from sidestep.methods.generative import COBA, SHAPES, Thoughtful, codes_alone, supervised, thoughts_at_chance
+from sidestep.methods.generative import SHAPES, THOUGHTFUL, Thoughtful, codes_alone, supervised, thoughts_at_chance
 from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Ranks, Say
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.scoring import two_towers
@@ -128,6 +128,6 @@ METHODS: dict[str, Method] = {
     "s2gr-fused": GeneratorAndScorer(
         "S2GR with an item-level scorer beside it",
         "ours; S2GR eq. 19 trains an interest vector and drops it",
-        {**COBA, "baseline": {"loss": "ce"}},
+        {**THOUGHTFUL, "baseline": {"loss": "ce"}},
     ),
 }

@@ -100,8 +100,10 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     recommender = cast(GenerativeRecommender, contents.trained())
     cases = contents.split.test.sample(users, run.recipe.seed)
     forced, answers = _forced(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)
-    codes: dict[str, list[Any]] = _codes(contents, cases, forced, answers) | _names(contents, answers)
-    thoughts = _clusters(contents, cases, forced) | _categories(contents, cases, forced, answers)
+    codes: dict[str, list[Any]] = _codes(contents, cases, forced, answers)
+    thoughts: dict[str, list[Any]] = _clusters(contents, cases, forced) | _categories(contents, cases, forced, answers)
+    for name, figures in _names(contents, answers).items():
+        (thoughts if name.startswith("thought") else codes)[name] = figures
     thinking = recommender.model.levels if isinstance(recommender.model, Thinker) else ()
     levels = [
         LevelReasoning(

@@ -1,5 +1,6 @@
 """Item vectors from training interactions, for the tokenizer."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,10 @@ from sidestep.vectors.item_vectors import ItemVectors
 
 SEED_APART = 2**19
 """Added to the run's seed, so that no model of the run starts as this one."""
+MOST_TARGETS, LEAST_TARGETS, FEWEST_STEPS = 1024, 16, 64
+"""Targets of a step, and the steps that an epoch should at least have: a small log takes smaller steps, since a few
+dozen would leave the vectors as they were drawn.
+"""
 
 
 def learnt_vectors(
@@ -36,11 +41,10 @@ def learnt_vectors(
     popularity = train.popularity(num_items)
     torch.manual_seed(seed)
     model = SASRec(popularity, BaselineConfig(loss="ce", width=config.width))
-    settings = TrainConfig(
-        epochs=config.epochs, batch_size=1024, lr=2e-3, warmup_steps=200, weight_decay=0.0, clip=0.0, patience=0
-    )
+    sequences = TrainingSequences(train, model.reads, model.every_position)
+    settings = training_settings(sequences.num_targets, config.epochs)
     data, objective = (
-        _Histories(train, model, settings.batch_size, seed),
+        _Histories(sequences, settings.batch_size, seed),
         partial(scoring.next_item, baseline=model.config),
     )
     fit(model, objective, data, settings, seed=seed, folder=folder, title="behaviour")
@@ -62,12 +66,20 @@ def counted_vectors(
     return ItemVectors(np.pad(values, ((0, 0), (0, max(missing, 0)))))
 
 
+def training_settings(num_targets: int, epochs: int) -> TrainConfig:
+    """Those of `sasrec-ce` with full cross-entropy, in steps that suit a log of so many targets."""
+    size = min(max(num_targets // FEWEST_STEPS, LEAST_TARGETS), MOST_TARGETS)
+    warmup = min(200, epochs * math.ceil(num_targets / size) // 10)
+    return TrainConfig(
+        epochs=epochs, batch_size=size, lr=2e-3, warmup_steps=warmup, weight_decay=0.0, clip=0.0, patience=0
+    )
+
+
 class _Histories:
     """Training histories as the loop wants them."""
 
-    def __init__(self, train: TrainingInteractions, model: SASRec, batch_size: int, seed: int) -> None:
-        self._sequences = TrainingSequences(train, model.reads, model.every_position)
-        self._size, self._seed = batch_size, seed
+    def __init__(self, sequences: TrainingSequences, batch_size: int, seed: int) -> None:
+        self._sequences, self._size, self._seed = sequences, batch_size, seed
 
     def batches(self, epoch: int) -> Sequence[Ints]:
         return self._sequences.batches(self._size, self._seed, epoch)

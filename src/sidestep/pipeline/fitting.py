@@ -14,10 +14,10 @@ from typing import Any
 
 from sidestep import artifact, durable, recipes
 from sidestep.data.inspect import Findings, Given, inspect
-from sidestep.data.inspect import recipe as recipe_text
 from sidestep.data.sources import frames
 from sidestep.errors import ArtifactError, ConfigError, SidestepError, did_you_mean
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.starting import recipe as recipe_text
 from sidestep.methods.table import METHODS, RECIPE, new_recipe, refuse_unread
 from sidestep.pipeline.models import Model, of_run
 from sidestep.pipeline.run import RECIPE as RECIPE_FILE
@@ -142,8 +142,13 @@ def _recipe(wanted: str | Path | Recipe, findings: Findings | None, settings: Ma
 
 
 def _sized(method: str, guessed: Mapping[str, Any]) -> dict[str, Any]:
-    """What `sidestep init` writes, for any method. One with optimiser settings of its own takes the sizes alone."""
+    """What `sidestep init` writes, for any method: what makes the method what it is stays, and one with optimiser
+    settings of its own takes the sizes alone.
+    """
     values = {**guessed, "method": method}
+    for section, parts in METHODS[method].parts.items():
+        if section in values:
+            values[section] = {key: value for key, value in values[section].items() if key not in parts}
     if METHODS[method].training_of_its_own({}):
         values["train"] = {key: value for key, value in guessed["train"].items() if key in SIZES}
     return values

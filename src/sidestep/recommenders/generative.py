@@ -133,7 +133,7 @@ class GenerativeRecommender:
         with self._arithmetic():
             log_probs = cast(PathScorer, self.model).path_log_probs(batch, items)
             thinks = isinstance(self.model, Thinker)
-            named = self._named(self._forced_state(batch, codes), items.shape[1]) if thinks else []
+            named = self._named(self._forced_state(batch, codes), items.shape[1]) if thinks else {}
         paths = _paths(codes, log_probs, named, [list(range(count)) for count in counts])
         return self._looking_back(paths, batch, items)
 

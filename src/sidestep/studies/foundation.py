@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from sidestep.studies.rows import Row, Study
+from sidestep.studies.rows import PAPER, Row, Study
 
 _SOFTMAX = {"codebook": (), "trie": ("generator.softmax=trie",)}
 _ITEMS = {"codes alone": (), "item part": ("generator.item_part=true",)}
@@ -26,7 +26,7 @@ def _rows() -> tuple[Row, ...]:
 
 
 def _thinking(name: str, *forms: str) -> Row:
-    return Row(f"{BEST}, {name}", "s2gr", (*BEST_SETS, *forms), BEST)
+    return Row(f"{BEST}, {name}", "s2gr", (*BEST_SETS, *forms), BEST, terms=PAPER)
 
 
 BASE = Study(

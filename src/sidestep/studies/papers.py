@@ -6,8 +6,8 @@ from sidestep.errors import ConfigError
 from sidestep.studies.clock import CLOCK
 from sidestep.studies.foundation import BASE
 from sidestep.studies.long import LONG, REGULARS
-from sidestep.studies.rows import MAIN, METRICS, S2GR, Published, Row, Study, study_of
-from sidestep.studies.screen import CONFIRM, LIGHT, OPTIMISERS, SCREEN
+from sidestep.studies.rows import MAIN, METRICS, PAPER, S2GR, Published, Row, Study, study_of
+from sidestep.studies.screen import BEST, CONFIRM, LIGHT, OPTIMISERS, SCREEN
 from sidestep.studies.second_looks import RERANK
 from sidestep.studies.tokenizers import TABLE3
 
@@ -35,7 +35,9 @@ _TIGER = Row(
     "tiger", "tiger", published=(_paper(0.0443, 0.0728, 0.0299, 0.0390), _again(0.0442, 0.0669, 0.0298, 0.0371)),
     shuffled=True,
 )  # fmt: skip
-_S2GR = Row("s2gr", "s2gr", against="tiger", published=(_paper(0.0495, 0.0785, 0.0340, 0.0424),), shuffled=True)
+_S2GR = Row(
+    "s2gr", "s2gr", against="tiger", published=(_paper(0.0495, 0.0785, 0.0340, 0.0424),), shuffled=True, terms=PAPER
+)
 _LONG = ("train.epochs=60", "train.patience=60")
 
 
@@ -71,8 +73,8 @@ _TABLE2 = (
     _TIGER,
     _S2GR,
     Row("tiger, 60 epochs", "tiger", _LONG, published=_TIGER.published),
-    Row("s2gr, 60 epochs", "s2gr", _LONG, "tiger, 60 epochs", published=_S2GR.published),
-    Row("s2gr, light thoughts, 60 epochs", "s2gr", (*_LONG, *LIGHT), "tiger, 60 epochs"),
+    Row("s2gr, 60 epochs", "s2gr", _LONG, "tiger, 60 epochs", published=_S2GR.published, terms=PAPER),
+    Row("s2gr, light thoughts, 60 epochs", "s2gr", (*_LONG, *LIGHT), "tiger, 60 epochs", terms=PAPER),
     Row("s2gr-no-reason, 60 epochs", "s2gr-no-reason", _LONG, "s2gr, 60 epochs"),
     _variant("s2gr-no-coba", 0.0479, 0.0764, 0.0326, 0.0414),
     _variant("s2gr-no-reason", 0.0471, 0.0736, 0.0321, 0.0406),
@@ -82,40 +84,51 @@ _TABLE2 = (
     Row("sasrec-towers", "sasrec-towers", against="sasrec-ce"),
     Row("tiger-4", "tiger-4", against="tiger"),
     *_VARIANTS,
-    Row("s2gr-fused, trained at once", "s2gr-fused", against="sasrec-towers"),
+    Row("s2gr-fused, trained at once", "s2gr-fused", against="sasrec-towers", terms=PAPER),
     Row("s2gr-fused", "s2gr-fused", ("evaluate.valid_users=5000",), against="sasrec-towers", shuffled=True,
-        parts=("s2gr", "sasrec-towers")),
+        parts=("s2gr", "sasrec-towers"), terms=PAPER),
     Row("s2gr-fused, neighbours", "s2gr-fused", ("evaluate.valid_users=25000", "fusion.neighbours=100"),
-        against="sasrec-towers", parts=("s2gr", "sasrec-towers")),
+        against="sasrec-towers", parts=("s2gr", "sasrec-towers"), terms=PAPER),
     Row("s2gr-fused, neighbours, light thoughts, 60 epochs", "s2gr-fused",
         ("evaluate.valid_users=25000", "fusion.neighbours=100", *_LONG, *LIGHT), against="sasrec-towers",
-        parts=("s2gr, light thoughts, 60 epochs", "sasrec-towers")),
+        parts=("s2gr, light thoughts, 60 epochs", "sasrec-towers"), terms=PAPER),
 )  # fmt: skip
 
 
 def _clusters(count: int | str) -> Row:
     place = None if isinstance(count, str) else float(count)
     against = None if count == 32 else "K = 32"
-    return Row(f"K = {count}", "s2gr", (f"tokenizer.num_clusters={count}",), against, at=place, line="s2gr")
+    return Row(
+        f"K = {count}", "s2gr", (f"tokenizer.num_clusters={count}",), against, at=place, line="s2gr", terms=PAPER
+    )
 
 
 def _depth(method: str, layers: int) -> Row:
     sets = (f"generator.encoder_layers={layers}", f"generator.decoder_layers={layers}")
     name = f"{method}, {layers} + {layers} layers"
     against = None if method == "tiger" else f"tiger, {layers} + {layers} layers"
-    return Row(name, method, sets, against, at=float(layers), line=method)
+    terms = PAPER if method == "s2gr" else ()
+    return Row(name, method, sets, against, at=float(layers), line=method, terms=terms)
 
 
 def _levels(count: int) -> Row:
     against = "3 levels" if count != 3 else None
-    return Row(f"{count} levels", "s2gr", (f"tokenizer.num_levels={count}",), against, at=float(count), line="s2gr")
+    return Row(
+        f"{count} levels",
+        "s2gr",
+        (f"tokenizer.num_levels={count}",),
+        against,
+        at=float(count),
+        line="s2gr",
+        terms=PAPER,
+    )
 
 
 def _thinking(key: str, name: str, values: Sequence[float], default: float) -> tuple[Row, ...]:
     """One setting of the thoughts over its values; the others are the recipe's."""
     return tuple(
         Row(f"{name} = {value:g}", "s2gr", (f"thinking.{key}={value:g}",),
-            f"{name} = {default:g}" if value != default else None, at=float(value), line=name)
+            f"{name} = {default:g}" if value != default else None, at=float(value), line=name, terms=PAPER)
         for value in values
     )  # fmt: skip
 
@@ -199,6 +212,7 @@ STUDIES: dict[str, Study] = {
         BASE,
         SCREEN,
         CONFIRM,
+        BEST,
         OPTIMISERS,
         CLOCK,
         REGULARS,

@@ -17,6 +17,14 @@ METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
 MAIN = "NDCG@10"
 """The metric of comparisons and curves."""
 
+TEXT_ALONE = ("behaviour.source=none",)
+PAPER = (
+    *("generator.softmax=codebook", "generator.item_part=false", *TEXT_ALONE),
+    *("thinking.carry=false", "thinking.residual=false", "thinking.code_weight=0", "thinking.head_weight=0"),
+    *("thinking.levels=[]", "thinking.align_weight=1", "thinking.interest=true"),
+)
+"""Terms under which method `s2gr` is the paper's, as `s2gr-paper` is: cells keep the name that they were made with."""
+
 S2GR = "S2GR (arXiv 2601.18664)"
 """The paper of these tables and figures, as the source of published figures."""
 
@@ -43,10 +51,13 @@ class Row:
 
     method: a row of the table of methods, or one without training; empty for a tokenizer, whose cells are semantic IDs
         (a method that is trained on them is the recipe's own).
+    terms: settings on which the study is made, whatever the method's defaults have become; the user's own win over
+        them, and `sets` over both.
     against: the row that it is tested against by default.
     at, line: position on the axis of a curve, and the name of the curve; a row without position is a horizontal line.
     shuffled: whether it also has cells with shuffled ties.
     parts: the rows of a generator and a scorer that are trained separately and then fused.
+    start: the row whose weights its training begins with.
     """
 
     name: str
@@ -58,6 +69,17 @@ class Row:
     line: str = ""
     shuffled: bool = False
     parts: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    start: str = ""
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The rows that are trained before it."""
+        return self.parts or ((self.start,) if self.start else ())
+
+    def settings(self, overrides: Sequence[str] = ()) -> tuple[str, ...]:
+        """All overrides of the recipe, with the user's in their place."""
+        return (*self.terms, *overrides, *self.sets)
 
 
 @dataclass(frozen=True)
@@ -149,14 +171,11 @@ def slots(
         both = row.shuffled and ties == "file"
         for setting, seed in product((ties, "shuffled") if both else (ties,), seeds):
             other = () if setting == ties else (f"data.ties={setting}",)
-            part_rows = [study.row(name) for name in row.parts]
-            parts = tuple(Cell(part.method, seed, (*overrides, *part.sets, *other), recipe) for part in part_rows)
-            fused = _fused(parts, runs) if parts else ()
-            sets = (*overrides, *row.sets, *other, *fused)
+            part_rows = [study.row(name) for name in row.before]
+            parts = tuple(Cell(part.method, seed, (*part.settings(overrides), *other), recipe) for part in part_rows)
+            folders = [run_folder(part.path(Path()), runs) for part in parts]
+            keys = ("train.start",) if row.start else ("fusion.generator", "fusion.scorer")
+            made_of = tuple(f"{key}={folder}" for key, folder in zip(keys, folders, strict=False))
+            sets = (*row.settings(overrides), *other, *made_of)
             planned.append(Slot(row, setting, seed, Cell(row.method, seed, sets, recipe, parts)))
     return planned
-
-
-def _fused(parts: Sequence[Cell], runs: Path) -> tuple[str, ...]:
-    generator, scorer = (run_folder(part.path(Path()), runs) for part in parts)
-    return f"fusion.generator={generator}", f"fusion.scorer={scorer}"

@@ -2,7 +2,7 @@
 settings of its tokenizer or graph.
 """
 
-from sidestep.studies.rows import S2GR, Published, Row, Study
+from sidestep.studies.rows import S2GR, TEXT_ALONE, Published, Row, Study
 from sidestep.studies.vectors import PAIRS, VECTORS
 
 _TEXT = ("graph.enabled=false",)
@@ -13,7 +13,7 @@ _EMA, _RANDOM, _TOGETHER = "tokenizer.codebooks=ema", "tokenizer.random_levels=1
 
 
 def _row(name: str, *sets: str, published: tuple[Published, ...] = ()) -> Row:
-    return Row(name, sets=sets, published=published)
+    return Row(name, sets=sets, published=published, terms=TEXT_ALONE)
 
 
 def _paper(cur: float, icr: float) -> tuple[Published, ...]:

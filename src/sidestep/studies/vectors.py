@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from sidestep.studies.rows import Row, Study
+from sidestep.studies.rows import TEXT_ALONE, Row, Study
 
 _PLAIN = ("graph.enabled=false",)
 _MAP, _BEHAVIOUR = "tune.kind=map", "behaviour.source=spectral"
@@ -21,7 +21,7 @@ VECTORS = Study(
     "Vectors behind the IDs",
     "What do the graph, a map tuned on pairs and vectors of behaviour give the vectors, and the IDs made of them?",
     tuple(
-        Row(f"{space}, {kind}", sets=(*sets, *more))
+        Row(f"{space}, {kind}", sets=(*sets, *more), terms=TEXT_ALONE)
         for (kind, more), (space, sets) in product(_TOKENIZERS.items(), _SPACES.items())
     ),
     judges="both",
@@ -37,6 +37,7 @@ def _tuned(pairs: str, denoise: str = "none", drop: float = 0) -> Row:
         f"{name}, {denoise} drops {drop:.0%}" if drop else name,
         sets=(*_PLAIN, _MAP, "tune.steps=300", f"tune.pairs={pairs}", *more),
         against=f"{name}, random drops {drop:.0%}" if drop and denoise != "random" else None,
+        terms=TEXT_ALONE,
     )
 
 
@@ -45,7 +46,7 @@ PAIRS = Study(
     "Pairs to tune on",
     "Which pairs, and which filter of them, make better vectors than dropping as many pairs at random?",
     (
-        Row("raw", sets=_PLAIN),
+        Row("raw", sets=_PLAIN, terms=TEXT_ALONE),
         *(_tuned(pairs) for pairs in ("swing", "cooccurring", "u2i", '["swing","u2i"]')),
         *(_tuned(pairs, *dropped) for pairs in ("swing", "cooccurring") for dropped in _DROPPED.items()),
     ),
