@@ -3,7 +3,7 @@ produces a latent thought, supervised to name the coarse cluster of the code to 
 """
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -182,8 +182,9 @@ class Thinking(EncoderDecoder):
         softmax of eq. 18. At a level without thoughts all clusters are alike.
         """
         if self.thinking.head_weight and level in self.levels:
-            named: Tensor = self.cluster_head[str(level)](thoughts).softmax(-1)
-            return named
+            head = cast(nn.Linear, self.cluster_head[str(level)])
+            named: Tensor = head(thoughts.to(head.weight.dtype)).float()  # which a search in bf16 has rounded
+            return named.softmax(-1)
         return generating.cluster_logits(thoughts, self.centroids(level), self.thinking.tau).softmax(-1)
 
     def decode(
