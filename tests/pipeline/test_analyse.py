@@ -102,7 +102,7 @@ def test_two_users_are_too_few_to_tell_easy_from_hard(finished: Path) -> None:
 
 def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_path: Path) -> None:
     names = {"code_named_1", "thought_named_1", "thought_named_by_chance_1"}
-    assert {"code_1", "prefix_3", "cluster_2", "drift_2_own", "seconds_per_user", *names} <= set(
+    assert {"code_1", "prefix_3", "cluster_2", "drift_1_own", "seconds_per_user", *names} <= set(
         as_numbers(analyse(Run.open(finished), 20))
     )
     succeed("run", "s2gr-planted", "method=tiger", *WORLD, "--out", tmp_path / "tiger")
