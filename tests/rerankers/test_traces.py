@@ -51,6 +51,8 @@ def test_a_trace_puts_in_front_what_it_matched_and_leaves_the_rest() -> None:
     assert is_true(trace, SCENE)
     assert not is_true(Trace("aisle", 2, (0,), trace.order), SCENE)
     assert not Trace("aisle", 2, (0, 3), (1, 0, 3, 2)).followed
+    assert executed("keep", SCENE).followed
+    assert not Trace("keep", 0, (), (1, 0, 2, 3)).followed
 
 
 def test_accepted_are_the_rules_that_put_the_answer_first_and_keep_only_where_no_other_does() -> None:

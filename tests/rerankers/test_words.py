@@ -26,6 +26,9 @@ def test_a_trace_is_said_of_what_it_matched_and_nothing_of_the_rest() -> None:
     assert of_trace(trace, SCENE, NAMES) == [[], ["after Shampoo comes Conditioner more than anything else"]]
     assert of_trace(executed("brand", SCENE), SCENE, NAMES)[1] == ["brand Oak, which the history has most often: twice"]
     assert of_trace(None, SCENE, NAMES) == [[], []]
+    assert of_trace(executed("keep", SCENE), SCENE, NAMES) == [["the first order is kept"]] * 2
+    changed = Trace("keep", 0, (), (1, 0))
+    assert of_trace(changed, SCENE, NAMES) == [["the first order is kept", "the order does not follow it"]] * 2
 
 
 def test_a_trace_that_is_not_so_or_does_not_lead_to_the_order_says_it() -> None:

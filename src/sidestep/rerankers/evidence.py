@@ -32,6 +32,8 @@ halving with every item back, and to all.
 """
 MOST_HISTORY = 50
 """Items of a history that are looked at."""
+COMPARED_AT_ONCE = 2**21
+"""Pairs of a candidate and a neighbour that are compared at once."""
 SEEN_OFTEN = 5
 """Transitions between two leaves below which the second is not known to follow the first."""
 PSEUDO_COUNT = 5.0
@@ -133,12 +135,17 @@ class Evidence(nn.Module):
     def _of_neighbours(
         self, candidate: Int[Tensor, "B C"], history: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], age: Tensor
     ) -> list[Tensor]:
-        """The similarities of the candidates alone: `[B, T, M]` neighbours are compared with each."""
-        near, similarity = self.near_recent.near[history], self.near_recent.similarity[history]
-        found = torch.stack(
-            [torch.where(near == each[:, None, None], similarity, 0.0).sum(2) for each in candidate.unbind(1)], dim=1
-        )
-        return [(found * (real * weight)[:, None]).sum(2) for weight in (0.5**age, torch.ones_like(similarity[..., 0]))]
+        """The similarities of the candidates alone: each is compared with `[T, M]` neighbours, a few rows at a time."""
+        neighbours = candidate.shape[1] * history.shape[1] * self.near_recent.near.shape[1]
+        rows = max(COMPARED_AT_ONCE // max(neighbours, 1), 1)
+        parts = [self.counts.new_zeros(0, candidate.shape[1], history.shape[1])]
+        for begin in range(0, len(candidate), rows):
+            here = slice(begin, begin + rows)
+            near, similarity = self.near_recent.near[history[here]], self.near_recent.similarity[history[here]]
+            same = near[:, None] == candidate[here, :, None, None]
+            parts.append((same * similarity[:, None]).sum(3))
+        found = torch.cat(parts) * real[:, None]
+        return [(found * 0.5 ** age[:, None]).sum(2), found.sum(2)]
 
 
 def moments(features: Float[Tensor, "n F"]) -> tuple[Float[Tensor, " F"], Float[Tensor, " F"]]:

@@ -67,8 +67,8 @@ def taught_words(model: nn.Module, batch: Taught) -> dict[str, Tensor]:
 class Reinforced:
     """The objective of reinforcement: DAPO on the model's own outputs, `group` of each case.
 
-    reward: "conditional" is GR2's; "unconditional" pays alpha wherever a trace is true; "rank" and "ndcg" look at the
-    order alone. low, high: of the clip.
+    reward: "conditional" is GR2's; "unconditional" pays alpha wherever a trace is true and followed; "rank" and "ndcg"
+    look at the order alone. low, high: of the clip.
     """
 
     reward: Reward
@@ -105,11 +105,11 @@ class Reinforced:
     def worth(self, batch: Taught, outputs: "Outputs") -> Float[Tensor, " n"]:
         before, candidates = batch.places + 1, batch.scenes.real.shape[1]
         if self.reward == "conditional":
-            return rewards.conditional(before, outputs.ranks, outputs.true, self.alpha, candidates)
+            return rewards.conditional(before, outputs.ranks, outputs.formed, self.alpha, candidates)
         if self.reward == "ndcg":
             return rewards.ndcg(outputs.ranks)
         ranked = rewards.rank(before, outputs.ranks, candidates)
-        return rewards.unconditional(ranked, outputs.true, self.alpha) if self.reward == "unconditional" else ranked
+        return rewards.unconditional(ranked, outputs.formed, self.alpha) if self.reward == "unconditional" else ranked
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,14 @@ class Outputs:
         true = (keys == batch.keys[rows, rules]) & (matched == batch.matched[rows, rules]).all(1)
         count = matched.sum(1)
         front = (matched.gather(1, order.clamp(min=0)) & (order >= 0) & (place <= count[:, None])).sum(1)
-        return cls(words, ranks, (order == first).all(1), true, front == count, rules)
+        kept = (order == first).all(1)
+        followed = torch.where(rules == list(RULES).index("keep"), kept, front == count)
+        return cls(words, ranks, kept, true, followed, rules)
+
+    @property
+    def formed(self) -> Bool[Tensor, " n"]:
+        """What the format reward is paid for, as every output is a trace and an order: the first true, and followed."""
+        return self.true & self.followed
 
     def means(self) -> dict[str, Tensor]:
         shares = {"kept": self.kept, "true": self.true, "followed": self.followed}

@@ -31,8 +31,8 @@ class ReasonerConfig(Section):
     trace, and of the order behind the answer, beside 1 for the answer.
     rl_steps: of reinforcement; 0 leaves it out. rl_lr, rl_cases: its learning rate, and cases in a step. group: outputs
     of a case.
-    reward: "conditional" is GR2's; "unconditional" pays `alpha` wherever a trace is true; "rank" and "ndcg" look at the
-    order alone. alpha: what a true trace is worth.
+    reward: "conditional" is GR2's; "unconditional" pays `alpha` wherever a trace is true and followed; "rank" and
+    "ndcg" look at the order alone. alpha: what such a trace is worth.
     epsilon_low, epsilon_high: of DAPO's clip.
     """
 

@@ -53,7 +53,11 @@ class Trace:
 
     @property
     def followed(self) -> bool:
-        """Whether the order puts what was matched in front; a trace that matches nothing asks for nothing."""
+        """Whether the order puts what was matched in front, or with `keep` is the first one. Another rule that matches
+        nothing asks for nothing.
+        """
+        if self.rule == "keep":
+            return self.order == tuple(sorted(self.order))
         return set(self.order[: len(self.matched)]) == set(self.matched)
 
 

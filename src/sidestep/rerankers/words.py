@@ -77,7 +77,8 @@ def of_trace(trace: Trace | None, scene: Scene, names: Names) -> list[list[str]]
     if not trace.followed:
         notes.append("the order does not follow it")
     looked = _looked_for(trace, scene, names)
-    return [[looked, *notes] if place in trace.matched else [] for place in range(len(scene))]
+    of_all = trace.rule == "keep"
+    return [[looked, *notes] if of_all or place in trace.matched else [] for place in range(len(scene))]
 
 
 def _looked_for(trace: Trace, scene: Scene, names: Names) -> str:
@@ -93,7 +94,7 @@ def _looked_for(trace: Trace, scene: Scene, names: Names) -> str:
         "next": f"after {last} comes {key} more than anything else",
         "similar": "its text is like that of an item in the history",
         "popular": "among the most popular candidates",
-        "keep": "high in the first order",
+        "keep": "the first order is kept",
     }[trace.rule]
 
 

@@ -217,7 +217,7 @@ def _place(block: Block) -> tuple[Seen, Users]:
 
 def _beyond(group: Sequence[CellResult], seen: Seen) -> dict[str, float]:
     """The figures of the grid beyond accuracy, as means over the seeds."""
-    names = ("coverage", "gini", "popularity", "novelty")
+    names = ("coverage", "gini", "popularity", "novelty", "given HR@1", "given HR@5", "given NDCG@5", "kept")
     figures = {name: [cell.mean(seen, "all", name) for cell in group] for name in names}
     return {name: float(np.mean([v for v in values if v is not None])) for name, values in figures.items()
             if all(value is not None for value in values)}  # fmt: skip
