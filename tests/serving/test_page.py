@@ -1,6 +1,8 @@
 """The page in a browser: what a visitor does with it, on a phone too, and that data stays text."""
 
+import json
 import re
+import shlex
 import shutil
 import threading
 import time
@@ -148,6 +150,18 @@ def test_a_first_visitor_sees_thoughts_without_doing_anything(page: Any) -> None
     counts += [step["num_items"] for step in first["path"]]
     trail = page.locator(".answers .trail").first.inner_text()
     assert trail == " → ".join(f"{number:,}" for number in counts)
+
+
+def test_the_request_as_curl_is_the_one_that_was_answered(page: Any) -> None:
+    page.goto("/")
+    shown = answered(page)
+    page.locator("#as-curl summary").click()
+    command = shlex.split(page.locator("#curl").inner_text())
+    assert command[:2] == ["curl", "-s"]
+    body = json.loads(command[command.index("-d") + 1])
+    answer = page.request.post(command[2], data=body).json()
+    assert [each["item_id"] for each in answer["recommendations"]] == shown
+    assert has_no_sideways_scroll(page)
 
 
 def test_the_tree_holds_every_path_once(page: Any) -> None:

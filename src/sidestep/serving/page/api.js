@@ -14,6 +14,14 @@ export class Refused extends Error {
 
 export const ask = (body, signal) => request("recommend", { body, signal });
 
+// The command that sends the same request; a key is left to the shell.
+export function curlOf(body) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const key = sessionStorage.getItem(KEPT) ? ' -H "Authorization: Bearer $SIDESTEP_API_KEY"' : "";
+  const where = quoted(new URL("recommend", ROOT).href);
+  return `curl -s ${where} -H 'Content-Type: application/json'${key} -d ${quoted(JSON.stringify(body))}`;
+}
+
 export function get(path, query = {}, signal = undefined) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return request(`${path}?${new URLSearchParams(given)}`, { signal });

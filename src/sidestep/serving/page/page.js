@@ -1,7 +1,7 @@
 // The page: sends the requests for the state in the address, and shows the responses.
 
 import { agreement, answersOf, ranksIn, showFailure } from "./answers.js";
-import { ask, get } from "./api.js";
+import { ask, curlOf, get } from "./api.js";
 import { treeOf } from "./beam.js";
 import { openAt, showCatalogue } from "./catalogue.js";
 import { byId, count, element, items, say } from "./element.js";
@@ -62,6 +62,7 @@ async function answer(state) {
   const request = JSON.stringify(requests);
   if (request === lastRequest) return;
   lastRequest = request;
+  byId("curl").textContent = requests.map(curlOf).join("\n");
   if (!state.user && state.history.every((id) => cards.has(id))) showIds(state.history, new Set());
   running?.abort();
   const mine = new AbortController();
@@ -204,6 +205,10 @@ function listen() {
   });
   byId("sets").addEventListener("change", () => {
     write({ sets: [...byId("sets").querySelectorAll("input:checked")].map((box) => box.value) });
+  });
+  byId("copy").addEventListener("click", async () => {
+    await navigator.clipboard?.writeText(byId("curl").textContent); // only on https or this machine
+    say(navigator.clipboard ? "Copied" : "Select the text to copy it");
   });
   byId("clear").addEventListener("click", () => {
     write({ history: [], user: "" });
