@@ -94,7 +94,7 @@ def test_behaviour_decides_where_it_is_asked_for_and_nowhere_else() -> None:
 
 def test_tuned_vectors_are_read_where_they_are_asked_for_by_all_that_read_vectors() -> None:
     plain, asked, pairs = (
-        new_recipe({"method": "s2gr-fused", "tune": values})
+        new_recipe({"method": "s2gr-fused", "tune": values, "behaviour": {"source": "none"}})
         for values in ({}, {"kind": "map"}, {"kind": "map", "pairs": ["u2i"]})
     )
     assert "tune" not in [stage.name for stage in stages_for(plain, ["model"])]

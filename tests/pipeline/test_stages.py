@@ -46,7 +46,8 @@ def test_stages_one_by_one_equal_the_whole_run(finished: Path, tmp_path: Path) -
 def test_a_stage_runs_those_before_it_and_none_after(tmp_path: Path) -> None:
     succeed("propagate", "s2gr-planted", *WORLD, "--out", tmp_path / "run")
     made = {path.name for path in (tmp_path / "run").iterdir()}
-    assert made == {"recipe.json", "catalog", "interactions", "vectors", "aligned"}
+    before = {"catalog", "interactions", "vectors", "behaviour", "behaviour-train"}
+    assert made == {"recipe.json", *before, "aligned"}
 
 
 class Interrupt:
