@@ -8,7 +8,6 @@ import gc
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import pytest
 
 import sidestep as library
 from command import WORLD, Done, contents, is_refusal, sidestep
-from graph_world import unchecked
 from other_writer import held_by_another
 from sidestep import durable
 
@@ -70,9 +68,6 @@ VERBS = {
     ),
     "evaluate": Verb(lambda disk, beside: ("evaluate", disk / "run"), "run/.run.lock", lacks="evaluation"),
     "export": Verb(lambda disk, beside: ("export", disk / "run", "--to", disk / "bundle"), ".bundle.lock"),
-    "export --graph": Verb(
-        lambda disk, beside: ("export", disk / "run", "--to", disk / "bundle", "--graph"), ".bundle.lock"
-    ),
     "record": Verb(lambda disk, beside: ("record", disk / "run", "--cells", disk / "cells"), ""),
     "report": Verb(lambda disk, beside: ("report", disk / "run"), "run/.report.html.lock"),
     "report --out": Verb(
@@ -114,8 +109,7 @@ VERBS = {
 def do(words: tuple[object, ...]) -> Done:
     """A command, or `fit` on frames with its errors as the command line would give them."""
     if words[0] != "fit":
-        with unchecked() if "--graph" in words else nullcontext():
-            return sidestep(*words)
+        return sidestep(*words)
     _, log, out = words
     try:
         frame, settings = pl.read_csv(Path(str(log))), {"epochs": 1}
