@@ -4,11 +4,12 @@ from itertools import product
 
 from sidestep.studies.rows import TEXT_ALONE, Row, Study
 
-_PLAIN = ("graph.enabled=false",)
+_ALONE = ("behaviour.source=none",)
+_PLAIN = ("graph.enabled=false", *_ALONE)
 _MAP, _BEHAVIOUR = "tune.kind=map", "behaviour.source=spectral"
 _SPACES: dict[str, tuple[str, ...]] = {
     "raw": _PLAIN,
-    "graph": (),
+    "graph": _ALONE,
     "map": (*_PLAIN, _MAP),
     "behaviour": (*_PLAIN, _BEHAVIOUR),
     "map + behaviour": (*_PLAIN, _MAP, _BEHAVIOUR),
