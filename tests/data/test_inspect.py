@@ -88,7 +88,7 @@ def test_doors_that_the_files_need_are_opened_and_told(tmp_path: Path) -> None:
         ("user_id,item_id,time", ("u,1,7", "u,2,", "v,1,7"), "1 rows have no 'time', so it cannot order the log"),
         ("user_id,item_id,date", ("u,1,soon", "u,2,later"), "looks like a time but cannot be read"),
         ("user_id,item_id,time", ("u,1,1400000000", "u,2,99999999999"), "after the year 2100"),
-        ("user_id,item_id", ("u,1", "u,2", "u,3", "v,1", "w,1"), "most users have fewer than 5"),
+        ("user_id,item_id", ("u,1", "u,2", "u,3", "u,4", "v,1", "w,1"), "most users have fewer than 5"),
         ("user_id,item_id,time,overall", ("u,1,5,1", "u,2,6,5"), "column 'overall' looks like a rating"),
         ("user_id,item_id,time", ("u,1,5", "u,1,5", "u,2,6"), "1 repeated rows"),
         ("user_id,item_id", [f"u{n},{max(n - 30, 0)}" for n in range(60)], "item '0' takes 52% of all"),

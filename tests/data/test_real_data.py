@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from sidestep.config import build
-from sidestep.data.inspect import inspect, recipe
+from sidestep.data.inspect import inspect
 from sidestep.data.interactions import NO_TIME
 from sidestep.data.sources import DataConfig, Dataset, read
 from sidestep.data.splits import SplitConfig, split
+from sidestep.methods.starting import recipe
 
 BEAUTY: dict[str, Any] = {
     "interactions": "interactions.csv.gz",

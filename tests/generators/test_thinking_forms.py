@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 
+from sidestep.config import merge
 from sidestep.errors import ConfigError
 from sidestep.generators.prediction import ThoughtfulPrediction
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.methods.method import Materials
-from sidestep.methods.table import METHODS, new_recipe
+from sidestep.methods.table import METHODS, RECIPE, new_recipe
 from sidestep.objectives import generating
+from sidestep.studies.rows import PAPER
 from small_world import make, make_batch, make_sids, small
 
 
@@ -144,10 +146,8 @@ def test_levels_that_the_ids_do_not_have_are_refused() -> None:
 
 
 def test_the_papers_s2gr_is_s2gr_with_every_form_off() -> None:
-    own, paper = (new_recipe({"method": name}) for name in ("s2gr", "s2gr-paper"))
-    literal = ThinkingConfig()
-    assert paper.section(ThinkingConfig) == literal
-    assert own.section(ThinkingConfig) == literal
+    own, paper = new_recipe(merge({"method": "s2gr"}, PAPER, RECIPE)), new_recipe({"method": "s2gr-paper"})
+    assert paper.section(ThinkingConfig) == own.section(ThinkingConfig) == ThinkingConfig()
     popularity = torch.ones(40, dtype=torch.int64).numpy()
     totals = []
     for recipe in (own, paper):

@@ -10,6 +10,7 @@ from command import WORLD, refuse, succeed
 from sidestep import artifact
 from sidestep.data.sequences import question
 from sidestep.objectives.preference import AlignConfig, Judged, aligned
+from sidestep.pipeline import aligning
 from sidestep.pipeline.aligning import ALIGNED, Aligning, Groups
 from sidestep.pipeline.run import Run
 from small_world import make, make_batch
@@ -104,7 +105,11 @@ def test_a_scorer_has_no_paths_and_a_reward_of_other_data_is_no_reward(
     assert "was trained on another catalog" in other or "was trained on another interactions" in other
 
 
-def test_a_guard_that_no_epoch_keeps_leaves_nothing(finished: Path, judge: Path, tmp_path: Path) -> None:
-    words = (f"align.reward={judge}", "align.group=4", "align.guard=0", "align.lr=1000", "align.next_code=0")
+def test_a_guard_that_no_epoch_keeps_leaves_nothing(
+    finished: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter([0.5, 0.4, 0.3, 0.2])
+    monkeypatch.setattr(aligning, "ndcg", lambda ranks, k: np.array([next(falling)]))
+    words = (f"align.reward={judge}", "align.group=4", "align.guard=0.1")
     assert "so nothing is written; lower align.lr" in refuse("align", finished, *words, "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -94,9 +94,8 @@ def test_a_model_that_answers_otherwise_than_when_it_was_exported_fails_its_chec
 ) -> None:
     shutil.copytree(exported, tmp_path / "other")
     weights = load_file(tmp_path / "other" / bundle.WEIGHTS)
-    name = next(name for name, value in weights.items() if value.ndim == 2 and value.dtype == np.float32)
-    weights[name] = weights[name] * -3
-    save_file(weights, tmp_path / "other" / bundle.WEIGHTS)
+    turned = {name: value * -3 for name, value in weights.items() if value.ndim == 2 and value.dtype == np.float32}
+    save_file(weights | turned, tmp_path / "other" / bundle.WEIGHTS)
     (tmp_path / "other" / artifact.MANIFEST).unlink()
     old = bundle.read(exported).manifest
     artifact.seal(tmp_path / "other", bundle.KIND, old.meta, old.config, old.parents)

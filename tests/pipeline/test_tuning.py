@@ -140,7 +140,7 @@ def test_the_tokenizer_reads_tuned_vectors_and_a_second_run_makes_the_same_bytes
 
 def test_a_copy_of_an_item_goes_through_the_map_of_the_run_and_gets_its_path(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    succeed("tokenize", "s2gr-planted", *WORLD, *TUNED, "graph.enabled=false", "--out", run)
+    succeed("tokenize", "s2gr-planted", *WORLD, *TUNED, "graph.enabled=false", "behaviour.source=none", "--out", run)
     table = RunContents(Run.open(run)).catalog.table
     copy = table[7].to_dicts()[0] | {"item_id": "copy"}
     (tmp_path / "new.jsonl").write_text(json.dumps(copy) + "\n")

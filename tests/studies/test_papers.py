@@ -27,7 +27,7 @@ def test_every_row_is_a_recipe_and_is_tested_against_another_row_of_its_study(st
 def test_rows_of_a_study_are_different_cells_with_different_names(study) -> None:
     assert len({row.name for row in study.rows}) == len(study.rows)
     made = [
-        (identity(Cell(row.method, 0, row.settings(), "s2gr-beauty").read(), row.method), row.start)
+        (identity(Cell(row.method, 0, row.settings(), study.recipe).read(), row.method), row.start)
         for row in study.rows
     ]
     same = [one for place, one in enumerate(made) if one in made[:place]]

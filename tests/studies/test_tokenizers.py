@@ -13,6 +13,7 @@ from sidestep.data.splits import SplitConfig, split
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.studies.judging import COLD, folder_of, id_slots, judge, of_vectors
+from sidestep.studies.rows import TEXT_ALONE
 from sidestep.studies.tokenizers import STUDIES
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.workshop.report import judge_run
@@ -58,7 +59,7 @@ def test_a_cell_of_ids_is_its_recipe_with_the_user_s_settings_and_then_the_row_s
     user = ("tokenizer.dmax=0.7", "tokenizer.epochs=3")
     first, second = id_slots("balance", "s2gr-planted", user, [0, 4], ["delta_max 0.2"])
     assert (first.seed, second.seed) == (0, 4)
-    expected = recipes.read("s2gr-planted", [*user, "tokenizer.dmax=0.2", "seed=4"])
+    expected = recipes.read("s2gr-planted", [*TEXT_ALONE, *user, "tokenizer.dmax=0.2", "seed=4"])
     assert second.cell.read() == expected
     assert folder_of(Path("out"), second) == Path("out/delta-max-0.2-4")
 

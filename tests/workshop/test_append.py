@@ -79,7 +79,7 @@ def test_a_second_append_continues_the_first(run: Path, tmp_path: Path) -> None:
 def test_a_copy_of_an_item_gets_its_path_where_the_graph_lends_nothing(
     make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run = make_run("graph.enabled=false")
+    run = make_run("graph.enabled=false", "behaviour.source=none")
     table = RunContents(Run.open(run)).catalog.table
     copy = table.filter(pl.col("item_id") == table["item_id"][7]).with_columns(item_id=pl.lit("copy"))
     copy.write_parquet(tmp_path / "copy.parquet")
@@ -91,7 +91,7 @@ def test_a_copy_of_an_item_gets_its_path_where_the_graph_lends_nothing(
 def test_a_copy_of_what_a_generator_recommends_stands_right_behind_it(
     make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run = make_run("graph.enabled=false", verb="train")
+    run = make_run("graph.enabled=false", "behaviour.source=none", verb="train")
     model = load(run)
     history = model.catalog.item_ids[:3]
     best = model.recommend(history, k=1).item_ids[0]
@@ -157,7 +157,7 @@ def test_vectors_of_new_items_come_from_a_file_where_the_runs_own_did(tmp_path: 
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         f'[data]\npath = "{tmp_path}"\ninteractions = "log.csv"\nitems = "items.csv"\n'
-        'items_without_interactions = "keep"\n[embed]\npath = "vectors.npy"\n[graph]\nenabled = false\n'
+        'items_without_interactions = "keep"\n[embed]\npath = "vectors.npy"\n[graph]\nenabled = false\n[behaviour]\nsource = "none"\n'
     )
     run = tmp_path / "run"
     succeed("tokenize", recipe, *MODEL[1:], "--out", run)
@@ -287,7 +287,9 @@ def test_the_same_vectors_requantised_give_the_same_ids_and_others_are_told(
 
 
 def test_an_item_whose_path_stays_keeps_its_id_when_others_move(make_run: Callable[..., Path], tmp_path: Path) -> None:
-    run = make_run("tokenizer.random_levels=1", "tokenizer.kind=rq-kmeans", "graph.enabled=false")
+    run = make_run(
+        "tokenizer.random_levels=1", "tokenizer.kind=rq-kmeans", "graph.enabled=false", "behaviour.source=none"
+    )
     values = ItemVectors.load(run / "vectors").values.copy()
     values[7] = -values[7]
     np.save(tmp_path / "turned.npy", values)

@@ -21,7 +21,10 @@ from sidestep.sids.trie import Trie
 
 
 class BranchingConfig(Section):
-    """count: branches. The decoder's work is multiplied by it, the encoder's is not."""
+    """Latent branches before the first code.
+
+    count: branches. The decoder's work is multiplied by it, the encoder's is not.
+    """
 
     count: int = Field(4, ge=1, le=64)
 

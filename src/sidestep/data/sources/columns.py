@@ -211,7 +211,7 @@ def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -
 
 def _refuse_dates_among_numbers(column: pl.Series, numbers: pl.Series, words: pl.Series, path: Path) -> None:
     """Refuse a column of which more than a few values are dates, and more than a few numbers that are moments."""
-    epochs = pl.Series([False] * len(column))
+    epochs = pl.Series([False] * len(column), dtype=pl.Boolean)
     for mask in moments.units_met(numbers).values():
         epochs = epochs | mask
     few = FEW * len(column)
