@@ -157,7 +157,8 @@ def test_vectors_of_new_items_come_from_a_file_where_the_runs_own_did(tmp_path: 
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         f'[data]\npath = "{tmp_path}"\ninteractions = "log.csv"\nitems = "items.csv"\n'
-        'items_without_interactions = "keep"\n[embed]\npath = "vectors.npy"\n[graph]\nenabled = false\n[behaviour]\nsource = "none"\n'
+        'items_without_interactions = "keep"\n[embed]\npath = "vectors.npy"\n[graph]\nenabled = false\n'
+        '[behaviour]\nsource = "none"\n'
     )
     run = tmp_path / "run"
     succeed("tokenize", recipe, *MODEL[1:], "--out", run)
