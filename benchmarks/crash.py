@@ -41,7 +41,7 @@ SHOP = (
     *("tokenizer.code_width=8", "tokenizer.hidden=[16]", "tokenizer.num_clusters=4", "tokenizer.epochs=2"),
     *("tokenizer.batch_size=16", "tokenizer.warmup_steps=1", "generator.width=16", "generator.num_heads=2"),
     *("generator.head_width=8", "generator.inner=16", "generator.encoder_layers=1", "generator.decoder_layers=1"),
-    *("thinking.interest_layers=1", "train.epochs=2", "train.batch_size=128", "train.warmup_steps=1"),
+    *("behaviour.width=8", "behaviour.epochs=1", "train.epochs=2", "train.batch_size=128", "train.warmup_steps=1"),
     *("evaluate.num_beams=10", "evaluate.valid_beams=10", "evaluate.k=100", "train.checkpoint_seconds=0"),
 )
 """48 items, 60 users, and a model to match, with a checkpoint after every step."""
