@@ -2,16 +2,20 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import distributed, nn
 
+from sidestep.errors import DataError
 from sidestep.sids.codebook import Codebook, Reset
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
 from sidestep.training.processes import Processes
+
+Say = Callable[[str], None]
 
 
 def reset_in_one_of_two(rank: int, folder: str) -> None:
@@ -74,3 +78,18 @@ def train_as_processes(rank: int, folder: str) -> None:
     fit(model, squares, FixedBatches(folder), TrainConfig(epochs=2, lr=0.1, warmup_steps=0, clip=0.0), seed=0)
     torch.save(model.state_dict(), Path(folder) / f"weights-{rank}.pt")
     distributed.destroy_process_group()
+
+
+def says_who_it_is(say: Say) -> None:
+    """The rank that a launcher gave."""
+    say(os.environ.get("RANK", "no rank"))
+
+
+def fails(say: Say) -> None:
+    """A mistake of the user."""
+    raise DataError("the file has\nno rows")
+
+
+def dies(say: Say) -> None:
+    """An end without a word."""
+    os._exit(7)

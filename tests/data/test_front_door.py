@@ -154,8 +154,8 @@ def test_error_lines_are_bounded_and_printable(tmp_path: Path) -> None:
     line = one_line(DataError("a\nb\x1b[31m" + "x" * 10_000))
     assert line.startswith("a b\\x1b[31mxxx")
     assert len(line) < 1300
-    names = ",".join(f"column_{number}" for number in range(3000))
-    path = write(tmp_path / "log.csv", names, [",".join("x" for _ in range(3000))] * 3)
+    names = ",".join(f"column_{number}" for number in range(400))
+    path = write(tmp_path / "log.csv", names, [",".join("x" for _ in range(400))] * 3)
     assert len(refuse("init", "--interactions", path, "--out", tmp_path / "r.toml")) < 1300
 
 

@@ -10,27 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from sidestep.errors import DataError, SidestepError, TrainingError
+from sidestep.errors import SidestepError, TrainingError
 from sidestep.pipeline.apart import first_alone, together
+from two_processes import Say, dies, fails, says_who_it_is
 
 SMALL = [
     *("data.planted.users=60", "data.planted.departments=1", "tokenizer.epochs=1", "generator.width=16"),
     *("generator.inner=16", "generator.encoder_layers=1", "generator.decoder_layers=1", "evaluate.valid_users=10"),
     *("train.batch_size=16", "train.checkpoint_seconds=0"),
 ]
-Say = Callable[[str], None]
-
-
-def says_who_it_is(say: Say) -> None:
-    say(os.environ.get("RANK", "no rank"))
-
-
-def fails(say: Say) -> None:
-    raise DataError("the file has\nno rows")
-
-
-def dies(say: Say) -> None:
-    os._exit(7)
 
 
 def test_the_work_is_done_by_a_process_that_knows_no_launcher_and_says_its_lines_here(

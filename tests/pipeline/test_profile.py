@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from command import WORLD, contents, refuse, succeed
 
 
+@pytest.mark.slow
 def test_a_profile_changes_nothing_of_a_finished_run_under_other_settings_too(finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "copy")
     before = contents(folder)
@@ -20,6 +23,7 @@ def test_a_profile_changes_nothing_of_a_finished_run_under_other_settings_too(fi
     succeed("recommend", folder, "--user", "u01")
 
 
+@pytest.mark.slow
 def test_a_profile_makes_the_semantic_ids_first_where_there_are_none(tmp_path: Path) -> None:
     succeed("train", "s2gr-planted", *WORLD, "--out", tmp_path / "run", "--profile", "--trace")
     made = {path.name for path in (tmp_path / "run").iterdir()}

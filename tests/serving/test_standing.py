@@ -160,6 +160,7 @@ def test_a_killed_model_comes_back_and_meanwhile_only_503_is_said(shared: Standi
     shared.wait_for(lambda: shared.client.get("/readyz").status_code == 200)
 
 
+@pytest.mark.slow
 def test_a_model_that_died_after_an_export_gives_way_to_what_lies_there_now(
     standing: Standing, folder: Path, finished: Path
 ) -> None:

@@ -25,6 +25,7 @@ def test_every_row_of_every_study_is_a_recipe_that_differs_from_the_others(name:
     assert len(set(made)) == len(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["table3", "gr2"])
 def test_every_row_gives_ids(name: str, tmp_path: Path) -> None:
     rows = judge(name, "s2gr-planted", WORLD, [0], tmp_path, lambda _: None)

@@ -275,6 +275,7 @@ def test_options_that_do_not_fit_are_refused_in_a_line(finished: Path, shop: Pat
         assert complaint in line, line
 
 
+@pytest.mark.slow
 def test_beauty_and_the_published_tables_have_a_row_each(beauty: Path, tmp_path: Path) -> None:
     items = ("--catalog", beauty / "items.jsonl.gz", "--interactions", beauty / "interactions.csv.gz")
     tables = report(beauty / "published_sids.npz", *items, "--cut", 3)
