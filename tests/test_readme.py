@@ -235,3 +235,9 @@ def test_the_pages_that_are_made_name_every_key_command_and_function() -> None:
     assert "| `--explain` |" in commands
     assert all(f"## `sidestep.{name}`" in python for name in ("fit", "load", "Model"))
     assert "- **`times`**: when each item of the history was taken" in python
+
+
+def test_the_claims_name_tests_that_exist() -> None:
+    named = set(re.findall(r"\btests/[\w/.]+", (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")))
+    assert named
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
