@@ -52,7 +52,7 @@ test-slow: .venv/dev
 	$(BIN)/pytest -m slow
 
 demo: .venv/core
-	$(BIN)/sidestep run s2gr-planted --out $(DEMO)
+	$(BIN)/sidestep run s2gr-planted method=s2gr-paper --out $(DEMO)
 	@echo
 	$(BIN)/sidestep recommend $(DEMO) $(USERS:%=--user %) --k 3 --explain
 	@echo
