@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 from torch.distributed import DistError
 
@@ -13,6 +14,14 @@ from sidestep.errors import SidestepError, TrainingError, one_line
 from sidestep.training.processes import LAUNCHED, Processes
 
 Say = Callable[[str], None]
+
+
+class Line(NamedTuple):
+    """A line that a child wants to be printed."""
+
+    text: str
+
+
 LOST = ("gloo", "Connection closed by peer", "Connection reset by peer")
 """What gloo's errors say when another process has ended."""
 
@@ -29,7 +38,7 @@ def first_alone(work: Callable[[Say], None], say: Say) -> None:
     work: something to pickle, called with a way to say a line.
 
     Raises:
-        SidestepError: the child's, in the first process; the others end with exit code 2, as it is said once.
+        SidestepError: the child's, in the first process; the others end with exit code 2 and print nothing.
     """
     processes = Processes.launched()
     problem = processes.first_alone(lambda: _in_a_child(work, say))
@@ -40,41 +49,36 @@ def first_alone(work: Callable[[Say], None], say: Say) -> None:
 
 
 def _in_a_child(work: Callable[[Say], None], say: Say) -> str:
-    """What went wrong, or nothing."""
+    """The problem of the work, or an empty text."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(work, theirs))
     with _unlaunched():
         child.start()
     theirs.close()
-    problem = ""
-    try:
-        while not problem:
-            kind, line = ours.recv()
-            if kind == "said":
-                say(line)
-            else:
-                problem = line
-                break
-    except EOFError:
-        child.join()
-        problem = f"the process that prepares the run ended with exit code {child.exitcode}"
+    with ours:
+        try:
+            while isinstance(message := ours.recv(), Line):
+                say(message.text)
+        except EOFError:
+            message = None
     child.join()
-    return problem
+    return f"the process that prepares the run ended with exit code {child.exitcode}" if message is None else message
 
 
 def _child(work: Callable[[Say], None], parent: Connection) -> None:
+    """Send the lines of the work, and at its end the problem, or an empty text."""
     problem = ""
     try:
-        work(lambda line: parent.send(("said", line)))
+        work(lambda line: parent.send(Line(line)))
     except SidestepError as error:
         problem = one_line(error)
-    parent.send(("done", problem))
+    parent.send(problem)
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Several processes work together in the block. If one of them ends, so do the others, each with a sentence.
+    """Several processes work together in the block. If one of them ends, so do the others, each with one line.
 
     Raises:
         TrainingError: another process was lost. KeyboardInterrupt: the launcher wants this one to end.

@@ -21,7 +21,7 @@ from sidestep.encoders.sentence import Sentence
 from sidestep.errors import ConfigError, DataError
 from sidestep.vectors.cache import cached, key_of
 from sidestep.vectors.edges import graph_of
-from sidestep.vectors.files import read_vectors
+from sidestep.vectors.files import located, read_vectors
 from sidestep.vectors.graph import GraphConfig, spectral_vectors
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -100,10 +100,7 @@ def vectors_file(config: EmbedConfig, folder: Path) -> Path | None:
 
     folder: where the data lies; a file stands for the folder it lies in.
     """
-    if config.path is None:
-        return None
-    beside = (folder.parent if folder.is_file() else folder) / config.path
-    return beside if beside.is_file() else config.path
+    return None if config.path is None else located(config.path, folder, Path.is_file)
 
 
 def embed(

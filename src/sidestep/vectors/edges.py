@@ -13,6 +13,7 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.sources.files import reading
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import DataError, brief, did_you_mean, listed
+from sidestep.vectors.files import located
 from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence
 
 SRC, DST, COUNT = "src", "dst", "count"
@@ -29,10 +30,7 @@ def graph_of(train: TrainingInteractions, catalog: Catalog, config: GraphConfig,
 
 def edges_path(config: GraphConfig, folder: Path) -> Path | None:
     """The list of edges: `graph.edges` beside the data, or else in the working directory; None without one."""
-    if config.edges is None:
-        return None
-    beside = (folder.parent if folder.is_file() else folder) / config.edges
-    return beside if beside.exists() else config.edges
+    return None if config.edges is None else located(config.edges, folder, Path.exists)
 
 
 def read_edges(path: Path, catalog: Catalog) -> Graph:
@@ -44,7 +42,7 @@ def read_edges(path: Path, catalog: Catalog) -> Graph:
     catalogue does not have, and of an item with itself, are left out. Held-out interactions must not be counted: here
     nothing can tell.
 
-    Memory: about 40 bytes an edge at the peak, and 16 in the result.
+    Memory: 16 bytes an edge in the result; about 65 at the peak, measured with 4 million edges of 10^5 items.
 
     Raises:
         DataError: no such file, a damaged one, without these columns, without an edge between items of the catalogue,

@@ -1,6 +1,7 @@
 """A user's own vectors, from `.npy`, `.safetensors` or Parquet. Nothing is ever unpickled."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ def read_vectors(path: Path, catalog: Catalog, tensor: str | None = None) -> Ite
     values = rows if path.suffix.lower() == ".parquet" else rows[_rows_of_items(path, len(rows), catalog)]
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is refused with its row
         return ItemVectors(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def located(path: Path, folder: Path, is_there: Callable[[Path], bool]) -> Path:
+    """A user's file beside the data, or else in the working directory.
+
+    folder: where the data lies; a file stands for the folder it lies in. is_there: a place has what is wanted.
+    """
+    beside = (folder.parent if folder.is_file() else folder) / path
+    return beside if is_there(beside) else path
 
 
 def row_note(path: Path, catalog: Catalog) -> str | None:
