@@ -13,7 +13,7 @@ from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors, trainin
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.vectors.behaviour import BehaviourConfig, joined
-from sidestep.vectors.graph import GraphConfig
+from sidestep.vectors.graph import GraphConfig, cooccurrence
 from sidestep.vectors.item_vectors import ItemVectors
 
 SMALL = BehaviourConfig(source="sasrec", width=8, epochs=2, weight=0.5)
@@ -47,7 +47,7 @@ def test_spectral_vectors_know_training_alone_and_leave_strangers_at_zero() -> N
     histories = [[0, 1, 2, 0, 1], [2, 3, 0, 1, 2], [4, 4, 4, 1, 2]]
     held_out = [[*history[:-2], 5, 6] for history in histories]
     one, other = (
-        counted_vectors(split(log_of(each), SplitConfig()).train, 7, config, GraphConfig(), 0).values
+        counted_vectors(cooccurrence(split(log_of(each), SplitConfig()).train, 7, GraphConfig()), config, 0).values
         for each in (histories, held_out)
     )
     assert np.array_equal(one, other)

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
+from command import WORLD, refuse, succeed
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions
 from sidestep.data.splits import SplitConfig, split
 from sidestep.errors import DataError
+from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.run import Run
 from sidestep.vectors.edges import edges_path, graph_of, read_edges
 from sidestep.vectors.graph import GraphConfig, cooccurrence
 
@@ -106,3 +110,23 @@ def test_a_list_that_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "typo.parquet").read_bytes()[:40])
     with pytest.raises(DataError, match="torn"):
         read_edges(tmp_path / "torn.parquet", catalog())
+
+
+def test_a_run_takes_the_list_wherever_it_takes_the_graph(tmp_path: Path) -> None:
+    """The edges of the log itself, read from a file, give the same spectral, propagated and tokenized vectors."""
+    words = ("tokenize", "s2gr-planted", *WORLD, "behaviour.source=spectral", "tokenizer.contrastive=1")
+    succeed(*words, "--out", tmp_path / "own")
+    contents = RunContents(Run.open(tmp_path / "own"))
+    edges, ids = sparse.triu(contents.graph).tocoo(), contents.catalog.item_ids
+    path = write(tmp_path / "edges.parquet", [
+        (ids[low], ids[high], float(count)) for low, high, count in zip(edges.row, edges.col, edges.data, strict=True)
+    ])  # fmt: skip
+    listed = (*words, f"graph.edges={path}", "graph.window=1", "--out", tmp_path / "listed")
+    succeed(*listed)
+    for name in ("behaviour", "aligned", "sids"):
+        one, other = ((tmp_path / run / name / "tensors.safetensors").read_bytes() for run in ("own", "listed"))
+        assert one == other, name
+    write(path, [(ids[0], ids[1], 1.0)])
+    assert "edges.parquet' was changed since" in refuse(
+        *words, f"graph.edges={path}", "graph.window=1", "--out", tmp_path / "listed"
+    )

@@ -18,7 +18,7 @@ from sidestep.scorers.sequential import BaselineConfig
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.behaviour import BehaviourConfig
-from sidestep.vectors.graph import GraphConfig, cooccurrence, spectral_vectors
+from sidestep.vectors.graph import Graph, spectral_vectors
 from sidestep.vectors.item_vectors import ItemVectors
 
 SEED_APART = 2**19
@@ -53,13 +53,8 @@ def learnt_vectors(
     return ItemVectors(values)
 
 
-def counted_vectors(
-    train: TrainingInteractions, num_items: int, config: BehaviourConfig, graph: GraphConfig, seed: int
-) -> ItemVectors:
-    """The leading eigenvectors of the co-occurrence graph of `train`, `[num_items, config.width]`; zeros for items
-    without a neighbour.
-    """
-    edges = cooccurrence(train, num_items, graph)
+def counted_vectors(edges: Graph, config: BehaviourConfig, seed: int) -> ItemVectors:
+    """The leading eigenvectors of the co-occurrence graph, `[N, config.width]`; zeros for items without a neighbour."""
     values = spectral_vectors(edges, config.width, seed).values
     values[np.diff(edges.indptr) == 0] = 0
     missing = config.width - values.shape[1]  # fewer items than dimensions

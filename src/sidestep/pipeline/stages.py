@@ -117,13 +117,15 @@ def behave(run: Run, say: Say) -> None:
             "behaviour.source = 'none' asks for no vectors from behaviour; set behaviour.source=sasrec or spectral"
         )
     settings, parents = BEHAVE.settings(recipe), BEHAVE.parents(run)
-    train, num_items = contents.split.train, len(contents.catalog)
+    meta = None
     if recipe.behaviour.source == "spectral":
-        vectors = counted_vectors(train, num_items, recipe.behaviour, recipe.graph, recipe.seed)
+        vectors = counted_vectors(contents.graph, recipe.behaviour, recipe.seed)
+        meta = inputs(contents.graph_files) if contents.graph_files else None
     else:
         folder = run.training_folder("behaviour-train", settings, parents)
+        train, num_items = contents.split.train, len(contents.catalog)
         vectors = learnt_vectors(train, num_items, recipe.behaviour, recipe.seed, folder)
-    vectors.save(run.path("behaviour"), config=settings, parents=parents)
+    vectors.save(run.path("behaviour"), config=settings, parents=parents, meta=meta)
     say(f"behaviour: {int(vectors.values.any(axis=1).sum()):,} of {len(vectors):,} items x {vectors.width}")
 
 
