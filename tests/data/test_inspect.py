@@ -90,6 +90,7 @@ def test_doors_that_the_files_need_are_opened_and_told(tmp_path: Path) -> None:
         ("user_id,item_id,time", ("u,1,1400000000", "u,2,99999999999"), "after the year 2100"),
         ("user_id,item_id", ("u,1", "u,2", "u,3", "u,4", "v,1", "w,1"), "most users have fewer than 5"),
         ("user_id,item_id,time,overall", ("u,1,5,1", "u,2,6,5"), "column 'overall' looks like a rating"),
+        ("user_id,item_id,time,click", ("u,1,5,1", "u,2,6,0", "u,3,7,0"), "column 'click' holds 0 (2 rows) and 1 (1)"),
         ("user_id,item_id,time", ("u,1,5", "u,1,5", "u,2,6"), "1 repeated rows"),
         ("user_id,item_id", [f"u{n},{max(n - 30, 0)}" for n in range(60)], "item '0' takes 52% of all"),
     ],
@@ -101,6 +102,17 @@ def test_what_looks_wrong_is_said_and_the_recipe_still_runs(
     assert any(problem in line for line in found.problems), found.problems
     assert any(f"look at this: {line}" in found.lines() for line in found.problems)
     reread(found)
+
+
+def test_a_rating_is_noted_beside_one_of_the_items(tmp_path: Path) -> None:
+    log = csv(tmp_path / "log.csv", "user_id,item_id,rating", "u,1,4", "u,2,5", "v,1,3")
+    items = csv(tmp_path / "items.csv", "item_id,rating,title", "1,4.5,Blue bowl", "2,3.9,Red bowl")
+    assert any("'rating' looks like a rating" in line for line in inspect(log, items).problems)
+
+
+def test_one_label_in_two_spellings_is_not_two(tmp_path: Path) -> None:
+    found = inspect(csv(tmp_path / "log.csv", "user_id,item_id,click", "u,1,1", "u,2, 1", "v,1,1"))
+    assert not any("'click'" in line for line in found.problems)
 
 
 def test_times_that_count_from_some_start_are_not_absolute(tmp_path: Path) -> None:

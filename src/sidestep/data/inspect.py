@@ -12,7 +12,7 @@ from sidestep.data.sources.assemble import ITEM_KEY, Tables, assemble, lookup
 from sidestep.data.sources.decisions import Given, Guess, Taken
 from sidestep.data.sources.guess import guess
 from sidestep.data.sources.moments import spelled
-from sidestep.data.sources.ratings import rating_notes
+from sidestep.data.sources.ratings import rating_columns, rating_notes
 from sidestep.errors import DataError, brief
 
 __all__ = ["Findings", "Given", "inspect"]
@@ -91,13 +91,9 @@ def inspect(interactions: Path, items: Path | None = None, given: Given | None =
         guessed.decide("bad_rows", "drop", "some rows lack what they need")
     problems = [*guessed.doubts, *_ways_out(tables, guessed)]
     dataset = assemble(tables, guessed.config, seed=0)
-    problems += (
-        _odd_ids(tables)
-        + _odd_counts(dataset)
-        + rating_notes(
-            interactions, config.source, [taken.column for taken in guessed.columns if taken.role != "left out"]
-        )
-    )
+    in_table = config.source == "table"
+    ratings = guessed.ratings if in_table else rating_notes(rating_columns(interactions, config.source))
+    problems += _odd_ids(tables) + _odd_counts(dataset) + ratings
     return _measure(guessed, dataset, problems + dataset.notes)
 
 

@@ -37,13 +37,14 @@ class Taken:
 @dataclass
 class Guess:
     """settings: keys of [data] as guessed. columns: every column of the files. reasons: further decisions, a line
-    each. doubts: what looks odd.
+    each. doubts: what looks odd. ratings: what to know about columns of ratings in a plain table.
     """
 
     settings: dict[str, object] = field(default_factory=dict)
     columns: list[Taken] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    ratings: list[str] = field(default_factory=list)
 
     def decide(self, key: str, value: object, why: str) -> None:
         self.settings[key] = value

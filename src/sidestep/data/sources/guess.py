@@ -7,9 +7,10 @@ import polars as pl
 from sidestep.data.sources import amazon, content, files, movielens, ordering
 from sidestep.data.sources.decisions import Given, Guess, Taken
 from sidestep.data.sources.delimited import Ragged
-from sidestep.data.sources.hints import EVENTS, ITEMS, POSITIONS, PRICES, RATINGS, USERS, column_like, like
+from sidestep.data.sources.hints import EVENTS, ITEMS, PRICES, RATINGS, USERS, column_like, like
 from sidestep.data.sources.joins import join_column, public_id
 from sidestep.data.sources.kinds import Profile
+from sidestep.data.sources.ratings import is_rating, rating_notes
 from sidestep.data.sources.texts import usual_fields
 from sidestep.errors import ConfigError, DataError, brief, did_you_mean, listed
 
@@ -126,6 +127,7 @@ def _guess_log(
     for name, profile in log.items():
         role, why = roles.get(name) or _left_out(profile)
         found.columns.append(Taken(path.name, name, role, f"{why}; {profile.summary}" if why else profile.summary))
+    found.ratings = rating_notes(profile for name, profile in log.items() if name not in roles)
 
 
 def _users_and_items(
@@ -176,13 +178,6 @@ def _left_out(profile: Profile) -> tuple[str, str]:
     if like(profile.name, PRICES) and profile.numbers is not None:
         return "left out", "looks like a price"
     return "left out", profile.looks
-
-
-def is_rating(profile: Profile) -> bool:
-    """Whether a column looks like a rating, by its name and numbers or by its numbers alone."""
-    if like(profile.name, POSITIONS):
-        return False
-    return (profile.numbers is not None and like(profile.name, RATINGS)) or profile.is_rating
 
 
 def _guess_items(path: Path, log: dict[str, Profile], items: dict[str, Profile], given: Given, found: Guess) -> None:

@@ -5,6 +5,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 USERS = (
     *("userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "memberid", "accountid"),
@@ -31,57 +32,15 @@ TIMES = (
 )
 POSITIONS = ("position", "pos", "step", "seqno", "sequence", "sequenceno", "itemposition")
 RATINGS = (
-    *(
-        "rating",
-        "ratings",
-        "stars",
-        "star",
-        "overall",
-        "score",
-        "starrating",
-        "bookrating",
-        "userrating",
-        "reviewscore",
-    ),
-    *(
-        "bewertung",
-        "sterne",
-        "note",
-        "notes",
-        "punktzahl",
-        "puntuacion",
-        "calificacion",
-        "valoracion",
-        "voto",
-        "avaliacao",
-    ),
-    *("оценка", "рейтинг", "评分", "評価", "평점"),
+    *("rating", "ratings", "stars", "star", "overall", "score", "starrating", "bookrating", "userrating"),
+    *("reviewscore", "bewertung", "sterne", "note", "notes", "punktzahl", "puntuacion", "calificacion"),
+    *("valoracion", "voto", "avaliacao", "оценка", "рейтинг", "评分", "評価", "평점"),
 )
 LABELS = (
     *("label", "target", "y", "liked", "like", "likes", "islike", "isliked", "click", "clicked", "clicks", "isclick"),
-    *(
-        "isclicked",
-        "purchased",
-        "bought",
-        "purchase",
-        "ispurchase",
-        "isbuy",
-        "follow",
-        "isfollow",
-        "longview",
-        "finish",
-    ),
-    *(
-        "finished",
-        "watched",
-        "islongview",
-        "response",
-        "relevant",
-        "recommended",
-        "isrecommended",
-        "positive",
-        "feedback",
-    ),
+    *("isclicked", "purchased", "bought", "purchase", "ispurchase", "isbuy", "follow", "isfollow", "longview"),
+    *("islongview", "finish", "finished", "watched", "response", "relevant", "recommended", "isrecommended"),
+    *("positive", "feedback"),
 )
 """Names of columns of 0 and 1 that say whether an interaction counts."""
 EVENTS = (
@@ -103,15 +62,21 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", "".join(mark for mark in bare if not unicodedata.combining(mark)))
 
 
-def column_like(names: Sequence[str], words: Sequence[str]) -> str | None:
+@lru_cache
+def _all_plain(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a list, which every column of a table is compared with."""
+    return tuple(map(plain, words))
+
+
+def column_like(names: Sequence[str], words: tuple[str, ...]) -> str | None:
     """The column whose name, without case and punctuation, is one of the words, the earliest word first."""
     spelled = {plain(name): name for name in reversed(names)}
-    return next((spelled[plain(word)] for word in words if plain(word) in spelled), None)
+    return next((spelled[word] for word in _all_plain(words) if word in spelled), None)
 
 
-def like(name: str, words: Sequence[str]) -> bool:
+def like(name: str, words: tuple[str, ...]) -> bool:
     """Whether a column's name is one of the words."""
-    return plain(name) in {plain(word) for word in words}
+    return plain(name) in _all_plain(words)
 
 
 def likeness(first: str, second: str) -> float:

@@ -57,7 +57,7 @@ def join_column(path: Path, item: Profile, items: dict[str, Profile]) -> tuple[s
 def public_id(key: str, items: dict[str, Profile]) -> str | None:
     """A column of unique ids that people use, beside a key of mere numbers."""
     names = [name for name, profile in items.items() if name != key and _can_hold_ids(profile)]
-    public = column_like(names, [word for word in ITEMS if word != "item"])
+    public = column_like(names, tuple(word for word in ITEMS if word != "item"))
     numeric = items[key].column.cast(pl.String).str.contains(r"^\d+$").all()
     if public is None or not numeric:
         return None

@@ -135,9 +135,8 @@ class Profile:
         """Whether there are two values, which say yes and no."""
         if self.nested or self.distinct != 2:
             return False
-        return self.known.dtype == pl.Boolean or bool(
-            self.sample.cast(pl.String).str.strip_chars().str.to_lowercase().is_in(YES_AND_NO).all()
-        )
+        words = self.sample.cast(pl.String).str.strip_chars().str.to_lowercase()
+        return words.n_unique() == 2 and bool(words.is_in(YES_AND_NO).all())
 
     @cached_property
     def is_words(self) -> bool:

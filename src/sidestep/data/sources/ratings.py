@@ -1,6 +1,6 @@
 """Ratings in a log, which count as interactions whatever their value."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -9,32 +9,35 @@ from sidestep.data.sources import files, movielens
 from sidestep.data.sources.config import Source
 from sidestep.data.sources.content import plain_text, read_bytes
 from sidestep.data.sources.delimited import Ragged
-from sidestep.data.sources.guess import is_rating
-from sidestep.data.sources.hints import LABELS, RATINGS, like
+from sidestep.data.sources.hints import LABELS, POSITIONS, RATINGS, like
 from sidestep.data.sources.kinds import Profile
 
 
-def rating_notes(path: Path, source: Source, taken: Collection[str] = ()) -> list[str]:
-    """What to know about a log's columns of ratings, and of 0 and 1 that say whether a row counts, in any layout,
-    beside the columns `taken` for something else.
+def is_rating(profile: Profile) -> bool:
+    """Whether a column looks like a rating, by its name and numbers or by its numbers alone."""
+    if like(profile.name, POSITIONS):
+        return False
+    return (profile.numbers is not None and like(profile.name, RATINGS)) or profile.is_rating
+
+
+def rating_notes(columns: Iterable[Profile]) -> list[str]:
+    """What to know about the columns of ratings, and of 0 and 1 that say whether a row counts, among those of a log
+    that are taken for nothing else.
     """
-    free = [profile for profile in _profiles(path, source) if profile.name not in taken]
+    columns = list(columns)
     return [
-        *(_note(profile) for profile in free if is_rating(profile)),
-        *(_label_note(profile) for profile in free if like(profile.name, LABELS) and profile.is_binary),
+        *(_note(profile) for profile in columns if is_rating(profile)),
+        *(_label_note(profile) for profile in columns if like(profile.name, LABELS) and profile.is_binary),
     ]
 
 
-def _profiles(path: Path, source: Source) -> list[Profile]:
-    """The columns that may hold ratings: all of a table, else those of the layout."""
-    if source == "table":
-        names = files.column_names(path)
-    elif source == "recbole":
-        names = []
+def rating_columns(path: Path, source: Source) -> list[Profile]:
+    """The columns of a log in a known layout, not a plain table, that may hold ratings."""
+    if source == "recbole":
         frame = files.read_delimited(read_bytes(path), path, "\t", quotes=False, ragged=Ragged())
         return [Profile(column.rename(column.name.rpartition(":")[0])) for column in frame.get_columns()
                 if column.name.endswith(":float")]  # fmt: skip
-    elif source == "amazon":
+    if source == "amazon":
         names = [name for name in files.column_names(path) if like(name, RATINGS)]
     elif path.suffix == ".csv":
         names = ["rating"]
