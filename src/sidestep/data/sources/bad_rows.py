@@ -83,21 +83,25 @@ def first_row(wrong: pl.Series) -> int:
     return 0 if position is None else position + 1
 
 
-def absent(column: pl.Series, words: Sequence[str], ids: Sequence[str] = ()) -> tuple[pl.Series, str]:
-    """Which values are missing, and how often each spelling of a missing value occurs, for a message.
+def absent(column: pl.Series, words: Sequence[str], ids: Sequence[str] = ()) -> pl.Series:
+    """Which values are missing.
 
     words: spellings that stand for no value, in any case, beside the empty one. ids: those that are ids nevertheless.
     """
     if column.dtype.is_float():
-        return column.is_null() | column.is_nan().fill_null(False), ""
+        return column.is_null() | column.is_nan().fill_null(False)
     if column.dtype != pl.String:
-        return column.is_null(), ""
+        return column.is_null()
     bare = column.str.strip_chars()
     spelled_out = bare.str.to_lowercase().is_in([word.lower() for word in words]) & ~column.is_in(list(ids))
-    mask = (bare == "").fill_null(True) | spelled_out.fill_null(False)
-    spelled = bare.filter(mask).drop_nulls().value_counts(sort=True)
-    names = [f"{word!r} {count} times" for word, count in spelled.rows() if word]
-    return mask, f" ({', '.join(map(brief, names))}; data.missing lists such words)" if names else ""
+    return (bare == "").fill_null(True) | spelled_out.fill_null(False)
+
+
+def spellings(texts: pl.Series) -> str:
+    """How often each word stands among missing values, to end a message with; empty where none does."""
+    counts = texts.drop_nulls().str.strip_chars().value_counts(sort=True)
+    names = [f"{word!r} {count} times" for word, count in counts.rows() if word]
+    return f" ({', '.join(map(brief, names))}; data.missing lists such words)" if names else ""
 
 
 def ids_among(table: pl.DataFrame, name: str, words: Sequence[str]) -> list[str]:
@@ -105,11 +109,9 @@ def ids_among(table: pl.DataFrame, name: str, words: Sequence[str]) -> list[str]
     column = table[name]
     if column.dtype != pl.String:
         return []
-    others = [~absent(other, words)[0] for other in table.drop(name).get_columns()]
-    told = (
-        pl.Series([False] * len(table))
-        if not others
-        else pl.DataFrame(others).select(pl.any_horizontal(pl.all())).to_series()
-    )
-    unclear = absent(column, words)[0] & (column.str.strip_chars() != "").fill_null(False)
-    return column.filter(unclear & column.is_unique() & told).to_list()
+    unclear = absent(column, words) & (column.str.strip_chars() != "").fill_null(False) & column.is_unique()
+    rows = table.drop(name).filter(unclear)
+    described = pl.repeat(False, len(rows), eager=True)
+    for other in rows.get_columns():
+        described = described | ~absent(other, words)
+    return column.filter(unclear).filter(described).to_list()

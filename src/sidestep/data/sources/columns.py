@@ -7,14 +7,23 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from sidestep.data.sources import moments
-from sidestep.data.sources.bad_rows import BadRows, absent, first_row
+from sidestep.data.sources.bad_rows import BadRows, absent, first_row, spellings
 from sidestep.data.sources.config import MISSING, TimeUnit
-from sidestep.data.sources.moments import DAY_MS, EXCEL_EPOCH, PER_MS, UNIT_NAMES
+from sidestep.data.sources.moments import DAY_MS, EXCEL_EPOCH, OF_NUMBERS, PER_MS, UNIT_NAMES
+from sidestep.data.sources.numbers import read_numbers
 from sidestep.errors import DataError, brief
 
 LARGEST_MOMENT = 2.0**60
 FEW = 0.1
 """The share of a column's values up to which they are bad ones among the others."""
+
+
+class UnclearTimesError(DataError):
+    """Moments that can be read in two ways; `data.time_unit` decides."""
+
+
+class MixedTimesError(DataError):
+    """Moments of two kinds in one column."""
 
 
 def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None, listed: Sequence[str] = ()) -> pl.Series:
@@ -34,8 +43,8 @@ def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None, lis
         )
     bad = bad or BadRows(path, missing=MISSING)
     text = column.cast(pl.String)
-    mask, spelled = absent(text, bad.missing, listed)
-    bad.add(mask, f"have no {column.name!r} (data.{key}){spelled}")
+    mask = absent(text, bad.missing, listed)
+    bad.add(mask, f"have no {column.name!r} (data.{key}){spellings(text.filter(mask))}")
     return text.set(mask, None) if mask.any() else text
 
 
@@ -81,12 +90,12 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
             "expected dates, or numbers since 1970"
         )
     if bad is not None and kind == pl.String:
-        column = column.set(absent(column, bad.missing)[0], None)
+        column = column.set(absent(column, bad.missing), None)
     numbers, filled = _numbers(column), _filled(column, MISSING)
     words = filled & numbers.is_null()
     if unit == "auto":
         _refuse_dates_among_numbers(column, numbers, words, path)
-    dates = unit not in (*PER_MS, "excel") and (unit != "auto" or 2 * int(words.sum()) > int(filled.sum()))
+    dates = unit not in OF_NUMBERS and (unit != "auto" or 2 * int(words.sum()) > int(filled.sum()))
     if dates or (unit == "auto" and moments.compact_dates(numbers)):
         return _dates(column, unit, path, bad)
     if words.any():
@@ -134,7 +143,7 @@ def _scalar(column: pl.Series) -> bool:
 
 
 def _filled(column: pl.Series, missing: Sequence[str]) -> pl.Series:
-    return ~absent(column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column, missing)[0]
+    return ~absent(column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column, missing)
 
 
 def _numbers(column: pl.Series) -> pl.Series:
@@ -144,12 +153,7 @@ def _numbers(column: pl.Series) -> pl.Series:
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False)
     if column.dtype == pl.String:
-        filled = _filled(column, MISSING)
-        stripped = moments.without_separators(column.str.strip_chars().set(~filled, None))
-        whole = stripped.cast(pl.Int64, strict=False)
-        if (whole.is_not_null() | ~filled).all():
-            return whole
-        return stripped.cast(pl.Float64, strict=False)
+        return read_numbers(column.set(~_filled(column, MISSING), None))
     return column.cast(pl.Float64, strict=False)
 
 
@@ -169,7 +173,7 @@ def _unit(column: pl.Series, values: pl.Series, path: Path) -> TimeUnit:
         return moments.guess_unit(values.drop_nulls())
     if not moments.with_clock(values):
         day = moments.spelled(_of_spreadsheet(values.drop_nulls())[0])
-        raise DataError(
+        raise UnclearTimesError(
             f"{str(path)!r}: column {column.name!r} (data.time) holds numbers such as {_value(column, 1)}, which are "
             f'days of a spreadsheet ({day}) or seconds from some start; set data.time_unit = "excel" or "s"'
         )
@@ -178,8 +182,7 @@ def _unit(column: pl.Series, values: pl.Series, path: Path) -> TimeUnit:
 
 def _of_calendar(values: pl.Series) -> bool:
     """Whether most numbers are moments between 1990 and 2100."""
-    met = moments.units_met(values)
-    return sum(int(mask.sum()) for mask in met.values()) > (1 - FEW) * (len(values) - values.null_count())
+    return int(moments.epochs(values).sum()) > (1 - FEW) * (len(values) - values.null_count())
 
 
 def _of_spreadsheet(days: pl.Series) -> pl.Series:
@@ -195,7 +198,7 @@ def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -
         order = unit
     if order == "open":
         row = first_row(text.str.contains(r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{4}"))
-        raise DataError(
+        raise UnclearTimesError(
             f"{str(path)!r}: data row {row} has {_value(column, row)} in column {column.name!r} (data.time), and no or "
             'contrary rows say whether the day or the month is first; set data.time_unit = "d/m/y" or "m/d/y"'
         )
@@ -211,17 +214,14 @@ def _dates(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -
 
 def _refuse_dates_among_numbers(column: pl.Series, numbers: pl.Series, words: pl.Series, path: Path) -> None:
     """Refuse a column of which more than a few values are dates, and more than a few numbers that are moments."""
-    epochs = pl.Series([False] * len(column), dtype=pl.Boolean)
-    for mask in moments.units_met(numbers).values():
-        epochs = epochs | mask
-    few = FEW * len(column)
+    epochs, few = moments.epochs(numbers), FEW * len(column)
     if int(epochs.sum()) <= few or int(words.sum()) <= few or moments.compact_dates(numbers):
         return
     parse = moments.parser("d/m/y")
     dates = words & column.is_in([text for text in column.filter(words).unique().to_list() if parse(text.strip())])
     if int(dates.sum()) > few:
         first = [f"data row {first_row(mask)} has {_value(column, first_row(mask))}" for mask in (dates, epochs)]
-        raise DataError(
+        raise MixedTimesError(
             f"{str(path)!r}: column {column.name!r} (data.time) mixes dates and numbers: {first[0]} "
             f"({int(dates.sum())} rows), {first[1]} ({int(epochs.sum())} rows); bring them to one spelling"
         )
@@ -244,7 +244,7 @@ def _refuse_mixed(column: pl.Series, values: pl.Series, path: Path, unit: TimeUn
             f"({int(mask.sum())} rows)"
             for unit, mask in met.items()
         ]
-        raise DataError(
+        raise MixedTimesError(
             f"{str(path)!r}: column {column.name!r} (data.time) mixes units: {'; '.join(first)}; bring them to one unit"
         )
 

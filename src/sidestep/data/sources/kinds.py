@@ -9,12 +9,11 @@ import polars as pl
 from sidestep.data.sources import moments
 from sidestep.data.sources.bad_rows import absent
 from sidestep.data.sources.config import MISSING
-from sidestep.data.sources.moments import DayOrder
+from sidestep.data.sources.moments import MOST, DayOrder
+from sidestep.data.sources.numbers import read_numbers
 from sidestep.data.sources.texts import holds_words
 from sidestep.errors import brief
 
-MOST = 0.9
-"""The share of a column's values that decides what it holds."""
 SAMPLE = 1_000
 EVENT_WORDS = frozenset(
     (
@@ -44,7 +43,7 @@ class Profile:
         text = self.column
         if text.dtype in (pl.Categorical, pl.Enum):
             text = text.cast(pl.String)
-        return text.filter(~absent(text, MISSING)[0])
+        return text.filter(~absent(text, MISSING))
 
     @cached_property
     def nested(self) -> bool:
@@ -65,9 +64,7 @@ class Profile:
             return None
         if self.known.dtype.is_numeric():
             return self.known.cast(pl.Float64) if self.known.dtype.is_decimal() else self.known
-        text = moments.without_separators(self.known.str.strip_chars())
-        whole = text.cast(pl.Int64, strict=False)
-        values = whole if whole.null_count() == 0 else text.cast(pl.Float64, strict=False)
+        values = read_numbers(self.known)
         values = values.fill_nan(None) if values.dtype.is_float() else values
         return values if values.len() - values.null_count() >= MOST * len(values) else None
 
@@ -88,10 +85,10 @@ class Profile:
         if self.known.dtype.is_temporal():
             return self.known.dtype in (pl.Date, pl.Datetime)
         if self.numbers is not None:
-            met = moments.units_met(self.numbers)
-            inside = sum(int(mask.sum()) for mask in met.values())
-            days = moments.spreadsheet_days(self.numbers, MOST) and moments.with_clock(self.numbers, PRICE_DECIMALS)
-            return inside >= MOST * len(self.numbers) or moments.compact_dates(self.numbers) or days
+            most = int(moments.epochs(self.numbers).sum()) >= MOST * len(self.numbers)
+            if most or moments.compact_dates(self.numbers):
+                return True
+            return moments.spreadsheet_days(self.numbers) and moments.with_clock(self.numbers, PRICE_DECIMALS)
         if self.known.dtype != pl.String:
             return False
         texts = self.sample.str.strip_chars().to_list()

@@ -9,7 +9,11 @@ import polars as pl
 
 from sidestep.data.sources.config import TimeUnit
 
+MOST = 0.9
+"""The share of a column's values that decides what it holds."""
 PER_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+OF_NUMBERS = (*PER_MS, "excel")
+"""The units of moments that are numbers."""
 LARGE_UNITS: tuple[tuple[float, TimeUnit], ...] = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
 UNIT_NAMES = {
     "s": "seconds",
@@ -42,12 +46,6 @@ NAMED = (
     ),
     re.compile(r"^(?P<m>\d{1,2}) (?P<d>\d{1,2}), (?P<y>\d{4})(?P<clock>)$"),  # Amazon's reviewTime: 09 13, 2009
 )
-SPELLINGS = (
-    (r"^-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3})$", ",", ",", ""),
-    (r"^-?(?:\d{1,3}(?:\.\d{3}){2,})$", r"\.", ".", ""),
-    (r"^-?\d+(?:,\d+)?$", ",", ",", "."),
-)
-"""Of numbers: thousands with commas, thousands with dots, decimal commas; the mark that must occur, and what it is."""
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 CLOCK_ENDS = ("", "%z", " %z", " %p", "%p")
@@ -71,20 +69,19 @@ def units_met(numbers: pl.Series) -> dict[str, pl.Series]:
     return found
 
 
-def without_separators(texts: pl.Series) -> pl.Series:
-    """Numbers as programs write them, where all of a column are spelled for people: 1,600,000,000, or 45291,5."""
-    known = texts.drop_nulls()
-    for spelling, marked, old, new in SPELLINGS:
-        if known.str.contains(spelling).all() and known.str.contains(marked).any():
-            return texts.str.replace_all(old, new, literal=True)
-    return texts
+def epochs(numbers: pl.Series) -> pl.Series:
+    """Which numbers are moments between 1990 and 2100 in any of the four units."""
+    found = pl.repeat(False, len(numbers), eager=True)
+    for mask in units_met(numbers).values():
+        found = found | mask
+    return found
 
 
-def spreadsheet_days(numbers: pl.Series, share: float = 0.9) -> bool:
-    """Whether so many numbers, such as 45291.5, are days between 1990 and 2100 as spreadsheets count them."""
+def spreadsheet_days(numbers: pl.Series) -> bool:
+    """Whether most numbers, such as 45291.5, are days between 1990 and 2100 as spreadsheets count them."""
     moments = (numbers.drop_nulls().cast(pl.Float64) - EXCEL_EPOCH) * DAY_MS
     inside = (moments >= YEAR_1990) & (moments < YEAR_2100)
-    return len(moments) > 0 and int(inside.sum()) >= share * len(moments)
+    return len(moments) > 0 and int(inside.sum()) >= MOST * len(moments)
 
 
 def with_clock(days: pl.Series, decimals: int = 0) -> bool:

@@ -11,7 +11,7 @@ from sidestep.data.sources.config import DataConfig, TimeUnit
 from sidestep.data.sources.decisions import Guess
 from sidestep.data.sources.hints import POSITIONS, TIMES, column_like, like
 from sidestep.data.sources.kinds import Profile
-from sidestep.data.sources.moments import PER_MS, UNIT_NAMES, YEAR_1990, YEAR_2100
+from sidestep.data.sources.moments import OF_NUMBERS, UNIT_NAMES, YEAR_1990, YEAR_2100
 from sidestep.errors import ConfigError, DataError, listed
 
 Roles = dict[str, tuple[str, str]]
@@ -109,11 +109,13 @@ def _read_time(
     wanted: TimeUnit = unit if unit else "auto"  # type: ignore[assignment]
     try:
         moments, chosen = columns.times(profile.column, wanted, path, bad)
+    except columns.UnclearTimesError as error:
+        raise DataError(f"{error}, or name it with --time {profile.name}=UNIT") from None
+    except columns.MixedTimesError:
+        raise
     except DataError as error:
-        asked, mixed = "set data.time_unit" in str(error), "bring them to one" in str(error)
-        if named or profile.is_moment or asked or mixed:
-            way = f", or name it with --time {profile.name}=UNIT" if asked else ""
-            raise DataError(f"{error}{way}") from None
+        if named or profile.is_moment:
+            raise
         found.doubts.append(f"column {profile.name!r} looks like a time but cannot be read as one: {error}")
         return None
     unread = int(bad.any(len(moments)).sum())
@@ -132,9 +134,7 @@ def _decide_time(profile: Profile, read: tuple[pl.Series, str], named: bool, rol
     why = "--time" if named else "by its values" if profile.is_moment else "by its name"
     found.decide("time", profile.name, why)
     roles[profile.name] = ("time", f"{why}, {UNIT_NAMES[unit]}")
-    found.decide(
-        "time_unit", unit, "by the size of its numbers" if unit in (*PER_MS, "excel") else "its values are dates"
-    )
+    found.decide("time_unit", unit, "by the size of its numbers" if unit in OF_NUMBERS else "its values are dates")
     middle = moments.median()
     absolute = isinstance(middle, (int, float)) and middle >= YEAR_1990
     reason = "the times lie after 1990" if absolute else "the times lie before 1990, so they count from some start"

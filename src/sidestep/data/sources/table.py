@@ -90,7 +90,7 @@ def canonical_log(
     bad = BadRows.of(path, config, counted)
     if ragged is not None and ragged.rows:
         bad.add(ragged.mask(len(raw)), ragged.what)
-    listed = [] if items is None else items[ITEM_KEY].filter(absent(items[ITEM_KEY], config.missing)[0]).to_list()
+    listed = [] if items is None else items[ITEM_KEY].filter(absent(items[ITEM_KEY], config.missing)).to_list()
     found = [
         columns.ids(raw[config.user], path, "user", bad).alias("user_id"),
         columns.ids(raw[config.item], path, "item", bad, listed).alias(ITEM_KEY),

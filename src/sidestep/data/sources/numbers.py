@@ -1,0 +1,26 @@
+"""Numbers in a column of text, spelled for programs or for people."""
+
+import polars as pl
+
+SPELLINGS = (
+    (r"^-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3})$", ",", ""),
+    (r"^-?(?:\d{1,3}(?:\.\d{3}){2,})$", ".", ""),
+    (r"^-?\d+(?:,\d+)?$", ",", "."),
+)
+"""Thousands with commas, thousands with dots, decimal commas: the mark that must occur, and what it is to programs."""
+
+
+def read_numbers(texts: pl.Series) -> pl.Series:
+    """Text as int64 where all of it is whole numbers, else as float64; null where it is no number."""
+    plain = _for_programs(texts.str.strip_chars())
+    whole = plain.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == plain.null_count() else plain.cast(pl.Float64, strict=False)
+
+
+def _for_programs(texts: pl.Series) -> pl.Series:
+    """Numbers as programs write them, where all of a column are spelled for people: 1,600,000,000, or 45291,5."""
+    known = texts.drop_nulls()
+    for spelling, mark, plain in SPELLINGS:
+        if known.str.contains(mark, literal=True).any() and known.str.contains(spelling).all():
+            return texts.str.replace_all(mark, plain, literal=True)
+    return texts
