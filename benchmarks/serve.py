@@ -6,6 +6,7 @@ of its own (`load.py`) that shares the machine with the server; the tables say h
 """
 
 import argparse
+import math
 import multiprocessing
 import random
 import tempfile
@@ -115,13 +116,13 @@ def closed_loops(
     print(table(library_rows + shown, ["", *CELLS]))
     many, rate = max(CLIENTS), {key: row.rate for key, row in rows.items()}
     gain = median(alone[MAX_BATCH]) / median(alone[1])
-    kept = rate[many, MAX_BATCH] / rate[many, 1]
+    kept = ratio(rate[many, MAX_BATCH], rate[many, 1])
     found = {
         "library's gain, batch 32 over 1": gain,
         f"server's gain at {many} clients, batches to 32 over 1": kept,
         "server's gain of the library's": kept / gain,
-        f"server's gain, {many} clients over 1": rate[many, MAX_BATCH] / rate[1, MAX_BATCH],
-        "least of batching over none, any clients": min(rate[few, MAX_BATCH] / rate[few, 1] for few in CLIENTS),
+        f"server's gain, {many} clients over 1": ratio(rate[many, MAX_BATCH], rate[1, MAX_BATCH]),
+        "least of batching over none, any clients": min(ratio(rate[few, MAX_BATCH], rate[few, 1]) for few in CLIENTS),
         "server's rate of the library's at batch 32": rate[many, MAX_BATCH] / median(alone[MAX_BATCH]),
     }
     print("  ".join(f"{name} {value:.2f};" for name, value in found.items()))
@@ -163,7 +164,7 @@ def deadlines(bench: Bench, server: Served, beams: int | None) -> Found:
     print(table(shown, ["", *CELLS, "refused"]))
     return {
         f"{clients} clients": {
-            "of a long deadline's rate": rounded(rows[clients, USUAL_MS].rate / rows[clients, LONG_MS].rate),
+            "of a long deadline's rate": rounded(ratio(rows[clients, USUAL_MS].rate, rows[clients, LONG_MS].rate)),
             "p99 of the deadline": rounded(rows[clients, USUAL_MS].all.within(0.99) / USUAL_MS),
             "refused": rows[clients, USUAL_MS].all.bad,
         }
@@ -183,7 +184,7 @@ def overload(bench: Bench, server: Served, beams: int | None, capacity: float) -
     found = {
         "accepted's p99 of the deadline": every.within(0.99) / DEADLINE_MS,
         "accepted of the capacity": every.rate / capacity,
-        "shed": shed / total,
+        "shed": ratio(shed, total),
     }
     print("  ".join(f"{name} {value:.2f};" for name, value in found.items()))
     other = total - shed - every.good
@@ -261,7 +262,9 @@ def filters(bench: Bench, server: Served, beams: int | None) -> Found:
     told = _stock(bench, server)
     bodies = {name: bench.bodies(beams=beams, **asked) for name, asked in _kinds(bench).items() if name != "explained"}
     alone, crowd = ({name: Measured() for name in bodies} for _ in range(2))
-    first = {name: bench.load.run(Order(server.port, file, 60, requests=1)).ms for name, file in bodies.items()}
+    first = {
+        name: bench.load.run(Order(server.port, file, 60, requests=1)).within(0.5) for name, file in bodies.items()
+    }
     for _ in range(bench.rounds):
         for name, file in bodies.items():
             bench.closed(alone[name], server, file, 1)
@@ -272,18 +275,18 @@ def filters(bench: Bench, server: Served, beams: int | None) -> Found:
     )
     shown, found = [], {}
     for name in bodies:
-        time_ratio = alone[name].all.within(0.5) / alone[plain].all.within(0.5)
-        crowd_ratio = crowd[plain].rate / crowd[name].rate
+        time_ratio = ratio(alone[name].all.within(0.5), alone[plain].all.within(0.5))
+        crowd_ratio = ratio(crowd[plain].rate, crowd[name].rate)
         shown.append(
             [
                 name,
-                f"{first[name][0]:.1f}",
+                f"{first[name]:.1f}",
                 f"{alone[name].all.within(0.5):.1f}",
                 f"{time_ratio:.2f}",
                 f"{crowd_ratio:.2f}",
             ]
         )
-        found[name] = _rounded({"first ms": first[name][0], "time": time_ratio, "time in a crowd": crowd_ratio})
+        found[name] = _rounded({"first ms": first[name], "time": time_ratio, "time in a crowd": crowd_ratio})
     print(table(shown, ["", "first ms", "p50 ms", "of no filter's", f"at {CROWD} clients"]))
     return found
 
@@ -332,6 +335,11 @@ def by_graph(bench: Bench, beams: int | None) -> Found:
     }
 
 
+def ratio(one: float, other: float) -> float:
+    """How much the one is of the other; no number where a busy machine left nothing of the other."""
+    return one / other if other else math.nan
+
+
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: rounded(value) for name, value in values.items()}
 
@@ -349,8 +357,13 @@ def measure(
             for beams in shop.beams:
                 found[f"closed, beams {beams}"], capacities[beams] = closed_loops(bench, batching, single, ask, beams)
         for beams, capacity in capacities.items():
-            found[f"open, beams {beams}"] = open_loops(bench, batching, beams, capacity)
             found[f"deadlines, beams {beams}"] = deadlines(bench, batching, beams)
+            if not capacity:
+                print(
+                    f"\nBeams {beams}: nobody of {max(CLIENTS)} clients was answered, so there is no capacity to load"
+                )
+                continue
+            found[f"open, beams {beams}"] = open_loops(bench, batching, beams, capacity)
             found[f"overload, beams {beams}"] = overload(bench, batching, beams, capacity)
         found["two reloads"] = reloads(bench, batching, shop.beams[0])
         found["filters"] = filters(bench, batching, shop.beams[0])

@@ -1,10 +1,13 @@
 """Every benchmark runs and ends with one line of JSON that says what was measured on what."""
 
+import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +49,25 @@ def test_a_benchmark_ends_with_its_ratios(script: str) -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout.splitlines()[-1])
     assert {"bench", "date", "machine", "cores", "torch", "protocol"} < set(found)
+
+
+def test_a_server_that_answers_nobody_is_measured_without_a_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
+    for peer in PEERS["serve"]:
+        pytest.importorskip(peer)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    serve, load = importlib.import_module("serve"), importlib.import_module("load")
+    nothing = load.Outcome(seconds=0.3, statuses={"503": 5}, ms=[], unsaid=0, cpu=0.0, late_ms=0.0)
+
+    class Bench:
+        seconds, rounds = 0.3, 1
+
+        def bodies(self, **asked: object) -> str:
+            return ""
+
+        def closed(self, measured: Any, *_: object) -> None:
+            measured.outcomes.append(nothing)
+            measured.cores.append((0.0, 0.0))
+
+    found, capacity = serve.closed_loops(Bench(), None, None, lambda beams, batch: 100.0, 10)
+    assert (capacity, found["not 200"], found["library's gain, batch 32 over 1"]) == (0.0, 8 * 5, 1.0)
+    assert math.isnan(found["server's gain of the library's"])
