@@ -47,8 +47,8 @@ def meeting(table: pl.DataFrame, where: Where) -> Flags:
     met = np.ones(len(table), dtype=np.bool_)
     for name, condition in where.items():
         if name not in table.columns:
-            hint = did_you_mean(name, table.columns)
-            raise DataError(f"The catalogue has no column {name!r}{hint}; it has {listed(table.columns, 20)}")
+            hint = did_you_mean(name, table.columns) or f"; it has {listed(table.columns, 20)}"
+            raise DataError(f"The catalogue has no column {name!r}{hint}")
         met &= _met(typed(table[name]), name, condition).fill_null(False).to_numpy()
     return met
 
