@@ -1,7 +1,11 @@
 """The studies as they are written down: rows that exist, differ, and carry the paper's figures where they belong."""
 
-import pytest
+import re
 
+import pytest
+import typer
+
+from sidestep.cli import app
 from sidestep.errors import ConfigError
 from sidestep.methods.table import METHODS, NON_NEURAL
 from sidestep.studies.cells import Cell
@@ -138,6 +142,12 @@ def test_beauty_is_known_by_its_size() -> None:
 def test_what_cannot_be_reproduced_is_refused(name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         study_named(name)
+
+
+def test_the_help_of_reproduce_names_every_study() -> None:
+    verb = typer.main.get_command(app).commands["reproduce"]  # type: ignore[attr-defined]
+    known = {*STUDIES, TABLE3.name}
+    assert set(re.split(r", | or |\.", verb.params[0].help)) - {""} == known
 
 
 def test_an_unknown_row_is_refused_with_the_known_ones() -> None:
