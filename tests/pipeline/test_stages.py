@@ -11,9 +11,9 @@ from command import WORLD, contents, refuse, sidestep, snapshot, succeed
 from sidestep import artifact
 from sidestep.methods.table import new_recipe
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.course import Course
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import stages_of
-from sidestep.pipeline.stages import validate
 from sidestep.training import loop
 
 ARTIFACTS = ("catalog", "interactions", "vectors", "aligned", "sids", "tokenizer", "model")
@@ -151,7 +151,7 @@ def test_validation_of_all_users_is_that_of_a_sample_of_as_many(finished: Path) 
     for users in ("all", 60, 10_000, 7):
         evaluate = run.recipe.evaluate.model_copy(update={"valid_users": users})
         other = replace(run, recipe=run.recipe.model_copy(update={"evaluate": evaluate}))
-        scores.append(validate(RunContents(other), model))
+        scores.append(Course.of(RunContents(other)).validate(model))
     assert scores[0] == scores[1] == scores[2]
     assert new_recipe({"evaluate": {"valid_users": "all"}}).evaluate.valid_users == "all"
 

@@ -22,6 +22,7 @@ from sidestep.evaluation.metrics import hit_rate, ndcg
 from sidestep.evaluation.ranking import first_place
 from sidestep.objectives.preference import AlignConfig, Judged, aligned
 from sidestep.pipeline.contents import RunContents
+from sidestep.pipeline.course import Course
 from sidestep.pipeline.run import Run
 from sidestep.recommenders.recommender import ItemFilter, Servable
 from sidestep.training.loop import Hooks, fit
@@ -125,10 +126,8 @@ class Aligning:
     @torch.no_grad()
     def judge_lists(self, model: Any) -> Judgement:
         """The model on the validation sample."""
-        recipe, cases = self.contents.recipe, self.contents.split.valid
-        if recipe.evaluate.valid_users != "all":
-            cases = cases.sample(recipe.evaluate.valid_users, recipe.seed)
-        recommender, size = self._recommending(model.eval()), recipe.evaluate.batch_size
+        cases, size = Course.of(self.contents).sample, self.contents.recipe.evaluate.batch_size
+        recommender = self._recommending(model.eval())
         rewards, places, apart, lists = [], [], [], []
         for begin in range(0, len(cases), size):
             chosen = np.arange(begin, min(begin + size, len(cases)))

@@ -1,18 +1,16 @@
 """Item vectors from training interactions, for the tokenizer."""
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from sidestep.data.interactions import Ints
-from sidestep.data.sequences import SequenceBatch, TrainingSequences
+from sidestep.data.sequences import TrainingSequences
 from sidestep.data.splits import TrainingInteractions
 from sidestep.objectives import scoring
+from sidestep.pipeline.course import HistoryBatches
 from sidestep.scorers.sasrec import SASRec
 from sidestep.scorers.sequential import BaselineConfig
 from sidestep.training.loop import fit
@@ -44,7 +42,7 @@ def learnt_vectors(
     sequences = TrainingSequences(train, model.reads, model.every_position)
     settings = training_settings(sequences.num_targets, config.epochs)
     data, objective = (
-        _Histories(sequences, settings.batch_size, seed),
+        HistoryBatches(sequences, settings.batch_size, seed),
         partial(scoring.next_item, baseline=model.config),
     )
     fit(model, objective, data, settings, seed=seed, folder=folder, title="behaviour")
@@ -68,16 +66,3 @@ def training_settings(num_targets: int, epochs: int) -> TrainConfig:
     return TrainConfig(
         epochs=epochs, batch_size=size, lr=2e-3, warmup_steps=warmup, weight_decay=0.0, clip=0.0, patience=0
     )
-
-
-class _Histories:
-    """Training histories as the loop wants them."""
-
-    def __init__(self, sequences: TrainingSequences, batch_size: int, seed: int) -> None:
-        self._sequences, self._size, self._seed = sequences, batch_size, seed
-
-    def batches(self, epoch: int) -> Sequence[Ints]:
-        return self._sequences.batches(self._size, self._seed, epoch)
-
-    def load(self, index: Any) -> SequenceBatch:
-        return self._sequences.batch(index)

@@ -14,6 +14,7 @@ from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
 from sidestep.methods.method import Materials, Method, Phase, Say
 from sidestep.methods.recipe import Recipe
+from sidestep.pipeline.contents import RunContents
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.training.loop import Hooks, fit
@@ -22,9 +23,14 @@ from sidestep.training.loop import Hooks, fit
 class HistoryBatches:
     """Training histories as `training.loop.Batches`."""
 
-    def __init__(self, train: TrainingInteractions, recipe: Recipe, model: Any) -> None:
-        self.sequences = TrainingSequences(train, model.reads, model.every_position)
-        self._size, self._seed = recipe.train.batch_size, recipe.seed
+    def __init__(self, sequences: TrainingSequences, batch_size: int, seed: int) -> None:
+        self.sequences, self._size, self._seed = sequences, batch_size, seed
+
+    @classmethod
+    def of(cls, train: TrainingInteractions, recipe: Recipe, model: Any) -> "HistoryBatches":
+        """What a recipe trains a model on."""
+        sequences = TrainingSequences(train, model.reads, model.every_position)
+        return cls(sequences, recipe.train.batch_size, recipe.seed)
 
     def batches(self, epoch: int) -> list[Any]:
         return self.sequences.batches(self._size, self._seed, epoch)
@@ -46,14 +52,25 @@ class Course:
     valid: Cases
     tree: SemanticIds | None
 
+    @classmethod
+    def of(cls, contents: RunContents) -> "Course":
+        """That of a run, on all users."""
+        divided = contents.split
+        return cls(contents.method, contents.recipe, contents.materials, divided.train, divided.valid, contents.tree)
+
+    @property
+    def sample(self) -> Cases:
+        """The validation cases that are ranked, the same in every epoch."""
+        users = self.recipe.evaluate.valid_users
+        return self.valid if users == "all" else self.valid.sample(users, self.recipe.seed)
+
     def recommending(self, model: Any, num_beams: int) -> Servable:
         return self.method.recommender(model, self.recipe, self.materials.popularity, self.tree, num_beams)
 
     def ranks(self, recommender: Recommender) -> Ints:
-        """The ranks of the targets of a fixed sample of validation users, seen items masked."""
-        config = self.recipe.evaluate
-        cases = self.valid if config.valid_users == "all" else self.valid.sample(config.valid_users, self.recipe.seed)
-        return rank_cases(recommender, cases, k=10, seen="masked", batch_size=config.batch_size).ranks
+        """The ranks of the targets of `sample`, seen items masked."""
+        size = self.recipe.evaluate.batch_size
+        return rank_cases(recommender, self.sample, k=10, seen="masked", batch_size=size).ranks
 
     def validate(self, model: nn.Module) -> float:
         """NDCG@10 of `ranks`."""
@@ -64,7 +81,7 @@ class Course:
         recipe, method, data = self.recipe, self.method, phase.data
         hooks = Hooks(score=phase.score)
         if data is None:
-            data = HistoryBatches(self.train, recipe, model)
+            data = HistoryBatches.of(self.train, recipe, model)
             say(
                 f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
                 f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"

@@ -7,10 +7,10 @@ import torch
 from sidestep import durable
 from sidestep.methods.method import Say
 from sidestep.pipeline.contents import RunContents
-from sidestep.pipeline.course import HistoryBatches
+from sidestep.pipeline.course import Course, HistoryBatches
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stage import stages_of
-from sidestep.pipeline.stages import run_until, validate
+from sidestep.pipeline.stages import run_until
 from sidestep.training.loop import Hooks, Training
 from sidestep.training.profile import Profile
 from sidestep.training.profile import profile as watch
@@ -38,10 +38,10 @@ def _profile(run: Run, say: Say, trace: bool) -> Profile:
     training = Training(
         model,
         method.objective(contents.materials, recipe),
-        HistoryBatches(contents.split.train, recipe, model),
+        HistoryBatches.of(contents.split.train, recipe, model),
         recipe.train.model_copy(update={"log_with": ()}),
         recipe.seed,
-        hooks=Hooks(score=lambda: validate(contents, model)),
+        hooks=Hooks(score=lambda: Course.of(contents).validate(model)),
     )
     with durable.replacing_file(run.path(TRACE)) if trace else nullcontext() as staging:
         measured = watch(training, count=lambda batch: int((batch.targets >= 0).sum()), trace=staging)

@@ -236,7 +236,7 @@ def train(run: Run, say: Say) -> None:
     settings, parents = TRAIN.settings(recipe), TRAIN.parents(run)
     contents.refuse_what_is_missing()
     prolonged = _prolonged(run, settings, say)
-    model, course = _untrained(contents), _course(contents)
+    model, course = _untrained(contents), Course.of(contents)
     for phase in method.phases(model, materials, recipe, course.train, contents.cases):
         course.fit(phase, model, run.training_folder(phase.name, settings, parents), say)
     method.tune(model, materials, recipe, course.ranks, say)
@@ -325,16 +325,6 @@ def _nothing(line: str) -> None:
 def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
     shared = {"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"}
     return TrainConfig.model_validate(config.model_dump(include=shared))
-
-
-def validate(contents: RunContents, model: nn.Module) -> float:
-    """NDCG@10 on a fixed sample of validation users, seen items masked."""
-    return _course(contents).validate(model)
-
-
-def _course(contents: RunContents) -> Course:
-    divided = contents.split
-    return Course(contents.method, contents.recipe, contents.materials, divided.train, divided.valid, contents.tree)
 
 
 def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:

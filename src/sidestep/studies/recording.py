@@ -123,7 +123,7 @@ def _training(contents: RunContents) -> Training | None:
         scores=tuple(scores),
         seconds=round(sum(row["seconds"] for row in rows), 1),
         parameters=sum(p.numel() for p in model.parameters()),
-        targets=HistoryBatches(contents.split.train, recipe, model).sequences.num_targets,
+        targets=HistoryBatches.of(contents.split.train, recipe, model).sequences.num_targets,
     )
 
 
