@@ -113,8 +113,9 @@ def test_a_list_that_is_no_list_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_takes_the_list_wherever_it_takes_the_graph(tmp_path: Path) -> None:
-    """The edges of the log itself, read from a file, give the same spectral, propagated and tokenized vectors."""
-    words = ("tokenize", "s2gr-planted", *WORLD, "behaviour.source=spectral", "tokenizer.contrastive=1")
+    """The edges of the log itself, read from a file, give the same vectors at every stage."""
+    tuned = ("tune.kind=map", "tune.pairs=u2i", "tune.steps=5", "tune.fewest=1")
+    words = ("tokenize", "s2gr-planted", *WORLD, *tuned, "behaviour.source=spectral", "tokenizer.contrastive=1")
     succeed(*words, "--out", tmp_path / "own")
     contents = RunContents(Run.open(tmp_path / "own"))
     edges, ids = sparse.triu(contents.graph).tocoo(), contents.catalog.item_ids
@@ -123,7 +124,7 @@ def test_a_run_takes_the_list_wherever_it_takes_the_graph(tmp_path: Path) -> Non
     ])  # fmt: skip
     listed = (*words, f"graph.edges={path}", "graph.window=1", "--out", tmp_path / "listed")
     succeed(*listed)
-    for name in ("behaviour", "aligned", "sids"):
+    for name in ("tuned", "behaviour", "aligned", "sids"):
         one, other = ((tmp_path / run / name / "tensors.safetensors").read_bytes() for run in ("own", "listed"))
         assert one == other, name
     write(path, [(ids[0], ids[1], 1.0)])

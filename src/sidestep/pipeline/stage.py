@@ -143,7 +143,7 @@ TUNE = Stage(
     ("tuner", "tuned"),
     lambda recipe: {
         **dict.fromkeys(("tune", "split", "seed"), True),
-        **({"graph": True} if "u2i" in recipe.tune.pairs else {}),  # its vectors of behaviour use the window
+        **({"graph": True} if recipe.tune.uses_graph else {}),  # its vectors of behaviour use the window
     },
     lambda _: ("catalog", "interactions", "vectors"),
 )

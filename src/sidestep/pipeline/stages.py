@@ -104,7 +104,8 @@ def tune(run: Run, say: Say) -> None:
     model = tuned_map(contents.split.train, contents.catalog, own, recipe, folder, say)
     vectors = model.apply_to(own)
     _save_weights(run, "tuner", model, settings, parents)
-    vectors.save(run.path("tuned"), config=settings, parents=TUNE.origin(run, "tuned"))
+    meta = _graph_inputs(contents) if recipe.tune.uses_graph else None
+    vectors.save(run.path("tuned"), config=settings, parents=TUNE.origin(run, "tuned"), meta=meta)
     for line in neighbourhoods(contents, own, vectors).lines():
         say(line)
 
@@ -120,7 +121,7 @@ def behave(run: Run, say: Say) -> None:
     meta = None
     if recipe.behaviour.source == "spectral":
         vectors = counted_vectors(contents.graph, recipe.behaviour, recipe.seed)
-        meta = inputs(contents.graph_files) if contents.graph_files else None
+        meta = _graph_inputs(contents)
     else:
         folder = run.training_folder("behaviour-train", settings, parents)
         train, num_items = contents.split.train, len(contents.catalog)
@@ -141,8 +142,13 @@ def propagate(run: Run, say: Say) -> None:
         say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
         for path in contents.graph_files:
             say(f"graph: counted in {path.name}, which must leave out held-out interactions; nothing here can check it")
-            meta = inputs([path])
+        meta = _graph_inputs(contents)
     vectors.save(run.path("aligned"), config=PROPAGATE.settings(recipe), parents=PROPAGATE.parents(run), meta=meta)
+
+
+def _graph_inputs(contents: RunContents) -> dict[str, Any] | None:
+    """What an artifact keeps of the user's list of edges, where there is one."""
+    return inputs(contents.graph_files) if contents.graph_files else None
 
 
 def tokenize(run: Run, say: Say) -> None:

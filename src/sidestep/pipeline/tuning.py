@@ -21,6 +21,7 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
+from sidestep.vectors.edges import graph_of
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.pair_batches import PairBatches
 from sidestep.vectors.tuning import VectorMap, training_pairs
@@ -45,7 +46,8 @@ def tuned_map(
         As `training_pairs`.
     """
     config, seed = recipe.tune, (recipe.seed + SEED_APART) % 2**20
-    pairs = training_pairs(train, catalog, vectors, config, recipe.graph, seed)
+    graph = graph_of(train, catalog, recipe.graph, recipe.data.path) if config.uses_graph else None
+    pairs = training_pairs(train, catalog, vectors, config, seed, graph)
     say(f"tune: {len(pairs):,} pairs of {pairs.num_items:,} items")
     torch.manual_seed(seed)
     model = VectorMap(vectors.width, config.rank)

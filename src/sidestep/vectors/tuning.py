@@ -15,7 +15,7 @@ from sidestep.data.labels import labels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError
 from sidestep.vectors.denoise import Denoiser, Filter, at_random, by_category, by_lift, by_text, by_users, kept
-from sidestep.vectors.graph import GraphConfig, cooccurrence, spectral_vectors
+from sidestep.vectors.graph import Graph, spectral_vectors
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.pairs import Pairs, cooccurring, swing, together, u2i
 
@@ -48,6 +48,11 @@ class TuneConfig(Section):
     lr: float = Field(1e-3, gt=0)
     rank: int = Field(0, ge=0)
     fewest: int = Field(1_000, ge=1)
+
+    @property
+    def uses_graph(self) -> bool:
+        """Whether the co-occurrence graph is needed."""
+        return "u2i" in self.pairs
 
     @model_validator(mode="after")
     def _consistent(self) -> "TuneConfig":
@@ -104,12 +109,12 @@ def training_pairs(
     catalog: Catalog,
     vectors: ItemVectors,
     config: TuneConfig,
-    graph: GraphConfig,
     seed: int,
+    graph: Graph | None = None,
 ) -> Pairs:
     """The pairs to tune on, after the filter.
 
-    graph: how the graph is built whose spectral vectors say what is alike for "u2i".
+    graph: of co-occurrence, whose spectral vectors say what is alike for "u2i"; no other kind of pairs needs it.
 
     Raises:
         DataError: too few of them. ConfigError: a filter by categories over a catalogue without any.
@@ -118,8 +123,8 @@ def training_pairs(
     groups = []
     for kind in dict.fromkeys(config.pairs):
         if kind == "u2i":
-            known = spectral_vectors(cooccurrence(train, num_items, graph), BEHAVIOUR_WIDTH, seed)
-            groups.append(u2i(train, known.values))
+            assert graph is not None
+            groups.append(u2i(train, spectral_vectors(graph, BEHAVIOUR_WIDTH, seed).values))
         else:
             groups.append((swing if kind == "swing" else cooccurring)(train, num_items))
     pairs = together(groups, num_items)
