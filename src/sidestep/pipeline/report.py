@@ -64,8 +64,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a run came about.
+class Provenance:
+    """How a run was made.
 
     command: what makes it again. date: when its training ended, in UTC. seconds: of all epochs, by what was trained;
     validation is not counted.
@@ -121,7 +121,7 @@ class Findings:
     examples: list[Example]
     analysis: Analysis | None
     digests: dict[str, str]
-    course: Course
+    provenance: Provenance
     neighbourhoods: Neighbourhoods | None = None
     beside: Beside | None = None
 
@@ -157,18 +157,18 @@ def gather(run: Run, beside: Run | None = None) -> Findings:
         examples=_examples(contents, ranks) if prepared and "model" in done else [],
         analysis=_analysis(contents) if prepared and "model" in done else None,
         digests={name: run.digest(name) for name in sorted(done)},
-        course=_course(run),
+        provenance=_provenance(run),
         beside=None if beside is None else _beside(run, beside),
         neighbourhoods=neighbourhoods_of(run) if prepared and artifact.exists(run.path("tuned")) else None,
     )
 
 
-def _course(run: Run) -> Course:
+def _provenance(run: Run) -> Provenance:
     logs = {"the model": run.path("train"), "the tokenizer": run.path("tokenizer-train")}
     seconds = {name: sum(row.get("seconds") or 0.0 for row in read_log(path)) for name, path in logs.items()}
     ended = run.path("train") / "log.jsonl"
     date = f"{datetime.fromtimestamp(ended.stat().st_mtime, UTC):%Y-%m-%d}" if ended.is_file() else None
-    return Course(command_of(run.recipe), date, {name: spent for name, spent in seconds.items() if spent})
+    return Provenance(command_of(run.recipe), date, {name: spent for name, spent in seconds.items() if spent})
 
 
 def _beside(run: Run, other: Run) -> Beside:
