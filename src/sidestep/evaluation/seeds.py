@@ -1,7 +1,7 @@
 """One method over several seeds: mean, deviation, and comparison with another method."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +52,15 @@ def spread_of(means: Sequence[float]) -> Spread:
     """Mean and deviation of one figure a seed, at least one."""
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
     return Spread(float(np.mean(means)), deviation, len(means))
+
+
+def summaries(cells: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The `mean` and the `deviation` of every figure over cells of one seed each; 0 for a single seed."""
+    spreads = {name: spread_of([cell[name] for cell in cells]) for name in cells[0]}
+    return {
+        "mean": {name: figure.mean for name, figure in spreads.items()},
+        "deviation": {name: figure.deviation or 0.0 for name, figure in spreads.items()},
+    }
 
 
 def seed_averaged(samples: Sequence[Sample]) -> Values:

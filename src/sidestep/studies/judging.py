@@ -9,7 +9,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.splits import Cases
 from sidestep.evaluation.metrics import hit_rate
 from sidestep.evaluation.neighbours import next_item_ranks
-from sidestep.evaluation.seeds import spread_of
+from sidestep.evaluation.seeds import summaries
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.run import Run
@@ -109,15 +109,7 @@ def of_vectors(vectors: ItemVectors, cases: Cases, popularity: Ints) -> dict[str
 
 
 def _summary(row: Row, seeds: Sequence[int], cells: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The mean and the standard deviation over the seeds (0 for a single seed)."""
-    spreads = {name: spread_of([cell[name] for cell in cells]) for name in cells[0]}
-    return {
-        "row": row.name,
-        "sets": list(row.sets),
-        "seeds": list(seeds),
-        "mean": {name: figure.mean for name, figure in spreads.items()},
-        "deviation": {name: figure.deviation or 0.0 for name, figure in spreads.items()},
-    }
+    return {"row": row.name, "sets": list(row.sets), "seeds": list(seeds), **summaries(cells)}
 
 
 def _slug(row: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sidestep import durable, recipes
 from sidestep.data.impressions import ImpressionsFile, read_impressions
-from sidestep.evaluation.seeds import spread_of
+from sidestep.evaluation.seeds import summaries
 from sidestep.evaluation.significance import paired_bootstrap
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.ranking import SearchName, looked_up, rank_impressions, search_of, train_ranker
@@ -71,13 +71,10 @@ def _of_seed(
 
 
 def _row(search: str, inputs: str, cells: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    spreads = {name: spread_of([cell["figures"][name] for cell in cells]) for name in cells[0]["figures"]}
+    seeds = [cell["seed"] for cell in cells]
     row: dict[str, Any] = {
-        "row": f"{search}, {inputs}",
-        "seeds": [cell["seed"] for cell in cells],
-        "mean": {name: spread.mean for name, spread in spreads.items()},
-        "deviation": {name: spread.deviation or 0.0 for name, spread in spreads.items()},
-    }
+        "row": f"{search}, {inputs}", "seeds": seeds, **summaries([cell["figures"] for cell in cells]),
+    }  # fmt: skip
     if inputs != "ids":
         first, second = (np.mean([cell["aucs"] for cell in group], axis=0) for group in (base, cells))
         counts, users = (np.array(cells[0][name]) for name in ("counts", "users"))

@@ -4,12 +4,11 @@ from itertools import product
 
 from sidestep.studies.rows import TEXT_ALONE, Row, Study
 
-_ALONE = ("behaviour.source=none",)
-_PLAIN = ("graph.enabled=false", *_ALONE)
+_PLAIN = ("graph.enabled=false", *TEXT_ALONE)
 _MAP, _BEHAVIOUR = "tune.kind=map", "behaviour.source=spectral"
 _SPACES: dict[str, tuple[str, ...]] = {
     "raw": _PLAIN,
-    "graph": _ALONE,
+    "graph": TEXT_ALONE,
     "map": (*_PLAIN, _MAP),
     "behaviour": (*_PLAIN, _BEHAVIOUR),
     "map + behaviour": (*_PLAIN, _MAP, _BEHAVIOUR),
@@ -28,7 +27,7 @@ VECTORS = Study(
     judges="both",
 )
 
-_DROPPED = {"random": 0.5, "users": 0.5, "popularity": 0.5, "text": 0.5, "category": 0.5}
+_FILTERS = ("random", "users", "popularity", "text", "category")
 
 
 def _tuned(pairs: str, denoise: str = "none", drop: float = 0) -> Row:
@@ -49,7 +48,7 @@ PAIRS = Study(
     (
         Row("raw", sets=_PLAIN, terms=TEXT_ALONE),
         *(_tuned(pairs) for pairs in ("swing", "cooccurring", "u2i", '["swing","u2i"]')),
-        *(_tuned(pairs, *dropped) for pairs in ("swing", "cooccurring") for dropped in _DROPPED.items()),
+        *(_tuned(pairs, each, drop=0.5) for pairs in ("swing", "cooccurring") for each in _FILTERS),
     ),
     judges="vectors",
 )
