@@ -5,7 +5,7 @@ import torch
 
 from rerank_world import Shop, shop
 from sidestep.rerankers.evidence import FEATURES
-from sidestep.rerankers.learning import FeatureBatches, Featured, features_of, taken_first
+from sidestep.rerankers.learning import Featured, HitBatches, features_of, taken_first
 from sidestep.rerankers.listwise import Listwise
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
@@ -44,7 +44,7 @@ def trained(world: Shop, names: tuple[str, ...]) -> Listwise:
     read = torch.tensor([name in names for name in FEATURES])
     model.deviation.copy_(torch.where(read, model.deviation, torch.inf))
     config = TrainConfig(epochs=10, batch_size=256, lr=2e-2, weight_decay=1e-3, warmup_steps=0, patience=0)
-    fit(model, taken_first, FeatureBatches(learnt, 256, 0), config, seed=0)
+    fit(model, taken_first, HitBatches(learnt, 256, 0), config, seed=0)
     return model
 
 

@@ -9,14 +9,14 @@ import torch
 from rerank_world import FOLDS, SEED, Shop, every_text, shop
 from sidestep.data.labels import ItemLabels
 from sidestep.evaluation.metrics import ndcg
-from sidestep.rerankers.cases import folds_of, without
+from sidestep.rerankers.cases import folds_of
 from sidestep.rerankers.evidence import FEATURES
 from sidestep.rerankers.language import Language
+from sidestep.rerankers.learning import HitBatches, by_fold
 from sidestep.rerankers.listwise import Listwise
 from sidestep.rerankers.policy import (
     Outputs,
     Reinforced,
-    TaughtBatches,
     Weights,
     exercises,
     likeliest,
@@ -159,17 +159,16 @@ def test_groups_of_one_worth_teach_nothing() -> None:
 def test_on_planted_data_it_reaches_90_percent_of_the_best_order_and_does_not_copy() -> None:
     world, train = shop(), shop().parts.train
     fold_of = folds_of(train.num_users, FOLDS, SEED)
-    folds = [world.crossed.take(np.flatnonzero(world.crossed.folds == fold)) for fold in range(FOLDS)]
-    tables = [world.evidence().learn(without(train, fold_of, fold)) for fold in range(FOLDS)]
-    scenes = joined([gathered_scenes(*each, HISTORY) for each in zip(folds, tables, strict=True)])
-    places = torch.from_numpy(np.concatenate([fold.ranks for fold in folds]) - 1)
+    folds = list(by_fold(world.crossed, train, fold_of, world.evidence))
+    scenes = joined([gathered_scenes(*each, HISTORY) for each in folds])
+    places = torch.from_numpy(np.concatenate([hits.ranks for hits, _ in folds]) - 1)
     model = reasoner(world, width=32, num_layers=2, num_heads=4)
     model.measure(scenes.features[scenes.real])
     learnt = supervised(scenes, places, model.language, replace(SHARES, rest=0.0), list(RULES), 0)
     config = TrainConfig(epochs=6, batch_size=128, lr=3e-3, warmup_steps=10, patience=0)
-    fit(model, taught_words, TaughtBatches(learnt, 128, 0), config, seed=0)
+    fit(model, taught_words, HitBatches(learnt, 128, 0), config, seed=0)
     config = TrainConfig(epochs=1, batch_size=32, lr=1e-3, weight_decay=0, warmup_steps=5, patience=0)
-    fit(model, Reinforced("conditional", 8, 0.2, 0.2, 0.28), TaughtBatches(learnt, 32, 0, steps=20), config, seed=0)
+    fit(model, Reinforced("conditional", 8, 0.2, 0.2, 0.28), HitBatches(learnt, 32, 0, steps=20), config, seed=0)
     test = few(world, len(world.test))
     found = likeliest(model, test)
     scores = np.zeros((len(test), 10))

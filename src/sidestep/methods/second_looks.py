@@ -17,14 +17,13 @@ from sidestep.methods.method import Phase
 from sidestep.methods.recipe import Recipe
 from sidestep.recommenders.reranked import Reranker
 from sidestep.rerankers.answering import ListwiseReranker, ReasoningReranker
-from sidestep.rerankers.cases import CandidateCases, folds_of, without
+from sidestep.rerankers.cases import CandidateCases, folds_of
 from sidestep.rerankers.evidence import FEATURES, Evidence
 from sidestep.rerankers.language import Language
-from sidestep.rerankers.learning import FeatureBatches, crossed_features, features_of, taken_first
+from sidestep.rerankers.learning import HitBatches, by_fold, crossed_features, features_of, taken_first
 from sidestep.rerankers.listwise import Listwise, RerankerConfig, most_telling
 from sidestep.rerankers.policy import (
     Reinforced,
-    TaughtBatches,
     Weights,
     exercises,
     in_words,
@@ -96,7 +95,7 @@ class ListwiseOrder(SecondOrder):
             epochs=config.epochs, batch_size=config.batch_size, lr=config.lr, weight_decay=config.weight_decay,
             warmup_steps=0, patience=0,
         )  # fmt: skip
-        data = FeatureBatches(learnt, config.batch_size, recipe.seed)
+        data = HitBatches(learnt, config.batch_size, recipe.seed)
         score = lambda: _over_all(valid.ranks(model), config.candidates, lessons)  # noqa: E731
         yield Phase("rerank-train", model, taken_first, data, training, score)
 
@@ -144,26 +143,27 @@ class ReasonedOrder(SecondOrder):
         if config.mid_epochs:
             drills = exercises(learnt.scenes, learnt.places, model.language, seed)
             training = TrainConfig.model_validate({**shared, "epochs": config.mid_epochs, "lr": config.lr})
-            data = TaughtBatches(drills, size, seed)
+            data = HitBatches(drills, size, seed)
             yield Phase("mid-train", model, taught_words, data, training, report=report)
         training = TrainConfig.model_validate({**shared, "epochs": config.sft_epochs, "lr": config.lr})
-        yield Phase("sft-train", model, taught_words, TaughtBatches(learnt, size, seed), training, score, report)
+        yield Phase("sft-train", model, taught_words, HitBatches(learnt, size, seed), training, score, report)
         if config.rl_steps:
             objective = Reinforced(config.reward, config.group, config.alpha, config.epsilon_low, config.epsilon_high)
             rounds = -(-config.rl_steps // RL_ROUND)
             training = TrainConfig.model_validate({**shared, "weight_decay": 0.0, "epochs": rounds, "lr": config.rl_lr})
-            data = TaughtBatches(learnt, config.rl_cases, seed, min(RL_ROUND, config.rl_steps))
+            data = HitBatches(learnt, config.rl_cases, seed, min(RL_ROUND, config.rl_steps))
             yield Phase("rl-train", model, objective, data, training, score, report)
 
     def _lessons(self, model: Reasoner, lessons: Lessons, recipe: Recipe) -> tuple[Taught, Taught]:
         """Supervised hits, each seen with the tables of its fold, and those of the validation."""
-        config, fold_of, hits = recipe.section(ReasonerConfig), lessons.fold_of(recipe), lessons.hits
-        parts = [hits.take(np.flatnonzero(hits.folds == fold)) for fold in range(int(fold_of.max(initial=0)) + 1)]
-        tables = [lessons.tables().learn(without(lessons.train, fold_of, fold)) for fold in range(len(parts))]
-        scenes = joined([gathered_scenes(*each, config.history) for each in zip(parts, tables, strict=True)])
+        config, parts, ranks = recipe.section(ReasonerConfig), [], []
+        for hits, tables in by_fold(lessons.hits, lessons.train, lessons.fold_of(recipe), lessons.tables):
+            parts.append(gathered_scenes(hits, tables, config.history))
+            ranks.append(hits.ranks)
+        scenes = joined(parts)
         model.measure(scenes.features[scenes.real])
         weights = Weights(config.trace_weight, 1.0, config.rest_weight)
-        places = torch.from_numpy(np.concatenate([part.ranks for part in parts]) - 1)
+        places = torch.from_numpy(np.concatenate(ranks) - 1)
         learnt = supervised(scenes, places, model.language, weights, config.rules, recipe.seed)
         seen = gathered_scenes(lessons.valid, lessons.evidence, config.history)
         answers = torch.from_numpy(lessons.valid.ranks - 1)

@@ -34,7 +34,7 @@ class ListwiseReranker:
         if not explain:
             return Reordering(order.cpu())
         reasons, standard = [], model.standard(features)
-        for row, scene in enumerate(scenes_of(self._evidence, batch, items, scores, MOST_HISTORY).scenes()):
+        for row, scene in enumerate(scenes_of(self._evidence, batch, items, features, MOST_HISTORY).scenes()):
             said = words.of_weights(scene, standard[row], model.weight, self._names)
             reasons.append(words.moved(said, [place for place in order[row].tolist() if place < len(scene)]))
         return Reordering(order.cpu(), reasons)
@@ -57,7 +57,8 @@ class ReasoningReranker:
         if items.shape[1] != language.candidates:
             return Reordering(places)
         batch, items, scores = batch.to(device), items.to(device), scores.to(device)
-        scenes = scenes_of(self._evidence, batch, items, scores, self._model.config.history)
+        features = self._evidence(batch, items, scores)
+        scenes = scenes_of(self._evidence, batch, items, features, self._model.config.history)
         texts, counts = self._model.written(scenes).tolist(), scenes.real.sum(1).tolist()
         traces = [language.read(text, count) for text, count in zip(texts, counts, strict=True)]
         for row, trace in enumerate(traces):

@@ -1,15 +1,19 @@
 """What a re-ranker learns from: questions with the candidates of a pre-ranker that has not seen the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from sidestep import artifact
 from sidestep.data.interactions import Interactions, Ints
-from sidestep.data.sequences import NO_ITEM, pad, question_of
+from sidestep.data.reads import Reads
+from sidestep.data.sequences import NO_ITEM, SequenceBatch, pad, question_of
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.recommenders.recommender import ItemFilter, Recommender
 
@@ -45,6 +49,17 @@ class CandidateCases:
 
     def take(self, chosen: Ints) -> "CandidateCases":
         return CandidateCases(self.cases.take(chosen), self.items[chosen], self.scores[chosen], self.folds[chosen])
+
+    def portions(
+        self, history: int, device: torch.device
+    ) -> Iterator[tuple[SequenceBatch, Int[Tensor, "B C"], Float[Tensor, "B C"]]]:
+        """The questions with their candidates and the scores of these, `AT_ONCE` at a time. history: how many of the
+        last items are read.
+        """
+        for begin in range(0, len(self), AT_ONCE):
+            chosen = np.arange(begin, min(begin + AT_ONCE, len(self)))
+            items, scores = torch.from_numpy(self.items[chosen]), torch.from_numpy(self.scores[chosen])
+            yield question_of(self.cases, chosen, Reads(history)).to(device), items.to(device), scores.to(device)
 
     def hits(self) -> "CandidateCases":
         """The cases whose answer is among the candidates; a re-ranker can do nothing about the others."""

@@ -82,10 +82,6 @@ class Evidence(nn.Module):
         self.near_recent.learn(train)
         return self
 
-    @property
-    def num_features(self) -> int:
-        return len(FEATURES)
-
     @torch.no_grad()
     def forward(
         self, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"]

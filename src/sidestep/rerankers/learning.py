@@ -1,6 +1,6 @@
 """Cross-fitted cases as training data: the features of every hit, computed once from what its fold may see."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.data.interactions import Ints
-from sidestep.data.reads import Reads
-from sidestep.data.sequences import question_of
 from sidestep.data.splits import TrainingInteractions
 from sidestep.losses.reranking import listwise
-from sidestep.rerankers.cases import AT_ONCE, CandidateCases, without
-from sidestep.rerankers.evidence import MOST_HISTORY, Evidence
+from sidestep.rerankers.cases import CandidateCases, without
+from sidestep.rerankers.evidence import FEATURES, MOST_HISTORY, Evidence
+from sidestep.rerankers.scenes import Taught
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,21 @@ class Featured:
         return 1 + (order == self.places[:, None]).int().argmax(1).cpu().numpy().astype(np.int64)
 
 
-class FeatureBatches:
-    """Featured hits as `training.loop.Batches`; the order is a pure function of (seed, epoch)."""
+class HitBatches:
+    """Hits as `training.loop.Batches`; the order is a pure function of (seed, epoch).
 
-    def __init__(self, data: Featured, batch_size: int, seed: int) -> None:
-        self._data, self._size, self._seed = data, batch_size, seed
+    steps: batches of an epoch; None takes all.
+    """
+
+    def __init__(self, data: Featured | Taught, batch_size: int, seed: int, steps: int | None = None) -> None:
+        self._data, self._size, self._seed, self._steps = data, batch_size, seed, steps
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._data))
-        return [torch.from_numpy(order[begin : begin + self._size]) for begin in range(0, len(order), self._size)]
+        whole = [torch.from_numpy(order[begin : begin + self._size]) for begin in range(0, len(order), self._size)]
+        return whole[: self._steps]
 
-    def load(self, index: Tensor) -> Featured:
+    def load(self, index: Tensor) -> Featured | Taught:
         return self._data.take(index)
 
 
@@ -70,27 +73,27 @@ def taken_first(model: nn.Module, batch: Featured) -> dict[str, Tensor]:
 def crossed_features(
     cases: CandidateCases, train: TrainingInteractions, fold_of: Ints, tables: Callable[[], Evidence]
 ) -> Featured:
-    """The evidence of hits, each with tables counted without the users of its fold.
+    """The evidence of hits, each with the tables of its fold; see `by_fold`."""
+    parts = [features_of(*each) for each in by_fold(cases, train, fold_of, tables)]
+    return Featured(*(torch.cat(column) for column in zip(*map(_columns, parts), strict=True)))
+
+
+def by_fold(
+    cases: CandidateCases, train: TrainingInteractions, fold_of: Ints, tables: Callable[[], Evidence]
+) -> Iterator[tuple[CandidateCases, Evidence]]:
+    """The cases of each fold, and tables counted without its users.
 
     fold_of: the fold of every user. tables: makes evidence without counts.
     """
-    parts = []
     for fold in range(int(fold_of.max(initial=0)) + 1):
-        chosen = cases.take(np.flatnonzero(cases.folds == fold))
-        parts.append(features_of(chosen, tables().learn(without(train, fold_of, fold))))
-    return Featured(*(torch.cat(column) for column in zip(*map(_columns, parts), strict=True)))
+        yield cases.take(np.flatnonzero(cases.folds == fold)), tables().learn(without(train, fold_of, fold))
 
 
 def features_of(cases: CandidateCases, evidence: Evidence) -> Featured:
     """The evidence of hits."""
-    items, scores = torch.from_numpy(cases.items), torch.from_numpy(cases.scores)
-    device, found = evidence.counts.device, []
-    for begin in range(0, len(cases), AT_ONCE):
-        chosen = np.arange(begin, min(begin + AT_ONCE, len(cases)))
-        batch = question_of(cases.cases, chosen, Reads(MOST_HISTORY)).to(device)
-        found.append(evidence(batch, items[chosen].to(device), scores[chosen].to(device)).cpu())
-    features = torch.cat(found) if found else torch.zeros(*items.shape, evidence.num_features)
-    return Featured(features, items >= 0, torch.from_numpy(cases.ranks - 1))
+    features = [torch.zeros(0, cases.items.shape[1], len(FEATURES))]
+    features += [evidence(*each).cpu() for each in cases.portions(MOST_HISTORY, evidence.counts.device)]
+    return Featured(torch.cat(features), torch.from_numpy(cases.items >= 0), torch.from_numpy(cases.ranks - 1))
 
 
 def _columns(part: Featured) -> tuple[Tensor, Tensor, Tensor]:

@@ -155,9 +155,13 @@ class Outputs:
         """What the format reward is paid for, as every output is a trace and an order: the first true, and followed."""
         return self.true & self.followed
 
+    @property
+    def used(self) -> Float[Tensor, " R"]:
+        """The share of each rule."""
+        return torch.bincount(self.rules, minlength=len(RULES)).float() / max(len(self.rules), 1)
+
     def means(self) -> dict[str, Tensor]:
-        shares = {"kept": self.kept, "true": self.true, "followed": self.followed}
-        used = torch.bincount(self.rules, minlength=len(RULES)).float() / len(self.rules)
+        shares, used = {"kept": self.kept, "true": self.true, "followed": self.followed}, self.used
         entropy = -(used * used.clamp(min=1e-9).log()).sum()
         return {**{name: share.float().mean() for name, share in shares.items()}, "rule_entropy": entropy}
 
@@ -176,31 +180,12 @@ def likeliest(model: Reasoner, data: Taught, at_once: int = 512) -> Outputs:
 def in_words(outputs: Outputs) -> str:
     """The shares that tell whether a policy copies or reasons."""
     means = {name: float(value) for name, value in outputs.means().items()}
-    used = torch.bincount(outputs.rules, minlength=len(RULES)).float() / max(len(outputs.rules), 1)
-    rules = sorted(zip(RULES, used.tolist(), strict=True), key=lambda each: -each[1])
+    rules = sorted(zip(RULES, outputs.used.tolist(), strict=True), key=lambda each: -each[1])
     named = ", ".join(f"{rule} {share:.0%}" for rule, share in rules if share >= 0.005)
     return (
         f"left as it was {means['kept']:.1%}, trace true {means['true']:.1%}, followed {means['followed']:.1%}; "
         f"rules: {named} ({means['rule_entropy']:.2f} nats)"
     )
-
-
-class TaughtBatches:
-    """Taught hits as `training.loop.Batches`; the order is a pure function of (seed, epoch).
-
-    steps: batches of an epoch; None takes all.
-    """
-
-    def __init__(self, data: Taught, batch_size: int, seed: int, steps: int | None = None) -> None:
-        self._data, self._size, self._seed, self._steps = data, batch_size, seed, steps
-
-    def batches(self, epoch: int) -> Sequence[Tensor]:
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._data))
-        whole = [torch.from_numpy(order[begin : begin + self._size]) for begin in range(0, len(order), self._size)]
-        return whole[: self._steps]
-
-    def load(self, index: Tensor) -> Taught:
-        return self._data.take(index)
 
 
 def ranks_of(outputs: Outputs) -> Ints:

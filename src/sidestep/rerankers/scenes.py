@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.data.reads import Reads
-from sidestep.data.sequences import SequenceBatch, question_of
-from sidestep.rerankers.cases import AT_ONCE, CandidateCases
+from sidestep.data.sequences import SequenceBatch
+from sidestep.rerankers.cases import CandidateCases
 from sidestep.rerankers.evidence import FEATURES, MOST_HISTORY, Evidence
 from sidestep.rerankers.traces import KINDS, RULES, Scene
 
@@ -58,10 +57,9 @@ class Scenes:
 
 
 def scenes_of(
-    evidence: Evidence, batch: SequenceBatch, items: Int[Tensor, "B C"], scores: Float[Tensor, "B C"], history: int
+    evidence: Evidence, batch: SequenceBatch, items: Int[Tensor, "B C"], features: Float[Tensor, "B C F"], history: int
 ) -> Scenes:
-    """history: how many of the last items are read."""
-    features = evidence(batch, items, scores)
+    """features: what `evidence` gives for the candidates. history: how many of the last items are read."""
     recent = batch.latest(Reads(history))
     real, taken = recent.history >= 0, evidence.labels[:, recent.history.clamp(min=0)].permute(1, 2, 0)
     offered = evidence.labels[:, items.clamp(min=0)].permute(1, 2, 0)
@@ -104,12 +102,10 @@ class Taught:
 
 def gathered_scenes(cases: CandidateCases, evidence: Evidence, history: int) -> Scenes:
     """The scenes of cases."""
-    device, parts = evidence.counts.device, []
-    for begin in range(0, len(cases), AT_ONCE):
-        chosen = np.arange(begin, min(begin + AT_ONCE, len(cases)))
-        batch = question_of(cases.cases, chosen, Reads(MOST_HISTORY)).to(device)
-        items, scores = torch.from_numpy(cases.items[chosen]), torch.from_numpy(cases.scores[chosen])
-        parts.append(scenes_of(evidence, batch, items.to(device), scores.to(device), history).to(torch.device("cpu")))
+    parts = []
+    for batch, items, scores in cases.portions(MOST_HISTORY, evidence.counts.device):
+        scenes = scenes_of(evidence, batch, items, evidence(batch, items, scores), history)
+        parts.append(scenes.to(torch.device("cpu")))
     return joined(parts)
 
 
