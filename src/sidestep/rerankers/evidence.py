@@ -11,9 +11,9 @@ from sidestep.data.interactions import Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.sequences import SequenceBatch
 from sidestep.data.splits import TrainingInteractions
+from sidestep.rerankers.traces import KINDS
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 
-KINDS = ("leaf", "aisle", "brand")
 RELATIONS = ("last", "previous", "any", "share")
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 FEATURES = (
@@ -144,10 +144,29 @@ class Evidence(nn.Module):
         return [(found * 0.5 ** age[:, None]).sum(2), found.sum(2)]
 
 
-def moments(features: Float[Tensor, "n F"]) -> tuple[Float[Tensor, " F"], Float[Tensor, " F"]]:
-    """The mean and the deviation of every feature; infinite for one that never changes, so that it counts nothing."""
-    deviation, mean = torch.std_mean(features, dim=0, correction=0)
-    return mean, torch.where(deviation < 1e-6, torch.inf, deviation)
+class Standardized(nn.Module):
+    """A model of features in deviations from their means.
+
+    mean, deviation: of the training cases; infinite for a feature that never changes, so that it counts nothing.
+    """
+
+    mean: Float[Tensor, " F"]
+    deviation: Float[Tensor, " F"]
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("deviation", torch.ones(num_features))
+
+    def measure(self, features: Float[Tensor, "n F"]) -> None:
+        """Take the mean and the deviation of these features; one that never changes is left out."""
+        deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation < 1e-6, torch.inf, deviation))
+
+    def standard(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C F"]:
+        """Features in deviations from their means."""
+        return (features - self.mean) / self.deviation
 
 
 def _own_word(scores: Float[Tensor, "B C"], there: Bool[Tensor, "B C"]) -> list[Tensor]:

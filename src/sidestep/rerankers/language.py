@@ -1,6 +1,7 @@
 """The closed language of traces: a rule, what it looks for, the candidates that have it, then all in their order."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -62,6 +63,7 @@ class Language:
         key = word - self.first_key[kind] + 1
         return key if 1 <= key < self._labels[kind] else None
 
+    @cached_property
     def keys_of_rules(self) -> Bool[Tensor, "R V"]:
         """Which words may follow each rule as its key."""
         found = torch.zeros(len(_RULES), self.num_words, dtype=torch.bool)
@@ -80,7 +82,7 @@ class Grammar:
 
     def __init__(self, language: Language, real: Bool[Tensor, "B C"]) -> None:
         self._language, self._real = language, real
-        self._keys = language.keys_of_rules().to(real.device)
+        self._keys = language.keys_of_rules.to(real.device)
         rows = len(real)
         self._stage = torch.zeros(rows, dtype=torch.int64, device=real.device)  # rule, key, matched, order, done
         self._rule = torch.zeros_like(self._stage)

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sidestep.config import HomePath, Section
-from sidestep.rerankers.evidence import FEATURES, moments
+from sidestep.rerankers.evidence import FEATURES, Standardized
 
 
 class RerankerConfig(Section):
@@ -37,34 +37,19 @@ class RerankerConfig(Section):
     weight_decay: float = Field(1e-3, ge=0)
 
 
-class Listwise(nn.Module):
+class Listwise(Standardized):
     """Scores of candidates by their features, `w . z(x) + MLP(z(x))`, `z` with the mean and the deviation of the
     training cases. Before training all scores are 0, which keeps the pre-ranker's order.
 
     hidden: width of the MLP's one layer; 0 for none.
     """
 
-    mean: Float[Tensor, " F"]
-    deviation: Float[Tensor, " F"]
-
     def __init__(self, num_features: int, hidden: int = 0) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(num_features))
-        self.register_buffer("deviation", torch.ones(num_features))
+        super().__init__(num_features)
         self.weight = nn.Parameter(torch.zeros(num_features))
         out = nn.Linear(max(hidden, 1), 1, bias=False)
         nn.init.zeros_(out.weight)
         self.inner = nn.Sequential(nn.Linear(num_features, hidden), nn.GELU(), out) if hidden else None
-
-    def measure(self, features: Float[Tensor, "n F"]) -> None:
-        """Take the mean and the deviation of these features; one that never changes is left out."""
-        mean, deviation = moments(features)
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation)
-
-    def standard(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C F"]:
-        """Features in deviations from their means."""
-        return (features - self.mean) / self.deviation
 
     def forward(self, features: Float[Tensor, "B C F"]) -> Float[Tensor, "B C"]:
         standard = self.standard(features)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,12 +13,12 @@ from sidestep.losses import reranking
 from sidestep.rerankers import rewards
 from sidestep.rerankers.language import RANK, Language
 from sidestep.rerankers.reasoner import Reasoner
+from sidestep.rerankers.rewards import Reward
 from sidestep.rerankers.scenes import Scenes, Taught, found_by_rules
 from sidestep.rerankers.traces import RULES, Trace, accepted, executed
 
 REDRAWS = 3
 """How often a group is drawn again whose outputs are all worth the same."""
-Reward = Literal["conditional", "unconditional", "rank", "ndcg"]
 
 
 @dataclass(frozen=True)

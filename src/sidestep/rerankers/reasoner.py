@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from sidestep.config import Section
 from sidestep.layers.state import KeysValues, additive
-from sidestep.rerankers.evidence import moments
+from sidestep.rerankers.evidence import Standardized
 from sidestep.rerankers.language import Grammar, Language
+from sidestep.rerankers.rewards import Reward
 from sidestep.rerankers.scenes import Scenes
 from sidestep.rerankers.traces import KINDS
 from sidestep.scorers.blocks import Stack
@@ -51,7 +52,7 @@ class ReasonerConfig(Section):
     rl_lr: float = Field(5e-4, gt=0)
     rl_cases: int = Field(32, ge=1)
     group: int = Field(8, ge=2)
-    reward: Literal["conditional", "unconditional", "rank", "ndcg"] = "conditional"
+    reward: Reward = "conditional"
     alpha: float = Field(0.2, ge=0)
     epsilon_low: float = Field(0.2, gt=0, lt=1)
     epsilon_high: float = Field(0.28, gt=0)
@@ -77,7 +78,7 @@ class Context(NamedTuple):
     standard: Tensor
 
 
-class Reasoner(nn.Module):
+class Reasoner(Standardized):
     """A transformer over the history's items, the candidates, and the words written so far.
 
     An item is one position: the sum of embeddings of its labels, of its age or slot, and for a candidate a linear map
@@ -87,11 +88,8 @@ class Reasoner(nn.Module):
     Words that the grammar does not allow are never written and have no probability.
     """
 
-    mean: Float[Tensor, " F"]
-    deviation: Float[Tensor, " F"]
-
     def __init__(self, language: Language, num_labels: list[int], num_features: int, config: ReasonerConfig) -> None:
-        super().__init__()
+        super().__init__(num_features)
         self.config, self.language, width = config, language, config.width
         shape = {"width": width, "num_heads": config.num_heads, "num_layers": config.num_layers, "inner": 2 * width}
         self.labels = nn.ModuleList(nn.Embedding(count, width) for count in num_labels)
@@ -111,18 +109,10 @@ class Reasoner(nn.Module):
         self.weights = nn.Parameter(torch.zeros(2, num_features))
         for linear in (self.point, self.weigh):
             nn.init.zeros_(linear.weight)
-        self.register_buffer("mean", torch.zeros(num_features))
-        self.register_buffer("deviation", torch.ones(num_features))
-
-    def measure(self, features: Float[Tensor, "n F"]) -> None:
-        """Take the mean and the deviation of these features; one that never changes is left out."""
-        mean, deviation = moments(features)
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation)
 
     def read(self, scenes: Scenes) -> Context:
         """Read histories and candidates."""
-        standard = ((scenes.features - self.mean) / self.deviation) * scenes.real[:, :, None]
+        standard = self.standard(scenes.features) * scenes.real[:, :, None]
         history, count = scenes.taken.shape[1], scenes.offered.shape[1]
         taken, offered = self._labelled(scenes.taken), self._labelled(scenes.offered)
         age = (scenes.history.sum(1, keepdim=True) - 1 - torch.arange(history, device=taken.device)).clamp(min=0)

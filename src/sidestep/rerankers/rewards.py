@@ -1,11 +1,12 @@
 """Rewards of a re-ranked list with one relevant item (GR2, arXiv 2602.07774), and what a group of them is worth."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-INVALID = -1.0
-"""The reward of an output that is no ranking (Diffusion-GR2, arXiv 2607.01170)."""
+Reward = Literal["conditional", "unconditional", "rank", "ndcg"]
 
 
 def rank(before: Int[Tensor, "*B"], after: Int[Tensor, "*B"], candidates: int) -> Float[Tensor, "*B"]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sidestep.data.labels import PATH, ItemLabels
 from sidestep.rerankers.evidence import FEATURES
-from sidestep.rerankers.traces import KIND_OF, Scene, Trace, is_true
+from sidestep.rerankers.traces import KIND_OF, KINDS, Scene, Trace, is_true
 
 MOST, LEAST = 2, 0.1
 """Reasons for an item, and the least that one must add to its score beside the mean of the candidates."""
@@ -17,7 +17,7 @@ class Names:
     """Labels by number, in words."""
 
     def __init__(self, labels: ItemLabels) -> None:
-        self._names = {kind: getattr(labels, kind).names for kind in ("leaf", "aisle", "brand")}
+        self._names = {kind: getattr(labels, kind).names for kind in KINDS}
 
     def label(self, kind: str, number: int) -> str:
         """The most specific part of a category, or a brand; empty for none."""
@@ -50,7 +50,7 @@ def _phrase(feature: str, scene: Scene, place: int, names: Names) -> str:
     kind = feature.partition("_")[0]
     if feature == "follows":
         return f"{leaf} comes after {last} more often than the others do" if leaf and last else ""
-    if kind in ("leaf", "aisle", "brand"):
+    if kind in KINDS:
         own = scene.offered[kind][place]
         times = sum(label == own for label in scene.taken[kind])
         called = "brand" if kind == "brand" else "category"
