@@ -24,6 +24,15 @@ def advantages(rewards: Float[Tensor, "B G"], real: Bool[Tensor, "B G"]) -> Floa
     return centred / (sd + SMALL)
 
 
+def clipped(
+    ratio: Float[Tensor, "*n"], advantage: Float[Tensor, "*#n"], low: float, high: float
+) -> Float[Tensor, "*n"]:
+    """PPO's gain of each action, min(rho A, clip(rho, 1 - low, 1 + high) A) (Schulman et al. 2017, arXiv 1707.06347,
+    eq. 7, where low and high are one number).
+    """
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
+
+
 def grpo(
     log_probs: Float[Tensor, "B G L"],
     reference: Float[Tensor, "B G L"],
@@ -40,8 +49,7 @@ def grpo(
     behind = log_probs.detach() - math.log(cap)
     base = torch.where(advantage[:, :, None] < 0, torch.maximum(reference, behind), reference)
     ratio = torch.exp(torch.where(real[:, :, None], log_probs - base, 0))
-    gain = torch.minimum(ratio * advantage[:, :, None], ratio.clamp(1 - clip, 1 + clip) * advantage[:, :, None])
-    return -_mean(gain.mean(dim=2), real)
+    return -_mean(clipped(ratio, advantage[:, :, None], clip, clip).mean(dim=2), real)
 
 
 def dpo(

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.losses.preference import clipped
+
 
 def listwise(scores: Float[Tensor, "B C"], places: Int[Tensor, " B"]) -> Float[Tensor, ""]:
     """The cross-entropy of the candidate that was taken (ListNet's top-one probability, Cao et al., ICML 2007, eq. 6,
@@ -31,9 +33,8 @@ def dapo(
     Returns -J. new, old: log-probabilities of each word under the policy, and under the one that wrote it. written:
     False at padding.
     """
-    ratio, gain = (new - old).exp(), advantages[:, None]
-    clipped = torch.minimum(ratio * gain, ratio.clamp(1 - low, 1 + high) * gain)
-    return -(clipped * written).sum() / written.sum().clamp(min=1)
+    gain = clipped((new - old).exp(), advantages[:, None], low, high)
+    return -(gain * written).sum() / written.sum().clamp(min=1)
 
 
 def words(log_probs: Float[Tensor, "n T"], weights: Float[Tensor, "n T"]) -> Float[Tensor, ""]:
