@@ -78,6 +78,11 @@ class GeneratorConfig(Section):
     def attention(self) -> AttentionParts:
         return AttentionParts(self.gate, self.qk_norm)
 
+    def decoder(self, num_layers: int, block: type[DecoderBlock] = DecoderBlock) -> Decoder:
+        """A new decoder stack. block: what it is made of."""
+        shape = (self.width, self.num_heads, self.head_width, self.inner)
+        return Decoder(*shape, num_layers, self.dropout, block, self.attention)
+
 
 class EncoderDecoder(nn.Module):
     """TIGER's generator. Batches carry item numbers; the code table of the items is a buffer of the generator.
@@ -105,7 +110,6 @@ class EncoderDecoder(nn.Module):
         self.vocabulary = Vocabulary(sids.codebook_sizes)
         self.register_buffer("tokens", self.vocabulary.tokens(torch.from_numpy(sids.codes).int()), persistent=False)
         self.siblings = Siblings(sids) if config.softmax == "trie" else None
-        shape = (config.width, config.num_heads, config.head_width, config.inner)
         self.code_embedding = nn.Embedding(len(self.vocabulary), config.width)
         nn.init.normal_(self.code_embedding.weight, std=config.width**-0.5)
         if config.start == "codebook":
@@ -119,9 +123,10 @@ class EncoderDecoder(nn.Module):
         if config.encoder == "lazy":
             self.encoder = LazyContext(config.width, config.num_heads, config.dropout)
         else:
+            shape = (config.width, config.num_heads, config.head_width, config.inner)
             causal = config.encoder == "causal"
             self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal, config.attention)
-        self.decoder = Decoder(*shape, config.decoder_layers, config.dropout, block, config.attention)
+        self.decoder = config.decoder(config.decoder_layers, block)
         self.clock: Clock | None = None
 
     @torch.no_grad()

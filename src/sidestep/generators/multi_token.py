@@ -71,11 +71,8 @@ class LightModules(EncoderDecoder):
     state_type: ClassVar[type[DecodingState]] = MultiTokenState
 
     def _add_modules(self, config: GeneratorConfig, multi: MultiTokenConfig) -> None:
-        shape = (config.width, config.num_heads, config.head_width, config.inner)
         levels = range(1, self.num_levels)
-        self.further = nn.ModuleList(
-            Decoder(*shape, multi.layers, config.dropout, parts=config.attention) for _ in levels
-        )
+        self.further = nn.ModuleList(config.decoder(multi.layers) for _ in levels)
         joins = [nn.Linear(2 * config.width, config.width, bias=False) for _ in levels]
         self.joined = nn.ModuleList(joins)
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-6) for _ in range(2 * len(levels)))

@@ -15,7 +15,7 @@ from sidestep.errors import ConfigError
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig, turned
 from sidestep.generators.prediction import Prediction, ThoughtfulPrediction
 from sidestep.generators.state import DecodingState, ThinkingState
-from sidestep.layers.blocks import Decoder, DecoderBlock
+from sidestep.layers.blocks import DecoderBlock
 from sidestep.layers.state import BeamCache, Cache, Memory, Recall
 from sidestep.losses import generating
 from sidestep.sids.semantic_ids import SemanticIds
@@ -119,9 +119,7 @@ class Thinking(EncoderDecoder):
         num_thoughts = len(self.levels) * thinking.per_level
         self.thought_position = nn.Parameter(torch.randn(num_thoughts, config.width) * thinking.position_scale)  # p_l
         if thinking.interest:
-            shape = (config.width, config.num_heads, config.head_width, config.inner)
-            layers = thinking.interest_layers
-            self.interest_decoder = Decoder(*shape, layers, config.dropout, parts=config.attention)  # psi
+            self.interest_decoder = config.decoder(thinking.interest_layers)  # psi
         if thinking.centroids != "tokens":
             self._keep_centroids(sids)
         if thinking.gated:
