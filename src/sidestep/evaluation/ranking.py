@@ -10,7 +10,7 @@ import polars as pl
 
 from sidestep import artifact
 from sidestep.data.interactions import Ints
-from sidestep.data.sequences import NO_ITEM, pad, question_of
+from sidestep.data.sequences import NO_ITEM, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
 from sidestep.evaluation.beyond import Beyond, beyond_accuracy
@@ -115,7 +115,7 @@ def rank_cases(
     for begin in range(0, len(cases), batch_size):
         chosen = order[begin : begin + batch_size]
         targets = cases.targets[chosen]
-        barred = ItemFilter(excluded=pad([cases.seen(int(case)) for case in chosen])) if seen == "masked" else None
+        barred = ItemFilter.masking(cases, chosen) if seen == "masked" else None
         ranked = recommender.rank(question_of(cases, chosen, recommender.reads), k, barred)
         items = ranked.items.cpu().numpy()
         rows[chosen, 0] = first_place(items == targets[:, None])

@@ -135,8 +135,7 @@ class Aligning:
             times = [cases.history_times(int(case)) for case in chosen]
             batch = self.ask(histories, times, cases.asked[chosen].tolist())
             own = batch.latest(self.frozen.reads)
-            barred = ItemFilter(excluded=pad([cases.seen(int(case)) for case in chosen]))
-            items = recommender.rank(own, SHOWN, barred).items
+            items = recommender.rank(own, SHOWN, ItemFilter.masking(cases, chosen)).items
             scores = self.judge.score(batch.latest(self.judge.reads), items)
             rewards.append(scores[items >= 0].numpy())
             places.append(first_place(items.numpy() == cases.targets[chosen][:, None]))

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from sidestep.data.interactions import Ints
 from sidestep.data.labels import labels
-from sidestep.data.sequences import SequenceBatch, pad, question_of
+from sidestep.data.sequences import SequenceBatch, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
 from sidestep.evaluation.naming import names_of_clusters, names_of_codes, true_of_items
-from sidestep.evaluation.purity import NO_LABEL
+from sidestep.evaluation.purity import NO_LABEL, label_numbers
 from sidestep.evaluation.reasoning import (
     Drift,
     LevelReasoning,
@@ -183,9 +183,9 @@ def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answe
     """k items as in the evaluation: seen items are masked, the target is not."""
     answers, named, seconds = [], [], 0.0
     for batch, chosen in _portions(recommender, cases):
-        seen = [cases.seen(int(case)) for case in chosen]
+        barred = ItemFilter.masking(cases, chosen)
         before = time.process_time()
-        items = recommender.rank(batch, k, ItemFilter(pad(seen))).items[:, :10]
+        items = recommender.rank(batch, k, barred).items[:, :10]
         seconds += time.process_time() - before
         answers.append(items)
         prediction = _predict(
@@ -297,5 +297,4 @@ def _labels(contents: RunContents) -> Ints | None:
     texts = labels(contents.catalog, "category")
     if texts is None or not any(texts):
         return None
-    numbers = np.unique(texts, return_inverse=True)[1].astype(np.int64)
-    return np.where([bool(text) for text in texts], numbers, NO_LABEL)
+    return label_numbers(texts)

@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
-from sidestep.data.sequences import SequenceBatch
+from sidestep.data.sequences import SequenceBatch, pad
+from sidestep.data.splits import Cases
 from sidestep.recommenders.step import Path
 from sidestep.sids.trie import Allowed, Permitted, Trie
 
@@ -43,6 +45,11 @@ class ItemFilter:
     excluded: Int[Tensor, "B E"] | None = None
     allowed: Bool[Tensor, " N"] | None = None
     _laid: list[tuple[Trie, Allowed]] = field(default_factory=list, repr=False, compare=False)
+
+    @classmethod
+    def masking(cls, cases: Cases, chosen: Ints) -> "ItemFilter":
+        """Bars what the history of each chosen case holds, but not its target."""
+        return cls(excluded=pad([cases.seen(int(case)) for case in chosen]))
 
     def take(self, rows: Int[Tensor, " n"]) -> "ItemFilter":
         """The filter of some rows."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from sidestep import artifact
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.reads import Reads
-from sidestep.data.sequences import NO_ITEM, SequenceBatch, pad, question_of
+from sidestep.data.sequences import NO_ITEM, SequenceBatch, question_of
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.recommenders.recommender import ItemFilter, Recommender
 
@@ -126,8 +126,8 @@ def proposed(
     order = np.argsort(cases.lengths, kind="stable")
     for begin in range(0, len(order), AT_ONCE):
         chosen = order[begin : begin + AT_ONCE]
-        barred = ItemFilter(excluded=pad([cases.seen(int(case)) for case in chosen]))
-        ranked = recommender.rank(question_of(cases, chosen, recommender.reads), candidates, barred)
+        batch = question_of(cases, chosen, recommender.reads)
+        ranked = recommender.rank(batch, candidates, ItemFilter.masking(cases, chosen))
         items[chosen], scores[chosen] = ranked.items.cpu().numpy(), ranked.scores.float().cpu().numpy()
         if progress is not None:
             progress(min(begin + AT_ONCE, len(order)))
