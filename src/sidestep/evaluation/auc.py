@@ -42,13 +42,11 @@ def user_aucs(scores: Values, labels: Labels, users: Ints) -> UserAucs:
     """The AUC within each user `[M]`: the sum of the ranks of what was taken, less its least, over its span."""
     order = np.lexsort((scores, users))
     scores, labels, users = scores[order], labels[order], users[order]
-    place = np.arange(len(users))
     tie = np.flatnonzero(np.diff(users, prepend=-1).astype(bool) | (np.diff(scores, prepend=np.nan) != 0))
     ends = np.append(tie[1:], len(users))
     ranks = np.repeat((tie + ends - 1) / 2, ends - tie)  # equal scores share their mean rank
     names, first, counts = np.unique(users, return_index=True, return_counts=True)
     ranks -= np.repeat(first, counts)
-    assert len(place) == len(ranks)
     taken = np.add.reduceat(labels.astype(np.float64), first) if len(first) else np.empty(0)
     sums = np.add.reduceat(np.where(labels, ranks, 0.0), first) if len(first) else np.empty(0)
     both = (taken > 0) & (taken < counts)

@@ -14,7 +14,7 @@ from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError, did_you_mean
 from sidestep.methods.assembling import pre_ranker_of
 from sidestep.methods.counted import COUNTED
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Phase, SecondLook
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Phase, Ranks, Say, SecondLook
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.second_looks import KINDS_OF_LOOK, Lessons, SecondOrder
 from sidestep.recommenders.generative import Precision
@@ -173,7 +173,7 @@ class Reranking(Method):
     def notes(self, model: nn.Module, train: TrainingInteractions) -> list[str]:
         return self.base.notes(model.base, train) if isinstance(model, TwoLooks) else []
 
-    def tune(self, model: nn.Module, materials: Materials, recipe: Recipe, ranks: Any, say: Any) -> None:
+    def tune(self, model: nn.Module, materials: Materials, recipe: Recipe, ranks: Ranks, say: Say) -> None:
         assert isinstance(model, TwoLooks)
         if line := _kind(recipe).summary(model.second):
             say(line)
