@@ -40,6 +40,12 @@ def test_a_reward_that_is_scaled_and_moved_is_the_same_and_equal_rewards_teach_n
     assert policy.grad.eq(0).all()
 
 
+@pytest.mark.parametrize("paths_of_a_row", [3, 11, 16])
+def test_equal_rewards_of_any_size_are_worth_exactly_nothing(paths_of_a_row: int) -> None:
+    level = torch.linspace(-20, 20, 401)[:, None].expand(-1, paths_of_a_row)
+    assert not advantages(level, torch.ones(level.shape, dtype=torch.bool)).any()
+
+
 def test_at_the_reference_the_gradient_is_reinforces_with_a_baseline() -> None:
     """-A grad log pi, over the number of paths and of codes."""
     policy, advantage = learning(paths()), advantages(rewards(), REAL)

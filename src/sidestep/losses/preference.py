@@ -18,8 +18,9 @@ def advantages(rewards: Float[Tensor, "B G"], real: Bool[Tensor, "B G"]) -> Floa
     0 where there is no path, and in a row whose rewards are all equal.
     """
     count = real.sum(dim=1, keepdim=True).clamp(min=1)
-    mean = rewards.where(real, 0).sum(dim=1, keepdim=True) / count
-    centred = (rewards - mean).where(real, 0)
+    best = rewards.masked_fill(~real, -torch.inf).amax(dim=1, keepdim=True)
+    behind = (rewards - best).where(real, 0)  # exactly 0 where all are equal, which a rounded mean is not
+    centred = (behind - behind.sum(dim=1, keepdim=True) / count).where(real, 0)
     sd = (centred.square().sum(dim=1, keepdim=True) / count).sqrt()
     return centred / (sd + SMALL)
 
