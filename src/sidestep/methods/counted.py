@@ -7,16 +7,12 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sidestep.config import Section
-from sidestep.data.interactions import Ints
 from sidestep.data.splits import TrainingInteractions
-from sidestep.methods.method import Materials, Method, Needs, Phase
+from sidestep.methods.method import Materials, Method, Needs, Phase, SearchPlan
 from sidestep.methods.recipe import Recipe
-from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.rerankers.cases import TrainingCases
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
-from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
 
 
@@ -54,16 +50,8 @@ class Neighbours(Method):
     ) -> tuple[Phase, ...]:
         return ()
 
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> ItemwiseRecommender:
-        return ItemwiseRecommender(model, len(popularity))
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> ItemwiseRecommender:
+        return ItemwiseRecommender(model, len(plan.popularity))
 
 
 COUNTED: dict[str, Method] = {

@@ -8,19 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from sidestep.config import Section
-from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
 from sidestep.generators.encoder_decoder import GeneratorConfig
 from sidestep.generators.ensemble import Ensemble, EnsembleConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods.assembling import generator_of, same_ids
 from sidestep.methods.generative import SHAPES, THOUGHTFUL, Thoughtful
-from sidestep.methods.method import FinishedRun, Materials, Method
+from sidestep.methods.method import FinishedRun, Materials, Method, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.recommenders.ensemble import EnsembleRecommender
-from sidestep.recommenders.generative import GenerativeRecommender, Precision, trie_of
-from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
+from sidestep.recommenders.generative import trie_of
 from sidestep.training.loop import Objective
 
 
@@ -72,20 +69,10 @@ class GeneratorsTogether(Thoughtful):
                 "[thinking] and [tokenizer]"
             ) from None
 
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> EnsembleRecommender:
-        assert tree is not None
-        others = (trie_of(model.sids(number), popularity) for number in range(1, len(model.members)))
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> EnsembleRecommender:
+        others = (trie_of(model.sids(number), plan.popularity) for number in range(1, len(model.members)))
         searchers = [
-            GenerativeRecommender(member, ids, popularity, model.reads, num_beams, precision)
-            for member, ids in zip(model.members, (tree, *others), strict=True)
+            plan.searcher(member, tree) for member, tree in zip(model.members, (plan.tree, *others), strict=True)
         ]
         return EnsembleRecommender(searchers, recipe.section(EnsembleConfig).candidates)
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from sidestep.config import Section
-from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
@@ -19,16 +18,13 @@ from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods import assembling
 from sidestep.methods.balance import best_balance, best_weight
 from sidestep.methods.generative import SHAPES, THOUGHTFUL, Thoughtful, codes_alone, supervised, thoughts_at_chance
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Ranks, Say
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Ranks, Say, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.scoring import two_towers
 from sidestep.objectives import fused as objective_fused
 from sidestep.recommenders.fused import FusedRecommender
-from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.scorers.sequential import BaselineConfig
-from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
 
 
@@ -94,8 +90,8 @@ class GeneratorAndScorer(Thoughtful):
                 f"neighbours' weight {weight:g} on validation: NDCG@10 of the items {max(weighed):.4f}, without "
                 f"neighbours {weighed[0]:.4f}"
             )
-        beams = recipe.evaluate.valid_beams
-        recommender = self.recommender(model, recipe, materials.popularity, materials.sids, beams)
+        plan = SearchPlan(materials.popularity, materials.sids, recipe.evaluate.valid_beams)
+        recommender = self.recommender(model, recipe, plan)
         balance, scores = best_balance(recommender, ranks)
         model.balance.fill_(balance)
         say(
@@ -103,19 +99,10 @@ class GeneratorAndScorer(Thoughtful):
             f"{scores[-1]:.4f} of the same candidates"
         )
 
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> FusedRecommender:
-        assert tree is not None
-        search = GenerativeRecommender(model, tree, popularity, model.reads, num_beams, precision)
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> FusedRecommender:
         candidates = recipe.section(FusionConfig).candidates
-        return FusedRecommender(search, model.score, float(model.balance), candidates, int(model.scored_history))
+        scored_history = int(model.scored_history)
+        return FusedRecommender(plan.searcher(model), model.score, float(model.balance), candidates, scored_history)
 
     def beams(self, recipe: Recipe) -> int:
         return max(super().beams(recipe), recipe.section(FusionConfig).candidates)

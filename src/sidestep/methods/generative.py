@@ -9,20 +9,17 @@ import torch
 from torch import nn
 
 from sidestep.config import Section
-from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.methods.assembling import begin_from
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.time import TimeConfig
 from sidestep.objectives import generating
-from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.recommender import Servable
 from sidestep.sids.clusters import shuffled
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
 
 Parts = Mapping[str, Mapping[str, Any]]
@@ -91,17 +88,8 @@ class Generative(Method):
     def begin(self, model: nn.Module, own: FinishedRun, start: FinishedRun) -> None:
         begin_from(model, own, start)
 
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> Servable:
-        assert tree is not None
-        return GenerativeRecommender(model, tree, popularity, model.reads, num_beams, precision)
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> Servable:
+        return plan.searcher(model)
 
     def beams(self, recipe: Recipe) -> int:
         return max(recipe.evaluate.num_beams, recipe.evaluate.k)

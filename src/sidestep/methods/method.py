@@ -16,7 +16,7 @@ from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.time import TimeConfig
-from sidestep.recommenders.generative import Precision
+from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.rerankers.cases import TrainingCases
 from sidestep.sids.semantic_ids import SemanticIds
@@ -87,6 +87,26 @@ class Phase:
     config: TrainConfig | None = None
     score: Callable[[], float] | None = None
     report: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a recommender answers from, and how it searches.
+
+    popularity: occurrences in training, `[N]`. tree: the semantic IDs of the catalogue, or their trie; None for a
+    method that needs none. num_beams: paths that are searched at once. precision: of the model's projections.
+    """
+
+    popularity: Ints
+    tree: SemanticIds | Trie | None
+    num_beams: int
+    precision: Precision = "fp32"
+
+    def searcher(self, model: Any, tree: SemanticIds | Trie | None = None) -> GenerativeRecommender:
+        """A generator as a recommender. tree: in place of the plan's."""
+        tree = self.tree if tree is None else tree
+        assert tree is not None
+        return GenerativeRecommender(model, tree, self.popularity, model.reads, self.num_beams, self.precision)
 
 
 @dataclass(frozen=True)
@@ -283,18 +303,8 @@ class Method(ABC):
         """Choose on validation what is not trained, once the weights are."""
 
     @abstractmethod
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> Servable:
-        """A model, trained or in training, as a recommender. tree: the semantic IDs of the catalogue, or their trie;
-        None for a method that needs none.
-        """
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> Servable:
+        """A model, trained or in training, as a recommender."""
 
     def beams(self, recipe: Recipe) -> int | None:
         """Paths that are searched for a ranked list: never fewer than it has items. None where nothing is searched."""

@@ -8,16 +8,14 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sidestep.config import Section
-from sidestep.data.interactions import Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError, did_you_mean
 from sidestep.methods.assembling import pre_ranker_of
 from sidestep.methods.counted import COUNTED
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Phase, Ranks, Say, SecondLook
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Phase, Ranks, Say, SearchPlan, SecondLook
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.second_looks import KINDS_OF_LOOK, Lessons, SecondOrder
-from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.recommender import Recommender
 from sidestep.recommenders.reranked import RerankedRecommender
 from sidestep.rerankers.cases import TrainingCases
@@ -26,7 +24,6 @@ from sidestep.rerankers.learning import taken_first
 from sidestep.rerankers.listwise import RerankerConfig
 from sidestep.rerankers.reasoner import ReasonerConfig
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
 
 LEAST_HITS = 500
@@ -178,16 +175,8 @@ class Reranking(Method):
         if line := _kind(recipe).summary(model.second):
             say(line)
 
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> RerankedRecommender:
-        first = self.base.recommender(model.base, recipe, popularity, tree, num_beams, precision)
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> RerankedRecommender:
+        first = self.base.recommender(model.base, recipe, plan)
         second = _kind(recipe).reranker(model.second, model.evidence, model.labels)
         return RerankedRecommender(first, second, recipe.section(RerankerConfig).candidates, MOST_HISTORY)
 

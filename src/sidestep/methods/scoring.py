@@ -12,11 +12,10 @@ from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
 from sidestep.methods.assembling import begin_from
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.time import TimeConfig
 from sidestep.objectives import scoring
-from sidestep.recommenders.generative import Precision
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Servable
 from sidestep.scorers.bert4rec import BERT4Rec
@@ -27,8 +26,6 @@ from sidestep.scorers.rearec import ReaRec
 from sidestep.scorers.sasrec import SASRec
 from sidestep.scorers.sequential import BaselineConfig
 from sidestep.scorers.towers import TwoTowers
-from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
 from sidestep.training.loop import Objective
 
 Build = Callable[[Materials, BaselineConfig], nn.Module]
@@ -73,16 +70,8 @@ class Scoring(Method):
     def begin(self, model: nn.Module, own: FinishedRun, start: FinishedRun) -> None:
         begin_from(model, own, start)
 
-    def recommender(
-        self,
-        model: Any,
-        recipe: Recipe,
-        popularity: Ints,
-        tree: SemanticIds | Trie | None,
-        num_beams: int,
-        precision: Precision = "fp32",
-    ) -> Servable:
-        return ItemwiseRecommender(model.score, len(popularity), model.reads)
+    def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> Servable:
+        return ItemwiseRecommender(model.score, len(plan.popularity), model.reads)
 
     def training_of_its_own(self, defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """A scorer needs other steps than a generator, in whose recipe a study trains it."""

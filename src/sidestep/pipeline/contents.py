@@ -14,7 +14,7 @@ from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.labels import ItemLabels, labels
 from sidestep.data.splits import Split, split
 from sidestep.errors import ArtifactError, ConfigError
-from sidestep.methods.method import FinishedRun, Materials, Method
+from sidestep.methods.method import FinishedRun, Materials, Method, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
 from sidestep.pipeline import lineage, versions
@@ -217,7 +217,7 @@ class RunContents(FinishedRun):
 
     def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Servable:
         """A model of the run's method, trained or still in training, as a recommender."""
-        return self.method.recommender(model, self.recipe, self.popularity, self.tree, num_beams, precision)
+        return self.method.recommender(model, self.recipe, SearchPlan(self.popularity, self.tree, num_beams, precision))
 
     def trained(self) -> Servable:
         """The trained model as a recommender."""

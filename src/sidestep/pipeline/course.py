@@ -12,7 +12,7 @@ from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
-from sidestep.methods.method import Materials, Method, Phase, Say
+from sidestep.methods.method import Materials, Method, Phase, Say, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.pipeline.contents import RunContents
 from sidestep.recommenders.recommender import Recommender, Servable
@@ -65,7 +65,7 @@ class Course:
         return self.valid if users == "all" else self.valid.sample(users, self.recipe.seed)
 
     def recommending(self, model: Any, num_beams: int) -> Servable:
-        return self.method.recommender(model, self.recipe, self.materials.popularity, self.tree, num_beams)
+        return self.method.recommender(model, self.recipe, SearchPlan(self.materials.popularity, self.tree, num_beams))
 
     def ranks(self, recommender: Recommender) -> Ints:
         """The ranks of the targets of `sample`, seen items masked."""

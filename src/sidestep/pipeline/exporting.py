@@ -19,7 +19,7 @@ from sidestep.data.sequences import question
 from sidestep.errors import ArtifactError, ConfigError, did_you_mean
 from sidestep.fast.recommender import CLOSE, GraphRecommender
 from sidestep.fast.recommender import check as check_graph
-from sidestep.methods.method import Materials
+from sidestep.methods.method import Materials, SearchPlan
 from sidestep.methods.table import method_of, saved_recipe
 from sidestep.pipeline import versions
 from sidestep.pipeline.card import model_card
@@ -117,10 +117,8 @@ def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
             "export it again from its run"
         ) from None
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    settings = recipe.evaluate
-    return model, method.recommender(
-        model.eval(), recipe, opened.popularity, trie, settings.num_beams, settings.precision
-    )
+    plan = SearchPlan(opened.popularity, trie, recipe.evaluate.num_beams, recipe.evaluate.precision)
+    return model, method.recommender(model.eval(), recipe, plan)
 
 
 def check(opened: Bundle, model: Recommender) -> None:
