@@ -221,6 +221,13 @@ def test_a_graph_answers_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_a_server_imports_no_reader_of_logs() -> None:
+    code = (
+        "import sys, sidestep.serving.app; print(any(name.startswith('sidestep.data.sources') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_help_uses_less_than_a_second_of_processor_time() -> None:
     code = "import sys, time; sys.argv = ['sidestep', '--help']; from sidestep.cli import main\n"
     code += "try: main()\nexcept SystemExit: print(time.process_time(), file=sys.stderr)"

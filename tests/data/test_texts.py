@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from sidestep.data.sources.texts import add_text, usual_fields
+from sidestep.data.texts import add_text, usual_fields
 from sidestep.errors import DataError
 
 

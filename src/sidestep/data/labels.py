@@ -10,7 +10,7 @@ import numpy as np
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Ints
-from sidestep.data.sources.texts import joined
+from sidestep.data.texts import PATH, joined
 from sidestep.errors import ConfigError, did_you_mean
 
 Label = Literal["category", "brand"]
@@ -53,8 +53,6 @@ def labels(catalog: Catalog, label: Label, chosen: str | None = None) -> list[st
     return [joined(value, column) for value in known.to_list()]
 
 
-PATH = " > "
-"""Between the parts of a category, the widest first."""
 NO_LABEL = frozenset({"", "unknown", "none", "n/a", "nan", "null"})
 """Values, in lower case, that say that an item has no label."""
 MOST_LABELS = 2_047

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from sidestep.data.labels import PATH, ItemLabels
+from sidestep.data.labels import ItemLabels
+from sidestep.data.texts import PATH
 from sidestep.rerankers.evidence import FEATURES
 from sidestep.rerankers.traces import KIND_OF, KINDS, Scene, Trace, is_true
 

@@ -12,11 +12,10 @@ import polars as pl
 
 from sidestep.data.fields import Flags, Where, meeting
 from sidestep.data.interactions import Ints
+from sidestep.data.texts import PATH
 from sidestep.errors import DataError, did_you_mean
 from sidestep.serving.batcher import Filter
 
-SEPARATOR = " > "
-"""Separator of the steps of a category's path."""
 KEPT = 256
 """Number of filters, and of sets, that are cached as bits; an eighth of a byte per item each."""
 
@@ -142,7 +141,7 @@ def _by_category(categories: Sequence[str | None]) -> dict[str, Ints]:
     table = pl.DataFrame({"name": names, "item": np.arange(len(names))}).drop_nulls()
     parts_of: dict[str, list[Ints]] = {}
     for (name,), part in table.group_by("name", maintain_order=True):
-        steps = str(name).split(SEPARATOR)
+        steps = str(name).split(PATH)
         for depth in range(1, len(steps) + 1):
-            parts_of.setdefault(SEPARATOR.join(steps[:depth]), []).append(part["item"].to_numpy())
+            parts_of.setdefault(PATH.join(steps[:depth]), []).append(part["item"].to_numpy())
     return {name: np.concatenate(parts) for name, parts in parts_of.items()}

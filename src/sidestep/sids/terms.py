@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from sidestep.data.texts import PATH
 from sidestep.sids.semantic_ids import Ints
 
-STEP = " > "
-"""Separates the steps of a category path."""
 WORD = r"\p{L}{3,}"
 FEWEST = 2
 """A term of fewer items than this names nothing but an item, which its title does better."""
@@ -39,7 +38,7 @@ class Terms:
         words = items.select("item", term=pl.col("title").str.to_lowercase().str.extract_all(WORD)).explode("term")
         parts = [words.filter(~pl.col("term").is_in(STOP_WORDS.split()))]
         if categories is not None:
-            steps = pl.Series(categories, dtype=pl.String).fill_null("").str.split(STEP)
+            steps = pl.Series(categories, dtype=pl.String).fill_null("").str.split(PATH)
             named = items.select("item", term=steps).explode("term").with_columns(pl.col("term").str.strip_chars())
             parts.append(named.filter(pl.col("term").str.contains(r"\p{L}")))
         pairs = pl.concat(parts).drop_nulls()

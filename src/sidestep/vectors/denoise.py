@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sidestep.data.splits import TrainingInteractions
+from sidestep.data.texts import PATH
 from sidestep.encoders.directions import Matrix, unit_rows
 from sidestep.vectors.pairs import Pairs, num_users_of
 
@@ -44,7 +45,7 @@ def by_text(vectors: Matrix) -> Denoiser:
     return lambda pairs: np.einsum("nd,nd->n", unit[pairs.first], unit[pairs.second]).astype(np.float64)
 
 
-def by_category(labels: Sequence[str], separator: str = " > ") -> Denoiser:
+def by_category(labels: Sequence[str], separator: str = PATH) -> Denoiser:
     """The share of the categories of two items that both have (Jaccard), 0 where one has none.
 
     labels: every item's categories in one text, `[N]`. separator: between the levels of a path.

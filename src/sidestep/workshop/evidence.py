@@ -14,8 +14,8 @@ from sidestep.data.sources.files import column_names
 from sidestep.data.sources.guess import guess
 from sidestep.data.sources.hints import ITEMS, column_like
 from sidestep.data.sources.table import canonical_items
-from sidestep.data.sources.texts import add_text
 from sidestep.data.splits import Split, SplitConfig, split
+from sidestep.data.texts import add_text
 from sidestep.errors import ArtifactError, ConfigError, DataError, listed
 from sidestep.evaluation.purity import Linked, Relation, SameLabel, label_numbers
 from sidestep.evaluation.sid_quality import Evidence

@@ -10,8 +10,8 @@ import polars as pl
 from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.interactions import NO_TIME, Interactions, Ints
 from sidestep.data.sources.config import DataConfig
-from sidestep.data.sources.texts import add_text
 from sidestep.data.sources.twins import composed, unicode_twins
+from sidestep.data.texts import add_text
 from sidestep.errors import DataError, brief
 
 ITEM_KEY = "item_key"

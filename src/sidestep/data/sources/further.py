@@ -11,7 +11,7 @@ from sidestep.data.sources import amazon, recbole, table
 from sidestep.data.sources.assemble import ITEM_KEY
 from sidestep.data.sources.config import DataConfig
 from sidestep.data.sources.content import opened
-from sidestep.data.sources.texts import TEXT, add_text, usual_fields
+from sidestep.data.texts import TEXT, add_text, usual_fields
 from sidestep.errors import DataError
 
 

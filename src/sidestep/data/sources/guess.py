@@ -11,7 +11,7 @@ from sidestep.data.sources.hints import EVENTS, ITEMS, PRICES, RATINGS, USERS, c
 from sidestep.data.sources.joins import join_column, public_id
 from sidestep.data.sources.kinds import Profile
 from sidestep.data.sources.ratings import is_rating, rating_notes
-from sidestep.data.sources.texts import usual_fields
+from sidestep.data.texts import usual_fields
 from sidestep.errors import ConfigError, DataError, brief, did_you_mean, listed
 
 TELLING = 0.1

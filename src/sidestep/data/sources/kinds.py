@@ -11,7 +11,7 @@ from sidestep.data.sources.bad_rows import absent
 from sidestep.data.sources.config import MISSING
 from sidestep.data.sources.moments import MOST, DayOrder
 from sidestep.data.sources.numbers import read_numbers
-from sidestep.data.sources.texts import holds_words
+from sidestep.data.texts import holds_words
 from sidestep.errors import brief
 
 SAMPLE = 1_000

@@ -8,6 +8,8 @@ import polars as pl
 from sidestep.errors import DataError, did_you_mean
 
 TEXT = "text"
+PATH = " > "
+"""Between the steps of a category, the widest first."""
 USUAL_FIELDS = (
     *("title", "name", "item_name", "product_name", "movie_title", "brand", "store", "author", "artist"),
     *("categories", "category", "main_category", "genres", "genre", "class", "tags", "tag"),
@@ -57,10 +59,10 @@ def holds_words(column: pl.Series) -> bool:
 
 
 def joined(value: object, field: str) -> str:
-    """One field as plain text. Steps of a category path are joined by " > ", other lists by blanks."""
+    """One field as plain text. Steps of a category path are joined by `PATH`, other lists by blanks."""
     if isinstance(value, list) and value and all(isinstance(inner, list) for inner in value):
         return ", ".join(filter(None, (joined(inner, field) for inner in value)))
-    path = " > " if field.lower().startswith("categor") else " "
+    path = PATH if field.lower().startswith("categor") else " "
     return path.join(" ".join(html.unescape(leaf).split()) for leaf in _leaves(value)).strip()
 
 
