@@ -46,10 +46,7 @@ def assemble(model: Fused, own: FinishedRun, parts: Mapping[str, FinishedRun]) -
     generator = parts["generator"]
     place = f"fusion.generator = {str(generator.folder)!r}"
     tensors = generator_of(own, generator, place)
-    if not same_ids(generator.sids, own.sids):
-        raise ConfigError(
-            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [graph] and its seed"
-        )
+    _refuse_other_ids(own, generator, place)
     tensors |= {f"scorer.{name}": value for name, value in _scorer(own, parts["scorer"]).items()}
     tensors |= {name: value for name, value in model.state_dict().items() if name.startswith(OWN)}
     tensors["scored_history"] = torch.tensor([own.recipe.section(BaselineConfig).max_history])
@@ -72,11 +69,8 @@ def begin_from(model: nn.Module, own: FinishedRun, start: FinishedRun) -> None:
     """
     place = f"train.start = {str(start.folder)!r}"
     _same_log(own, start, place)
-    if own.method.needs.ids and start.method.needs.ids and not same_ids(start.sids, own.sids):
-        raise ConfigError(
-            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [behaviour], [graph] and "
-            "seed"
-        )
+    if own.method.needs.ids and start.method.needs.ids:
+        _refuse_other_ids(own, start, place)
     for kind in (GeneratorConfig, BaselineConfig):
         if kind in own.method.sections.values() and kind in start.method.sections.values():
             ours, theirs = (_computes(run.recipe, kind) for run in (own, start))
@@ -143,6 +137,14 @@ def _same_log(own: FinishedRun, part: FinishedRun, place: str) -> None:
         raise ConfigError(f"{place} was trained on another log than this run's")
     if part.recipe.split != own.recipe.split:
         raise ConfigError(f"{place} was trained on another split than this run's")
+
+
+def _refuse_other_ids(own: FinishedRun, part: FinishedRun, place: str) -> None:
+    if not same_ids(part.sids, own.sids):
+        raise ConfigError(
+            f"{place} has other semantic IDs than this run's; take its [tokenizer], [embed], [behaviour], [graph] and "
+            "seed"
+        )
 
 
 def same_ids(one: SemanticIds, other: SemanticIds) -> bool:
