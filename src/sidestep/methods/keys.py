@@ -99,8 +99,10 @@ def _is_section(annotation: Any) -> bool:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    if isinstance(value, Mapping | tuple | list):
-        return str(list(value)) if not isinstance(value, Mapping) else str(dict(value))
+    if isinstance(value, Mapping):
+        return str(dict(value))
+    if isinstance(value, tuple | list):
+        return str(list(value))
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
@@ -124,7 +126,8 @@ def _in_words(annotation: Any) -> str:
         return f"table of {_in_words(members[1])}"
     if members:
         return " or ".join(_in_words(member) for member in members if member is not type(None))
-    return _PLAIN.get(getattr(annotation, "__name__", ""), str(getattr(annotation, "__name__", annotation)))
+    name = str(getattr(annotation, "__name__", annotation))
+    return _PLAIN.get(name, name)
 
 
 _PLAIN = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false", "Path": "path"}

@@ -75,7 +75,7 @@ class SecondOrder(ABC):
     def reranker(self, model: nn.Module, evidence: Evidence, labels: ItemLabels) -> Reranker: ...
 
     def summary(self, model: nn.Module) -> str:
-        """What it has learnt, in a line; empty where that was said."""
+        """What it has learnt, in a line; empty where its phases report it."""
         return ""
 
 
@@ -126,11 +126,8 @@ class ReasonedOrder(SecondOrder):
 
     def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase]:
         assert isinstance(model, Reasoner)
-        config, seed, candidates = (
-            recipe.section(ReasonerConfig),
-            recipe.seed,
-            recipe.section(RerankerConfig).candidates,
-        )
+        config, seed = recipe.section(ReasonerConfig), recipe.seed
+        candidates = recipe.section(RerankerConfig).candidates
         learnt, valid = self._lessons(model, lessons, recipe)
 
         def score() -> float:

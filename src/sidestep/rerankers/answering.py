@@ -35,8 +35,8 @@ class ListwiseReranker:
             return Reordering(order.cpu())
         reasons, standard = [], model.standard(features)
         for row, scene in enumerate(scenes_of(self._evidence, batch, items, features, MOST_HISTORY).scenes()):
-            said = words.of_weights(scene, standard[row], model.weight, self._names)
-            reasons.append(words.moved(said, [place for place in order[row].tolist() if place < len(scene)]))
+            of_row = words.of_weights(scene, standard[row], model.weight, self._names)
+            reasons.append(words.moved(of_row, [place for place in order[row].tolist() if place < len(scene)]))
         return Reordering(order.cpu(), reasons)
 
 

@@ -1,4 +1,4 @@
-"""What speaks for a candidate after a history, as named numbers: text, labels, counts and the pre-ranker's own word."""
+"""What speaks for a candidate after a history, as named numbers: text, labels, counts and the pre-ranker's score."""
 
 from typing import Any
 
@@ -94,7 +94,7 @@ class Evidence(nn.Module):
         real = batch.history >= 0
         age = (batch.lengths[:, None] - 1 - torch.arange(history.shape[1], device=history.device)).clamp(min=0)
         columns = [
-            *_own_word(scores, there),
+            *_of_scores(scores, there),
             *self._of_text(candidate, history, real, age),
             *self._of_labels(candidate, history, real, age),
             *self._of_counts(candidate, history, batch.lengths),
@@ -169,7 +169,7 @@ class Standardized(nn.Module):
         return (features - self.mean) / self.deviation
 
 
-def _own_word(scores: Float[Tensor, "B C"], there: Bool[Tensor, "B C"]) -> list[Tensor]:
+def _of_scores(scores: Float[Tensor, "B C"], there: Bool[Tensor, "B C"]) -> list[Tensor]:
     """The scores in standard deviations of their row, and minus the logarithm of the place."""
     known = scores.masked_fill(~there, 0.0)
     count = there.sum(1, keepdim=True).clamp(min=1)

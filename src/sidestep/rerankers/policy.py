@@ -42,7 +42,7 @@ def supervised(
         trace = executed(right[rng.integers(len(right))] if right else "keep", scene)
         rest = [place for place in range(len(scene)) if place != answer]
         words = language.write(Trace(trace.rule, trace.key, trace.matched, (answer, *rest)))
-        texts.append(_weighed(words, weights, told=bool(right)))
+        texts.append(_weighed(words, weights, counts=bool(right)))
     return _taught(scenes, places, texts, language)
 
 
@@ -52,7 +52,7 @@ def exercises(scenes: Scenes, places: Int[Tensor, " n"], language: Language, see
     for scene in scenes.scenes():
         moving = [trace for rule in RULES if (trace := executed(rule, scene)).order != tuple(range(len(scene)))]
         chosen = moving[rng.integers(len(moving))] if moving else executed("keep", scene)
-        texts.append(_weighed(language.write(chosen), Weights(1.0, 1.0, 1.0), told=True))
+        texts.append(_weighed(language.write(chosen), Weights(1.0, 1.0, 1.0), counts=True))
     return _taught(scenes, places, texts, language)
 
 
@@ -192,9 +192,10 @@ def ranks_of(outputs: Outputs) -> Ints:
     return ranks
 
 
-def _weighed(words: list[int], weights: Weights, told: bool) -> tuple[list[int], list[float]]:
+def _weighed(words: list[int], weights: Weights, counts: bool) -> tuple[list[int], list[float]]:
+    """A text with the weight of each word. counts: whether the trace counts; the order always does."""
     cut = words.index(RANK) + 1
-    trace = [weights.trace if told else 0.0] * cut
+    trace = [weights.trace if counts else 0.0] * cut
     return words, [*trace, weights.first, *[weights.rest] * (len(words) - cut - 1)]
 
 

@@ -35,11 +35,11 @@ def of_weights(
     lifts = (standard[:count] - standard[:count].mean(0)) * weights
     reasons = []
     for place in range(count):
-        said: dict[str, float] = {}
+        lift_of: dict[str, float] = {}
         for name, lift in zip(FEATURES, lifts[place].tolist(), strict=True):
             phrase = _phrase(name, scene, place, names)
-            said[phrase] = said.get(phrase, 0.0) + lift
-        heaviest = sorted(said.items(), key=lambda each: -each[1])
+            lift_of[phrase] = lift_of.get(phrase, 0.0) + lift
+        heaviest = sorted(lift_of.items(), key=lambda each: -each[1])
         reasons.append([phrase for phrase, lift in heaviest if phrase and lift >= LEAST][:MOST])
     return reasons
 
