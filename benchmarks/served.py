@@ -24,6 +24,7 @@ from sidestep.config import decisive
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import pad, question
+from sidestep.data.texts import PATH
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.answering import Answering
@@ -32,7 +33,6 @@ from sidestep.pipeline.graph import write_graph
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
 from sidestep.recommenders.recommender import ItemFilter
-from sidestep.serving.filters import SEPARATOR
 from sidestep.sids.flat_trie import FlatTrie
 from sidestep.sids.semantic_ids import SemanticIds
 
@@ -124,7 +124,7 @@ class Shop:
             table["item_id"].to_list(),
             histories,
             beams if searches else [None],
-            count[bundle.CATEGORY][0].split(SEPARATOR)[0] if len(count) else None,
+            count[bundle.CATEGORY][0].split(PATH)[0] if len(count) else None,
             found.meta,
         )
 

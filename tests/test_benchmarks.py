@@ -1,5 +1,6 @@
 """Every benchmark runs and ends with one line of JSON that says what was measured on what."""
 
+import ast
 import importlib
 import json
 import math
@@ -31,6 +32,16 @@ PEERS = {
 def test_no_benchmark_is_forgotten() -> None:
     scripts = {path.stem for path in BENCHMARKS.glob("*.py") if "argparse" in path.read_text(encoding="utf-8")}
     assert scripts == set(PEERS)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_what_a_benchmark_imports_of_the_library_is_there(script: str) -> None:
+    for node in ast.walk(ast.parse((BENCHMARKS / script).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sidestep":
+            module = importlib.import_module(node.module or "")
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")
 
 
 @pytest.mark.slow

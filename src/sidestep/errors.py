@@ -5,6 +5,8 @@ inside a server, where no client can mend it, derives from `ServerError` and sta
     |-- ConfigError                     a recipe, an override or an option
     |   `-- UnknownModelError           a model that a server does not serve
     |-- DataError                       a file, a table, a vector or an interaction
+    |   |-- UnclearTimesError           moments that can be read in two ways; `data.time_unit` decides
+    |   |-- MixedTimesError             moments of two kinds in one column
     |   `-- UnknownItemError            an item id that the catalogue does not hold
     |-- ArtifactError                   a saved noun: missing, altered, of another kind or configuration
     |   `-- LockedError                 a folder or file that another process is writing
@@ -43,6 +45,14 @@ class UnknownModelError(ConfigError):
 
 class DataError(SidestepError):
     """A file, a table, a vector or an interaction is wrong."""
+
+
+class UnclearTimesError(DataError):
+    """Moments that can be read in two ways; `data.time_unit` decides."""
+
+
+class MixedTimesError(DataError):
+    """Moments of two kinds in one column."""
 
 
 class UnknownItemError(DataError):

@@ -11,19 +11,11 @@ from sidestep.data.sources.bad_rows import BadRows, absent, first_row, spellings
 from sidestep.data.sources.config import MISSING, TimeUnit
 from sidestep.data.sources.moments import DAY_MS, EXCEL_EPOCH, OF_NUMBERS, PER_MS, UNIT_NAMES
 from sidestep.data.sources.numbers import read_numbers
-from sidestep.errors import DataError, brief
+from sidestep.errors import DataError, MixedTimesError, UnclearTimesError, brief
 
 LARGEST_MOMENT = 2.0**60
 FEW = 0.1
 """The share of a column's values up to which they are bad ones among the others."""
-
-
-class UnclearTimesError(DataError):
-    """Moments that can be read in two ways; `data.time_unit` decides."""
-
-
-class MixedTimesError(DataError):
-    """Moments of two kinds in one column."""
 
 
 def ids(column: pl.Series, path: Path, key: str, bad: BadRows | None = None, listed: Sequence[str] = ()) -> pl.Series:

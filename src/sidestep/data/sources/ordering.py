@@ -12,7 +12,7 @@ from sidestep.data.sources.decisions import Guess
 from sidestep.data.sources.hints import POSITIONS, TIMES, column_like, like
 from sidestep.data.sources.kinds import Profile
 from sidestep.data.sources.moments import OF_NUMBERS, UNIT_NAMES, YEAR_1990, YEAR_2100
-from sidestep.errors import ConfigError, DataError, listed
+from sidestep.errors import ConfigError, DataError, MixedTimesError, UnclearTimesError, listed
 
 Roles = dict[str, tuple[str, str]]
 TOLERATED = 0.01
@@ -109,9 +109,9 @@ def _read_time(
     wanted: TimeUnit = unit if unit else "auto"  # type: ignore[assignment]
     try:
         moments, chosen = columns.times(profile.column, wanted, path, bad)
-    except columns.UnclearTimesError as error:
+    except UnclearTimesError as error:
         raise DataError(f"{error}, or name it with --time {profile.name}=UNIT") from None
-    except columns.MixedTimesError:
+    except MixedTimesError:
         raise
     except DataError as error:
         if named or profile.is_moment:
