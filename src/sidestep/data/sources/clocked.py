@@ -26,7 +26,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from sidestep.data.interactions import Interactions, Ints
-from sidestep.data.sources.planted import FIRST_TIME, MEAN_GAP, NOTHING, YEAR, Floats, PlantedWorld, largest, steps
+from sidestep.data.sources.planted import (
+    FIRST_TIME,
+    MEAN_GAP,
+    NOTHING,
+    YEAR,
+    Floats,
+    PlantedWorld,
+    draw_lengths,
+    largest,
+    log_of,
+    steps,
+)
 from sidestep.data.splits import Cases
 
 DAY = 24 * 3600 * 1000
@@ -126,7 +137,7 @@ class ClockedWorld(PlantedWorld):
             ring[rounds] = np.roll(rounds, -1, axis=1)
 
     def _shop(self, rng: np.random.Generator) -> Interactions:
-        config, offsets = self.config, self._offsets(rng)
+        config, offsets = self.config, draw_lengths(self.config, rng)
         days = np.cumsum(1 + rng.exponential(MEAN_GAP, offsets[-1]).astype(np.int64) // DAY)
         starts = rng.integers(FIRST_TIME // DAY, (FIRST_TIME + YEAR) // DAY, config.users)
         days += np.repeat(starts - days[offsets[:-1]], np.diff(offsets))
@@ -142,4 +153,4 @@ class ClockedWorld(PlantedWorld):
             else:
                 items[rows] = self._draw(rng, shoppers, last, previous, self.rings[part, here])
             now[shoppers, part] = items[rows]
-        return self._log(offsets, items, times)
+        return log_of(config, offsets, items, times)

@@ -67,13 +67,22 @@ class PlantedConfig(Section):
     faith: float = Field(default=0.0, ge=0, le=1)
     parts: int = Field(default=0, ge=0, le=24)
     clocked: Literal["rounds", "brands"] = "rounds"
+    streams: int = Field(default=0, ge=0)
+    topics: int = Field(default=12, ge=1)
+    slices: int = Field(default=24, ge=1)
+    slice_hours: int = Field(default=24, ge=1)
+    stay: float = Field(default=0.7, ge=0, le=1)
+    live: float = Field(default=0.5, gt=0, le=1)
 
     @model_validator(mode="after")
     def _check(self) -> "PlantedConfig":
         if self.homes > self.num_shelves:
             raise ValueError(f"homes = {self.homes}, expected at most the {self.num_shelves} shelves of the shop")
-        if self.homes and self.parts:
-            raise ValueError(f"homes = {self.homes} and parts = {self.parts} are two worlds; set one of them to 0")
+        worlds = {name: getattr(self, name) for name in ("homes", "parts", "streams") if getattr(self, name)}
+        if len(worlds) > 1:
+            each = " and ".join(f"{name} = {value}" for name, value in worlds.items())
+            many = "two worlds; set one" if len(worlds) == 2 else "three worlds; set two"
+            raise ValueError(f"{each} are {many} of them to 0")
         if not self.homes and self.home + self.faith > 0:
             raise ValueError(
                 f"home = {self.home:g} and faith = {self.faith:g} are habits of a world with homes; set it"
@@ -114,8 +123,8 @@ class PlantedWorld:
         rounds = rng.permuted(np.arange(S).reshape(config.departments, -1), axis=1)
         self.ahead: Ints = np.empty(S, dtype=np.int64)
         self.ahead[rounds] = np.roll(rounds, -1, axis=1)
-        self.popularity = _normalised(1 / np.sqrt(1 + rng.permutation(S)))
-        self._variant_probs = _normalised(0.8 ** np.arange(config.variants))
+        self.popularity = normalised(1 / np.sqrt(1 + rng.permutation(S)))
+        self._variant_probs = normalised(0.8 ** np.arange(config.variants))
         self.catalog = _catalog(config)
         self._settle(rng)
         self.interactions = self._shop(rng)
@@ -196,7 +205,7 @@ class PlantedWorld:
 
     def _shop(self, rng: np.random.Generator) -> Interactions:
         """All shoppers take their first item, then their second, and so on, for as long as their histories are."""
-        offsets = self._offsets(rng)
+        offsets = draw_lengths(self.config, rng)
         items = np.full(offsets[-1], NOTHING, dtype=np.int64)
         for step, shoppers, rows in steps(offsets):
             last = items[rows - 1] if step > 0 else np.full(len(rows), NOTHING)
@@ -206,18 +215,7 @@ class PlantedWorld:
         times = np.cumsum(gaps)
         starts = rng.integers(FIRST_TIME, FIRST_TIME + YEAR, self.config.users)
         times += np.repeat(starts - times[offsets[:-1]], np.diff(offsets))
-        return self._log(offsets, items, times)
-
-    def _offsets(self, rng: np.random.Generator) -> Ints:
-        """Histories of random lengths, laid end to end."""
-        config = self.config
-        lengths = config.min_length - 1 + rng.geometric(1 / (config.mean_length - config.min_length + 1), config.users)
-        return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-    def _log(self, offsets: Ints, items: Ints, times: Ints) -> Interactions:
-        users = self.config.users
-        user_ids = [f"u{user:0{len(str(users))}d}" for user in range(1, users + 1)]
-        return Interactions(user_ids, offsets, items, times, absolute_times=True)
+        return log_of(self.config, offsets, items, times)
 
     def _draw(self, rng: np.random.Generator, shoppers: Ints, last: Ints, previous: Ints, ahead: Ints) -> Ints:
         """The next item of some shoppers at once. ahead: the shelf that comes next on the round of each."""
@@ -234,6 +232,19 @@ class PlantedWorld:
         return (shelf * config.brands + brand) * config.variants + variant
 
 
+def draw_lengths(config: PlantedConfig, rng: np.random.Generator) -> Ints:
+    """Histories of random lengths, laid end to end: where each begins, and the last ends."""
+    lengths = config.min_length - 1 + rng.geometric(1 / (config.mean_length - config.min_length + 1), config.users)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def log_of(config: PlantedConfig, offsets: Ints, items: Ints, times: Ints) -> Interactions:
+    """The log of all shoppers, who are named in their order."""
+    users = config.users
+    user_ids = [f"u{user:0{len(str(users))}d}" for user in range(1, users + 1)]
+    return Interactions(user_ids, offsets, items, times, absolute_times=True)
+
+
 def steps(offsets: Ints) -> Iterator[tuple[int, Ints, Ints]]:
     """By steps of all histories at once: the step's number, whose histories have it, and its rows of the log."""
     lengths = np.diff(offsets)
@@ -247,7 +258,7 @@ def _last_two(history: Sequence[int] | Ints) -> Ints:
     return np.array([NOTHING, NOTHING, *history[-2:]], dtype=np.int64)[-2:]
 
 
-def _normalised(weights: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> Floats:
+def normalised(weights: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> Floats:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 

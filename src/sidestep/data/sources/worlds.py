@@ -5,17 +5,20 @@ from sidestep.data.interactions import Interactions
 from sidestep.data.sources.clocked import ClockedWorld
 from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
 from sidestep.data.sources.regulars import RegularsWorld
+from sidestep.data.sources.streams import StreamsWorld
 from sidestep.data.splits import Cases
 
 
-def planted_world(config: PlantedConfig, seed: int) -> PlantedWorld:
-    """The shop, its log and the law of its shoppers; the same seed gives the same bytes."""
+def planted_world(config: PlantedConfig, seed: int) -> PlantedWorld | StreamsWorld:
+    """The shop or the channels, their log and the law behind it; the same seed gives the same bytes."""
+    if config.streams:
+        return StreamsWorld(config, seed)
     if config.parts:
         return ClockedWorld(config, seed)
     return RegularsWorld(config, seed) if config.homes else PlantedWorld(config, seed)
 
 
-def best_possible(world: PlantedWorld, cases: Cases, k: int, history: bool, request: bool) -> float:
+def best_possible(world: PlantedWorld | StreamsWorld, cases: Cases, k: int, history: bool, request: bool) -> float:
     """The best possible HR@k for whoever knows the times of the history, and of the request, or does not."""
     if isinstance(world, ClockedWorld):
         return world.best_possible(cases, k, history, request)
