@@ -82,11 +82,6 @@ def shop(users: int = 800) -> Shop:
     return Shop(world, parts, crossed.hits(), test.hits())
 
 
-def histogram(cases: CandidateCases) -> Ints:
-    """How often the answer stands at each place."""
-    return np.bincount(cases.ranks, minlength=CANDIDATES + 1)
-
-
 def every_text(language: Language, count: int) -> list[list[int]]:
     """All texts about so many candidates that the grammar allows."""
     texts: list[list[int]] = []

@@ -22,6 +22,7 @@ PEERS = {
     "trie": ("marisa_trie",),
     "scale": (),
     "long": (),
+    "rerank": (),
     "gpu": (),
     "fuzz": (),
     "crash": (),

@@ -147,6 +147,20 @@ def test_a_reasoner_is_trained_in_three_courses_from_the_same_cases_and_travels_
     assert bundle.recommend(["P01", "P10"]).item_ids == run.recommend(["P01", "P10"]).item_ids
 
 
+def test_a_reasoner_may_write_the_order_alone_and_then_gives_no_reason_but_the_place(
+    second: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(second, tmp_path / "bare")
+    bare = [*SMALL[:5], "reasoner.rl_steps=2", "reasoner.rl_cases=4", "reasoner.traces=none"]
+    done = succeed(*SECOND, *bare, "--out", tmp_path / "bare", "--force")
+    assert "no traces" in done.err
+    assert "one rule" not in done.err
+    (answered,) = json.loads(succeed("recommend", tmp_path / "bare", "--user", "u001", "--explain", "--json").out)
+    assert all(each["reasons"][0].startswith("place ") for each in answered["recommendations"])
+    assert all(len(each["reasons"]) == 1 for each in answered["recommendations"])
+    assert "drills rules" in refuse(*SECOND, *SMALL, "reasoner.traces=none", "--out", tmp_path / "none")
+
+
 def test_a_reasoner_needs_something_to_reason_about() -> None:
 
     with pytest.raises(ConfigError, match=r"use reranker\.kind=listwise"):

@@ -18,14 +18,16 @@ from sidestep.rerankers.policy import (
     Outputs,
     Reinforced,
     Weights,
+    doubts,
     exercises,
+    in_words,
     likeliest,
     supervised,
     taught_words,
 )
 from sidestep.rerankers.reasoner import Reasoner, ReasonerConfig
 from sidestep.rerankers.scenes import Scenes, Taught, gathered_scenes, joined
-from sidestep.rerankers.traces import KINDS, RULES, executed, is_true
+from sidestep.rerankers.traces import KINDS, RULES, Trace, executed, is_true
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
 
@@ -38,19 +40,20 @@ def sizes(world: Shop) -> dict[str, int]:
     return {kind: len(getattr(labels, kind)) for kind in KINDS}
 
 
-def reasoner(world: Shop, **changes: int) -> Reasoner:
+def reasoner(world: Shop, traced: bool = True, **changes: int) -> Reasoner:
     torch.manual_seed(0)
     config = ReasonerConfig.model_validate(
         {"width": 16, "num_layers": 1, "num_heads": 2, "history": HISTORY, **changes}
     )
     labels = sizes(world)
-    return Reasoner(Language(10, labels), list(labels.values()), len(FEATURES), config)
+    return Reasoner(Language(10, labels, traced), list(labels.values()), len(FEATURES), config)
 
 
-def few(world: Shop, count: int = 40) -> Taught:
+def few(world: Shop, count: int = 40, traced: bool = True) -> Taught:
     chosen = world.test.take(np.arange(count))
     scenes = gathered_scenes(chosen, world.evidence().learn(world.parts.train), HISTORY)
-    return supervised(scenes, torch.from_numpy(chosen.ranks - 1), Language(10, sizes(world)), SHARES, list(RULES), 0)
+    language = Language(10, sizes(world), traced)
+    return supervised(scenes, torch.from_numpy(chosen.ranks - 1), language, SHARES, list(RULES), 0)
 
 
 def short(scenes: Scenes, count: int) -> Scenes:
@@ -153,6 +156,55 @@ def test_groups_of_one_worth_teach_nothing() -> None:
     assert float(losses["informative"]) == 0
     losses["total"].backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_without_traces_the_order_alone_is_taught_and_drawn_and_nothing_is_said_of_traces() -> None:
+    world = shop()
+    data, model = few(world, traced=False), reasoner(world, traced=False)
+    assert not data.weights[:, 0].any()  # RANK is the only word that may come first
+    drawn = Outputs.of(model, data, model.written(data.scenes, draw=True))
+    assert all(model.language.read(text, 10) is not None for text in drawn.words.tolist())
+    for n, text in enumerate(drawn.words.tolist()):
+        assert int(drawn.ranks[n]) == text.index(model.language.first_slot + int(data.places[n]))
+    assert not drawn.formed.any()
+    assert in_words(drawn).endswith("; no traces")
+    asked = Reinforced("conditional", 4, 0.2, 0.2, 0.28), Reinforced("rank", 4, 0.2, 0.2, 0.28)
+    assert torch.equal(*(objective.worth(data, drawn) for objective in asked))
+    losses = asked[0](model, data)
+    losses["total"].backward()
+    assert model.weights.grad is not None
+    assert model.weights.grad[1].any()
+    assert torch.isfinite(losses["rule_entropy"])
+
+
+def test_a_targeted_trace_matches_the_answer_and_more_cases_have_one() -> None:
+    world = shop()
+    data, language = few(world), Language(10, sizes(world))
+    aimed = supervised(data.scenes, data.places, language, SHARES, list(RULES), 0, "targeted")
+    for n, text in enumerate(aimed.words.tolist()):
+        trace = language.read(text, 10)
+        assert trace is not None
+        if float(aimed.weights[n, 0]) and trace.rule != "keep":
+            assert int(data.places[n]) in trace.matched
+    with_trace = [float((each.weights[:, 0] > 0).float().mean()) for each in (data, aimed)]
+    assert with_trace[0] < with_trace[1]
+
+
+def test_copying_and_one_rule_for_all_are_warned_of_and_several_rules_are_not() -> None:
+    world = shop()
+    data, model = few(world), reasoner(world)
+    first = list(range(10))
+
+    def outputs(rules: list[str], order: list[int]) -> Outputs:
+        texts = [model.language.write(Trace(rules[n % len(rules)], 0, (), tuple(order))) for n in range(len(data))]
+        padded = [[*text, *[0] * (model.language.longest - len(text))] for text in texts]
+        return Outputs.of(model, data, torch.tensor(padded))
+
+    assert doubts(outputs(["next", "popular"], first[::-1])) == []  # ln 2 nats
+    (one,) = doubts(outputs(["next"], first[::-1]))
+    assert "one rule for nearly all ('next' in 100% of the traces, 0.00 nats, under 0.3)" in one
+    (copies,) = doubts(outputs(["next", "keep"], first))
+    assert "it copies" in copies
 
 
 @pytest.mark.slow

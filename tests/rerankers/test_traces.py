@@ -11,7 +11,7 @@ from sidestep.losses.reranking import dapo, words
 from sidestep.rerankers import rewards
 from sidestep.rerankers.language import NOTHING, PAD, RANK, Language
 from sidestep.rerankers.reasoner import Rule
-from sidestep.rerankers.traces import RULES, Match, Scene, Trace, accepted, executed, is_true
+from sidestep.rerankers.traces import RULES, Match, Scene, Trace, accepted, executed, is_true, justifying
 
 SCENE = Scene(
     taken={"leaf": [3, 1, 1, 2], "aisle": [1, 1, 1, 2], "brand": [4, 5, 4, 5]},
@@ -63,7 +63,28 @@ def test_accepted_are_the_rules_that_put_the_answer_first_and_keep_only_where_no
     assert accepted(nothing, 0) == ["similar"]
 
 
+def test_a_trace_with_the_answer_in_view_may_match_it_behind_others_and_takes_in_all_that_are_accepted() -> None:
+    assert justifying(SCENE, 3) == ["aisle", "similar", "popular"]  # none of which puts it first
+    assert justifying(SCENE, 0) == ["last", "brand", "aisle"]
+    for answer in range(4):
+        assert {*accepted(SCENE, answer)} <= {*justifying(SCENE, answer)}
+
+
 LANGUAGE = Language(4, {"leaf": 4, "aisle": 3, "brand": 6})
+BARE = Language(4, {"leaf": 4, "aisle": 3, "brand": 6}, traced=False)
+
+
+def test_without_traces_the_texts_are_the_permutations_and_read_back() -> None:
+    texts = every_text(BARE, 3)
+    slots = [BARE.first_slot + place for place in range(3)]
+    assert sorted(texts) == sorted([RANK, *order] for order in itertools.permutations(slots))
+    for text in texts:
+        found = BARE.read([*text, PAD], 3)
+        assert found is not None
+        assert BARE.write(found) == text
+    text = BARE.write(executed("aisle", SCENE))
+    wrong = [text[:-1], text[1:], [*text[:-1], text[-2]], LANGUAGE.write(executed("aisle", SCENE)), []]
+    assert [BARE.read(words, 4) for words in wrong] == [None] * len(wrong)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -77,7 +77,7 @@ class Phase:
 
     name: of the folder of its checkpoints. module: what is trained. data: None takes the training histories, which are
     validated by ranking. config: None takes [train]. score: of the validation, where there is data of its own.
-    report: what to say when it is trained, besides the score.
+    report: what to say when it is trained, besides the score: a line, and behind it what to warn of.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Phase:
     data: Batches | None = None
     config: TrainConfig | None = None
     score: Callable[[], float] | None = None
-    report: Callable[[], str] | None = None
+    report: Callable[[], list[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from sidestep.rerankers.listwise import Listwise, RerankerConfig, most_telling
 from sidestep.rerankers.policy import (
     Reinforced,
     Weights,
+    doubts,
     exercises,
     in_words,
     likeliest,
@@ -121,8 +123,9 @@ class ReasonedOrder(SecondOrder):
 
     def build(self, labels: ItemLabels, recipe: Recipe) -> nn.Module:
         sizes = {kind: len(getattr(labels, kind)) for kind in KINDS}
-        language = Language(recipe.section(RerankerConfig).candidates, sizes)
-        return Reasoner(language, list(sizes.values()), len(FEATURES), recipe.section(ReasonerConfig))
+        config = recipe.section(ReasonerConfig)
+        language = Language(recipe.section(RerankerConfig).candidates, sizes, traced=config.traces != "none")
+        return Reasoner(language, list(sizes.values()), len(FEATURES), config)
 
     def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase]:
         assert isinstance(model, Reasoner)
@@ -133,8 +136,9 @@ class ReasonedOrder(SecondOrder):
         def score() -> float:
             return _over_all(ranks_of(likeliest(model, valid)), candidates, lessons)
 
-        def report() -> str:
-            return f"of {len(valid):,} validation hits: {in_words(likeliest(model, valid))}"
+        def report() -> list[str]:
+            outputs = likeliest(model, valid)
+            return [f"of {len(valid):,} validation hits: {in_words(outputs)}", *doubts(outputs)]
 
         size, shared = config.batch_size, {"weight_decay": 0.01, "patience": 0, "warmup_steps": 20}
         if config.mid_epochs:
@@ -160,11 +164,13 @@ class ReasonedOrder(SecondOrder):
         scenes = joined(parts)
         model.measure(scenes.features[scenes.real])
         weights = Weights(config.trace_weight, 1.0, config.rest_weight)
-        places = torch.from_numpy(np.concatenate(ranks) - 1)
-        learnt = supervised(scenes, places, model.language, weights, config.rules, recipe.seed)
+        words = partial(
+            supervised, language=model.language, weights=weights, rules=config.rules, seed=recipe.seed,
+            traces=config.traces,
+        )  # fmt: skip
+        learnt = words(scenes, torch.from_numpy(np.concatenate(ranks) - 1))
         seen = gathered_scenes(lessons.valid, lessons.evidence, config.history)
-        answers = torch.from_numpy(lessons.valid.ranks - 1)
-        return learnt, supervised(seen, answers, model.language, weights, config.rules, recipe.seed)
+        return learnt, words(seen, torch.from_numpy(lessons.valid.ranks - 1))
 
     def reranker(self, model: nn.Module, evidence: Evidence, labels: ItemLabels) -> Reranker:
         assert isinstance(model, Reasoner)

@@ -95,7 +95,10 @@ class Course:
         if result.best_score is not None or phase.report is None:
             say(f"best validation NDCG@10 {result.best_score or 0:.4f} in epoch {result.best_epoch + 1}")
         if phase.report is not None:
-            say(f"{phase.name}, {phase.report()}")
+            line, *warnings = phase.report()
+            say(f"{phase.name}, {line}")
+            for warning in warnings:
+                say(f"warning: {warning}")
 
     def _warn(self, row: dict[str, Any], say: Say) -> None:
         for warning in self.method.warnings(row, self.materials):

@@ -18,10 +18,11 @@ class Language:
     """Words as numbers: `[rule] [key] [matched slots ...] RANK [all slots in the new order]`.
 
     candidates: slots, one for each place of the first order. labels: how many numbers each kind of label has, with 0.
+    traced: whether there is a trace; without one a text is `RANK [all slots in the new order]`.
     """
 
-    def __init__(self, candidates: int, labels: Mapping[str, int]) -> None:
-        self.candidates = candidates
+    def __init__(self, candidates: int, labels: Mapping[str, int], traced: bool = True) -> None:
+        self.candidates, self.traced = candidates, traced
         self.first_slot = 3
         self.first_rule = self.first_slot + candidates
         place, self.first_key = self.first_rule + len(_RULES), dict[str, int]()
@@ -33,6 +34,8 @@ class Language:
 
     def write(self, trace: Trace) -> list[int]:
         """A trace as words."""
+        if not self.traced:
+            return [RANK, *(self.first_slot + place for place in trace.order)]
         kind = KIND_OF.get(trace.rule)
         key = self.first_key[kind] + trace.key - 1 if kind is not None and trace.key else NOTHING
         slots = [[self.first_slot + place for place in places] for places in (trace.matched, trace.order)]
@@ -45,6 +48,9 @@ class Language:
         words = list(words)
         while words and words[-1] == PAD:
             words.pop()
+        if not self.traced:
+            order = tuple(word - self.first_slot for word in words[1:])
+            return Trace("", 0, (), order) if words[:1] == [RANK] and sorted(order) == list(range(count)) else None
         if len(words) < 3 or words.count(RANK) != 1 or not 0 <= words[0] - self.first_rule < len(_RULES):
             return None
         rule, cut = _RULES[words[0] - self.first_rule], words.index(RANK)
@@ -87,6 +93,8 @@ class Grammar:
         self._stage = torch.zeros(rows, dtype=torch.int64, device=real.device)  # rule, key, matched, order, done
         self._rule = torch.zeros_like(self._stage)
         self._used = torch.zeros_like(real)
+        if not language.traced:  # a trace that is complete and names nothing
+            self._stage, self._used = self._stage + 2, real.clone()
 
     @property
     def ranking(self) -> Bool[Tensor, " B"]:

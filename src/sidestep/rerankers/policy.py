@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,10 +16,15 @@ from sidestep.rerankers.language import RANK, Language
 from sidestep.rerankers.reasoner import Reasoner
 from sidestep.rerankers.rewards import Reward
 from sidestep.rerankers.scenes import Scenes, Taught, found_by_rules
-from sidestep.rerankers.traces import RULES, Trace, accepted, executed
+from sidestep.rerankers.traces import RULES, Trace, accepted, executed, justifying
 
 REDRAWS = 3
 """How often a group is drawn again whose outputs are all worth the same."""
+LEAST_ENTROPY, MOST_KEPT = 0.3, 0.9
+"""Nats of the rules' shares below which one rule serves nearly all, and the share of orders left as they were above
+which a policy copies.
+"""
+Traces = Literal["rejection", "targeted", "none"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +37,27 @@ class Weights:
 
 
 def supervised(
-    scenes: Scenes, places: Int[Tensor, " n"], language: Language, weights: Weights, rules: Sequence[str], seed: int
+    scenes: Scenes,
+    places: Int[Tensor, " n"],
+    language: Language,
+    weights: Weights,
+    rules: Sequence[str],
+    seed: int,
+    traces: Traces = "rejection",
 ) -> Taught:
-    """Traces by rejection: of each hit one of the rules that put the answer first, drawn once; then the answer, and the
-    others in the first order. Where no rule does, the trace weighs nothing. rules: that may be taken.
+    """Of each hit a trace that speaks for the answer, drawn once; then the answer, and the others in the first order.
+    Where no rule does, the trace weighs nothing.
+
+    rules: that may be taken. traces: "rejection" takes rules that put the answer first, "targeted" all that match it.
     """
+    speaking = justifying if traces == "targeted" else accepted
     rng, texts = np.random.default_rng(seed), []
     for scene, answer in zip(scenes.scenes(), places.tolist(), strict=True):
-        right = [rule for rule in accepted(scene, answer) if rule in rules or rule == "keep"]
+        right = [rule for rule in speaking(scene, answer) if rule in rules or rule == "keep"]
         trace = executed(right[rng.integers(len(right))] if right else "keep", scene)
         rest = [place for place in range(len(scene)) if place != answer]
         words = language.write(Trace(trace.rule, trace.key, trace.matched, (answer, *rest)))
-        texts.append(_weighed(words, weights, counts=bool(right)))
+        texts.append(_weighed(words, weights, counts=bool(right) and language.traced))
     return _taught(scenes, places, texts, language)
 
 
@@ -67,7 +82,7 @@ class Reinforced:
     """The objective of reinforcement: DAPO on the model's own outputs, `group` of each case.
 
     reward: "conditional" is GR2's; "unconditional" pays alpha wherever a trace is true and followed; "rank" and "ndcg"
-    look at the order alone. low, high: of the clip.
+    look at the order alone, and so do all where no trace is written. low, high: of the clip.
     """
 
     reward: Reward
@@ -116,7 +131,8 @@ class Outputs:
     """What a model has written for some hits.
 
     ranks: of the answer in the new order, from 1. kept: whether that is the first order. true: whether the trace says
-    what its rule finds. followed: whether the order puts in front what the trace matched. rules: by number.
+    what its rule finds. followed: whether the order puts in front what the trace matched. rules: by number; -1 where
+    there is no trace, which is neither true nor followed.
     """
 
     words: Int[Tensor, "n L"]
@@ -139,14 +155,16 @@ class Outputs:
         matched = torch.zeros_like(real).scatter_reduce(
             1, slot.clamp(0, language.candidates - 1), is_slot & ~behind, "amax"
         )
-        rules = words[:, 0] - language.first_rule
+        said = words[:, 0] != RANK
+        rules = torch.where(said, words[:, 0] - language.first_rule, -1)
         keys = _keys(language, words[:, 1])
         rows = torch.arange(len(words), device=words.device)
-        true = (keys == batch.keys[rows, rules]) & (matched == batch.matched[rows, rules]).all(1)
+        looked_up = batch.keys[rows, rules.clamp(min=0)], batch.matched[rows, rules.clamp(min=0)]
+        true = said & (keys == looked_up[0]) & (matched == looked_up[1]).all(1)
         count = matched.sum(1)
         front = (matched.gather(1, order.clamp(min=0)) & (order >= 0) & (place <= count[:, None])).sum(1)
         kept = (order == first).all(1)
-        followed = torch.where(rules == list(RULES).index("keep"), kept, front == count)
+        followed = said & torch.where(rules == list(RULES).index("keep"), kept, front == count)
         return cls(words, ranks, kept, true, followed, rules)
 
     @property
@@ -157,11 +175,12 @@ class Outputs:
     @property
     def used(self) -> Float[Tensor, " R"]:
         """The share of each rule."""
-        return torch.bincount(self.rules, minlength=len(RULES)).float() / max(len(self.rules), 1)
+        said = self.rules[self.rules >= 0]
+        return torch.bincount(said, minlength=len(RULES)).float() / max(len(self.rules), 1)
 
     def means(self) -> dict[str, Tensor]:
         shares, used = {"kept": self.kept, "true": self.true, "followed": self.followed}, self.used
-        entropy = -(used * used.clamp(min=1e-9).log()).sum()
+        entropy = (used * (1 / used.clamp(min=1e-9)).log()).sum()  # not -0 for one rule
         return {**{name: share.float().mean() for name, share in shares.items()}, "rule_entropy": entropy}
 
 
@@ -178,6 +197,8 @@ def likeliest(model: Reasoner, data: Taught, at_once: int = 512) -> Outputs:
 
 def in_words(outputs: Outputs) -> str:
     """The shares that tell whether a policy copies or reasons."""
+    if not outputs.used.any():
+        return f"left as it was {float(outputs.kept.float().mean()):.1%}; no traces"
     means = {name: float(value) for name, value in outputs.means().items()}
     rules = sorted(zip(RULES, outputs.used.tolist(), strict=True), key=lambda each: -each[1])
     named = ", ".join(f"{rule} {share:.0%}" for rule, share in rules if share >= 0.005)
@@ -185,6 +206,22 @@ def in_words(outputs: Outputs) -> str:
         f"left as it was {means['kept']:.1%}, trace true {means['true']:.1%}, followed {means['followed']:.1%}; "
         f"rules: {named} ({means['rule_entropy']:.2f} nats)"
     )
+
+
+def doubts(outputs: Outputs) -> list[str]:
+    """What to warn of: a policy that copies, or that has one rule for all."""
+    means, warnings = {name: float(value) for name, value in outputs.means().items()}, []
+    if means["kept"] > MOST_KEPT:
+        warnings.append(
+            f"{means['kept']:.0%} of the orders are the first ones: it copies, and its reasons explain nothing"
+        )
+    if outputs.used.any() and means["rule_entropy"] < LEAST_ENTROPY:
+        most = list(RULES)[int(outputs.used.argmax())]
+        warnings.append(
+            f"one rule for nearly all ({most!r} in {float(outputs.used.max()):.0%} of the traces, "
+            f"{means['rule_entropy']:.2f} nats, under {LEAST_ENTROPY:g}); which rule when is not learnt"
+        )
+    return warnings
 
 
 def ranks_of(outputs: Outputs) -> Ints:

@@ -27,6 +27,8 @@ class ReasonerConfig(Section):
     width, num_layers, num_heads: of its transformer; without layers it is the list-wise control. history: how many of
     the last items it reads.
     rules: that a trace may follow.
+    traces: "rejection" learns traces whose rule puts the answer first, "targeted" those whose rule matches it, be it
+    behind others; "none" writes the order alone.
     mid_epochs: of executing any rule that changes the order; 0 leaves it out.
     sft_epochs, batch_size, lr: of accepted traces; lr also of mid_epochs. trace_weight, rest_weight: of the words of a
     trace, and of the order behind the answer, beside 1 for the answer.
@@ -42,6 +44,7 @@ class ReasonerConfig(Section):
     num_heads: int = Field(4, ge=1)
     history: int = Field(10, ge=1)
     rules: tuple[Rule, ...] = get_args(Rule)
+    traces: Literal["rejection", "targeted", "none"] = "rejection"
     mid_epochs: int = Field(0, ge=0)
     sft_epochs: int = Field(6, ge=1)
     batch_size: int = Field(128, ge=1)
@@ -58,9 +61,13 @@ class ReasonerConfig(Section):
     epsilon_high: float = Field(0.28, gt=0)
 
     @model_validator(mode="after")
-    def _heads_divide_the_width(self) -> "ReasonerConfig":
+    def _consistent(self) -> "ReasonerConfig":
         if self.width % self.num_heads:
             raise ValueError(f"width = {self.width} cannot be divided among num_heads = {self.num_heads}")
+        if self.traces == "none" and self.mid_epochs:
+            raise ValueError(
+                f"mid_epochs = {self.mid_epochs} drills rules, and traces = 'none' writes none; leave one out"
+            )
         return self
 
 

@@ -44,7 +44,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Trace:
-    """rule: its name. key, matched: as in `Match`. order: the places of all candidates, in the new order."""
+    """rule: its name; empty where an order comes without a trace. key, matched: as in `Match`. order: the places of all
+    candidates, in the new order.
+    """
 
     rule: str
     key: int
@@ -136,6 +138,16 @@ def accepted(scene: Scene, answer: int) -> list[str]:
     right = [rule for rule in RULES if executed(rule, scene).order[0] == answer]
     others = [rule for rule in right if rule != "keep" and RULES[rule](scene).matched]
     return others or [rule for rule in right if rule == "keep"]
+
+
+def justifying(scene: Scene, answer: int) -> list[str]:
+    """The rules that match the answer, be it behind others (GR2's targeted sampling: a trace is written with the answer
+    in view); `keep` only where no other does and the answer stands first.
+
+    answer: its place among the candidates, from 0.
+    """
+    right = [rule for rule in RULES if answer in RULES[rule](scene).matched]
+    return right or ["keep"] * (answer == 0)
 
 
 def _labelled(scene: Scene, kind: Kind, key: int) -> Match:

@@ -70,7 +70,7 @@ def of_trace(trace: Trace | None, scene: Scene, names: Names) -> list[list[str]]
     """For each candidate whether the trace looked for it; and where the trace is not true, or did not lead to the
     order, that it is so. No trace, no reasons.
     """
-    if trace is None:
+    if trace is None or not trace.rule:
         return [[] for _ in range(len(scene))]
     notes = []
     if not is_true(trace, scene):

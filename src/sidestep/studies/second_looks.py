@@ -3,6 +3,7 @@
 from sidestep.studies.rows import Row, Study
 
 _FIRST, _REASONER = "item-knn-recent", "reranker.kind=reasoner"
+_WITHOUT_NEXT = '["last", "frequent", "brand", "aisle", "similar", "popular", "keep"]'
 
 RERANK = Study(
     "rerank",
@@ -15,6 +16,11 @@ RERANK = Study(
         Row("listwise, 50 candidates", "reranked", ("reranker.candidates=50",), "listwise"),
         Row("reasoner", "reranked", (_REASONER,), "listwise"),
         Row("reasoner, accepted traces alone", "reranked", (_REASONER, "reasoner.rl_steps=0"), "reasoner"),
+        Row("reasoner, no traces", "reranked", (_REASONER, "reasoner.traces=none"), "reasoner"),
+        Row("reasoner, targeted traces", "reranked", (_REASONER, "reasoner.traces=targeted"), "reasoner"),
+        Row("reasoner, drilled first", "reranked", (_REASONER, "reasoner.mid_epochs=3"), "reasoner"),
+        Row("reasoner, unconditional reward", "reranked", (_REASONER, "reasoner.reward=unconditional"), "reasoner"),
+        Row("reasoner, no transitions", "reranked", (_REASONER, f"reasoner.rules={_WITHOUT_NEXT}"), "reasoner"),
     ),
     recipe="s2gr-beauty",
 )
