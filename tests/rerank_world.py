@@ -6,7 +6,6 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
-from sidestep.data.interactions import Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
 from sidestep.data.splits import Split, SplitConfig, TrainingInteractions, split
