@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from sidestep.cli import align, doctor, listing, plan, reproduce, rerank, serve, sids, tune
+from sidestep.cli.contents import Contents
 from sidestep.cli.options import (
     AllowOption,
     AllUsersOption,
@@ -40,7 +40,7 @@ from sidestep.errors import ConfigError, SidestepError, one_line
 from sidestep.studies.child import end_with_input
 
 
-class _Verbs(TyperGroup):
+class _Verbs(Contents):
     """A user's mistake is one line on standard error and exit code 2; internal errors keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
