@@ -43,7 +43,7 @@ from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.settings import TokenizerConfig
 from sidestep.sids.trie import Trie
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig

@@ -27,7 +27,7 @@ from sidestep.objectives import tokenizing
 from sidestep.sids import tokenizer
 from sidestep.sids.batches import VectorBatches
 from sidestep.sids.rq_vae import ENCODE_ROWS, RQVAE
-from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.settings import TokenizerConfig
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.item_vectors import ItemVectors

@@ -14,7 +14,7 @@ from sidestep import config, plugins
 from sidestep.errors import ConfigError
 from sidestep.sids import kinds, tokenizer
 from sidestep.sids.codebook import Codebook, kmeans_start
-from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.settings import TokenizerConfig
 from sidestep.vectors.item_vectors import ItemVectors
 
 MODULE = """

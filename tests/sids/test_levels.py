@@ -22,6 +22,7 @@ from sidestep.sids.codebook import (
 from sidestep.sids.fsq import FSQ
 from sidestep.sids.product import Block, product_levels
 from sidestep.sids.residual import Level, ResidualQuantiser
+from sidestep.sids.unified import SpokenLevel
 
 WIDTH = 5
 
@@ -36,7 +37,10 @@ FITTED: dict[str, Callable[[], nn.Module]] = {
     "no bits": lambda: FSQ(0, WIDTH),
     "block": lambda: Block(8, WIDTH, slice(1, 3)),
 }
-LEVELS = FITTED | {"random": lambda: Codebook(8, WIDTH, start=random_start, dead_codes=Leave())}
+LEVELS = FITTED | {
+    "random": lambda: Codebook(8, WIDTH, start=random_start, dead_codes=Leave()),
+    "spoken": lambda: SpokenLevel(8, WIDTH - 2, 0, 1, turned=False, smoothing=0.1),
+}
 
 
 @pytest.fixture(autouse=True)

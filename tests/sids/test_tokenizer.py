@@ -18,7 +18,7 @@ from sidestep.sids.batches import VectorBatch, VectorBatches
 from sidestep.sids.kmeans import squared_distances
 from sidestep.sids.rq_vae import RQVAE
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.settings import TokenizerConfig
 from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.training.loop import Hooks, fit
 from sidestep.training.optim import TrainConfig
@@ -40,6 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ten levels": {"num_levels": 10},
     "clusters chosen": {"num_clusters": "auto"},
     "from a sample": {"train_items": 40},
+    "unisid": {"kind": "unisid", "unified": {"width": 8}},
+    "unisid, one network": {"kind": "unisid", "unified": {"width": 8, "encoder": "mlp"}},
     "rq-kmeans": {"kind": "rq-kmeans"},
     "rq-kmeans, balanced": {"kind": "rq-kmeans", "size_balanced": True},
     "res-kmeans-fsq": {"kind": "res-kmeans-fsq"},
@@ -67,17 +69,19 @@ def train(values: ItemVectors, recipe: TokenizerConfig, seed: int = 0, edges: An
     if isinstance(model, VectorQuantiser):
         model.learn(torch.from_numpy(sample.values), torch.Generator().manual_seed(seed))
         return model
-    data = VectorBatches(sample, recipe.batch_size, seed, edges)
-    upkeep = tokenizer.Upkeep(model, sample, seed)
+    data = tokenizer.training_data(model, values, recipe, seed, edges)
+    upkeep = tokenizer.Upkeep(model, sample, seed) if isinstance(model, RQVAE) else None
     objective = partial(tokenizing.TOKENIZERS[recipe.kind], tokenizer=recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     for epoch in range(recipe.epochs):
-        upkeep(epoch)
+        if upkeep is not None:
+            upkeep(epoch)
         for index in data.batches(epoch):
             loss = objective(model.train(), data.load(index))["total"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    tokenizer.settle(model, values, recipe, seed)
     return model
 
 

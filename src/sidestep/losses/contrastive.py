@@ -37,3 +37,20 @@ def noise_contrast(
     similarity = (noisy @ clean.transpose(1, 2) / tau).masked_fill(barred, -torch.inf)
     own = torch.arange(noisy.shape[1], device=noisy.device).expand(len(noisy), -1)
     return F.cross_entropy(similarity.flatten(0, 1), own.flatten())
+
+
+def graded_contrast(
+    vectors: Float[Tensor, "n D"], positive: Bool[Tensor, "n n"], counted: Bool[Tensor, "n n"], tau: float
+) -> Float[Tensor, ""]:
+    """UniSID (arXiv 2602.10445), one level of L_sid: `-1/|P_i| sum_{p in P_i} log softmax_a(cos(z_i, z_a) / tau)` at
+    a = p, the mean over the rows i that have a positive; 0 if there is none.
+
+    positive: P_i, True where row a is of i's class, never i itself. counted: A_i, the rows of the softmax, with P_i.
+    """
+    similarity = (cosines(vectors, vectors) / tau).masked_fill(~counted, -torch.inf)
+    number = positive.sum(1)
+    taught = number > 0
+    if not bool(taught.any()):
+        return vectors.sum() * 0
+    log_probs = similarity[taught].log_softmax(1).masked_fill(~positive[taught], 0)
+    return -(log_probs.sum(1) / number[taught]).mean()

@@ -1,5 +1,6 @@
 """Losses of tokenizers: reconstruction, quantisation, uniformity (S2GR, section 4.2.2) and diversity (GR2)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -72,3 +73,9 @@ def soft_usage(distances: Float[Tensor, "n K"]) -> Float[Tensor, " K"]:
 def diversity(usage: Float[Tensor, " K"]) -> Float[Tensor, ""]:
     """GR2 stage 1a (arXiv 2602.07774): C sum_j p_j^2, 1 if all C codes are used equally, C if only one is used."""
     return len(usage) * usage.square().sum()
+
+
+def unevenness(logits: Float[Tensor, "n K"]) -> Float[Tensor, ""]:
+    """log K - H(mean over the n rows of softmax(z)): 0 if all codes are used alike, log K if a single one is used."""
+    log_shares = torch.logsumexp(logits.log_softmax(dim=1), dim=0) - math.log(len(logits))
+    return math.log(logits.shape[1]) + (log_shares.exp() * log_shares).sum()

@@ -8,7 +8,7 @@ from pydantic import Field, create_model, model_validator
 from sidestep.config import Section
 from sidestep.data.sources import DataConfig
 from sidestep.data.splits import SplitConfig
-from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.settings import TokenizerConfig
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.behaviour import BehaviourConfig
 from sidestep.vectors.choosing import EmbedConfig

@@ -1,9 +1,10 @@
 """The objective of each trained tokenizer; the last line is the paper's total loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sidestep.losses import contrastive, tokenizing
@@ -12,7 +13,9 @@ from sidestep.sids.batches import VectorBatch
 from sidestep.sids.codebook import Codebook
 from sidestep.sids.kmeans import squared_distances
 from sidestep.sids.rq_vae import RQVAE, Reconstruction
-from sidestep.sids.tokenizer import TokenizerConfig
+from sidestep.sids.settings import TokenizerConfig
+from sidestep.sids.unified import Spoken
+from sidestep.sids.unified_batches import UnifiedBatch
 
 CONTRAST_TAU = 0.1
 
@@ -66,4 +69,53 @@ def _contrast(reconstruction: Reconstruction, batch: VectorBatch) -> Tensor:
     return contrastive.info_nce(quantised, partners, same.fill_diagonal_(False), CONTRAST_TAU)
 
 
-TOKENIZERS = {"rq-vae": rq_vae, "coba-rq-vae": coba_rq_vae}
+def unisid(model: nn.Module, batch: UnifiedBatch, tokenizer: TokenizerConfig) -> dict[str, Tensor]:
+    """UniSID (arXiv 2602.10445): L = L_sid + L_emb + 0.1 L_rec, L_sid the mean over levels of their graded contrasts.
+
+    L_rec is ours: a bag of words for the summary that a language model writes; summed over words, the mean over items.
+    """
+    config, number = tokenizer.unified, len(batch.items)
+    spoken: Spoken = model(batch.rows, len(batch.words))
+    graded = torch.stack(_graded(spoken.logits, batch, config.tau))
+    parts, total = by_level("sid", graded), graded.mean()
+    if len(batch.partners):
+        own, partners = spoken.embedding[:number], spoken.embedding[2 * number :]
+        same = (batch.partners[:, None] == batch.partners) | (batch.items[:, None] == batch.partners)
+        parts["embed"] = contrastive.info_nce(own, partners, same.fill_diagonal_(False), config.tau)
+        total = total + config.embed_weight * parts["embed"]
+    if len(batch.words):
+        entropy = F.binary_cross_entropy_with_logits(spoken.words, batch.words, reduction="sum")
+        parts["words"] = entropy / number
+        total = total + config.rec_weight * parts["words"]
+    if config.balance:
+        parts["balance"] = torch.stack([tokenizing.unevenness(z) for z in spoken.logits]).mean()
+        total = total + config.balance * parts["balance"]
+    return {**parts, "total": total}
+
+
+def _graded(logits: Sequence[Tensor], batch: UnifiedBatch, tau: float) -> list[Tensor]:
+    """One contrast a level, over both views of all items. At a level of classes, the other view of an item counts
+    neither for nor against it, and unknown classes do not count; at a level of items, it alone is alike.
+    """
+    views = 2 * len(batch.items)
+    item = batch.items.repeat(2)
+    same_item = item[:, None] == item
+    itself = torch.eye(views, dtype=torch.bool, device=item.device)
+    losses = []
+    for place, by_item in enumerate(batch.by_item):
+        if by_item:
+            positive, counted = same_item & ~itself, ~itself
+        else:
+            classes = batch.classes[:, place].repeat(2)
+            known = classes >= 0
+            counted = known[:, None] & known & ~same_item
+            positive = (classes[:, None] == classes) & counted
+        losses.append(contrastive.graded_contrast(logits[place][:views], positive, counted, tau))
+    return losses
+
+
+TOKENIZERS: Mapping[str, Callable[..., dict[str, Tensor]]] = {
+    "rq-vae": rq_vae,
+    "coba-rq-vae": coba_rq_vae,
+    "unisid": unisid,
+}

@@ -30,6 +30,7 @@ from sidestep.scorers.counts import OwnCounts, OwnCountsByHour
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
 from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
+from sidestep.sids.content import Content
 from sidestep.sids.names import cluster_names
 from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
@@ -84,6 +85,21 @@ class RunContents(FinishedRun):
         return ItemVectors.load(self.path("aligned"))
 
     @cached_property
+    def content(self) -> Content | None:
+        """What the tokenizer is told of the first version's items besides vectors; None where it is told nothing."""
+        config = self.recipe.tokenizer
+        return Content(Catalog.load(self.run.path("catalog")), config) if config.uses_labels else None
+
+    @cached_property
+    def rows(self) -> ItemVectors:
+        """What the tokenizer reads of the first version's items."""
+        return self.aligned if self.content is None else self.content.rows(self.aligned, self.content.catalog)
+
+    def rows_of(self, vectors: ItemVectors, catalog: Catalog) -> ItemVectors:
+        """What the tokenizer reads of any items, with vectors like `aligned`."""
+        return vectors if self.content is None else self.content.rows(vectors, catalog)
+
+    @cached_property
     def tokenizer(self) -> tokenizer.Tokenizer:
         """The trained or fitted tokenizer.
 
@@ -92,7 +108,7 @@ class RunContents(FinishedRun):
         """
         recipe = self.run.recipe
         saved = artifact.load(self.path("tokenizer"), "weights")
-        model = tokenizer.build(self.aligned, recipe.tokenizer, recipe.seed)
+        model = tokenizer.build(self.rows, recipe.tokenizer, recipe.seed, self.content)
         try:
             model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
         except RuntimeError as error:

@@ -168,7 +168,11 @@ TOKENIZE = Stage(
     "tokenize",
     ("tokenizer", "sids"),
     _tokenizer_keys,
-    lambda recipe: ("aligned", *["interactions"] * recipe.tokenizer.uses_interactions),
+    lambda recipe: (
+        "aligned",
+        *["interactions"] * recipe.tokenizer.uses_interactions,
+        *["catalog"] * recipe.tokenizer.uses_labels,
+    ),
 )
 CASES = Stage("cases", ("cases",), _case_keys, _case_reads, _trained_parts)
 TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts, prolonged=True)

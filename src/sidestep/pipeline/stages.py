@@ -19,10 +19,8 @@ from sidestep import artifact
 from sidestep.data import sources
 from sidestep.data.splits import TrainingInteractions, split
 from sidestep.errors import ConfigError
-from sidestep.evaluation import codebooks
 from sidestep.methods.method import Say
 from sidestep.methods.table import as_values, saved_recipe
-from sidestep.objectives import tokenizing
 from sidestep.pipeline import apart
 from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors
 from sidestep.pipeline.contents import RunContents
@@ -43,20 +41,16 @@ from sidestep.pipeline.stage import (
     stages_for,
     stages_of,
 )
+from sidestep.pipeline.tokenizing import tokenized
 from sidestep.pipeline.tuning import neighbourhoods, tuned_map
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 from sidestep.rerankers.cases import TrainingCases, cross_fitted, proposed
-from sidestep.sids import tokenizer
-from sidestep.sids.batches import VectorBatches
-from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.training.log import read_log
-from sidestep.training.loop import CHECKPOINT, Hooks, fit
-from sidestep.training.optim import TrainConfig
+from sidestep.training.loop import CHECKPOINT
 from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
 from sidestep.vectors.files import row_note
-from sidestep.vectors.item_vectors import ItemVectors
 
 
 def prepare(run: Run, say: Say) -> None:
@@ -153,43 +147,10 @@ def _graph_inputs(contents: RunContents) -> dict[str, Any] | None:
 
 def tokenize(run: Run, say: Say) -> None:
     """Train or fit the tokenizer and give every item its semantic ID."""
-    recipe, settings, parents = run.recipe, TOKENIZE.settings(run.recipe), TOKENIZE.parents(run)
-    vectors = ItemVectors.load(run.path("aligned"))
-    for note in tokenizer.notes(vectors, recipe.tokenizer, recipe.seed):
-        say(note)
-    model = tokenizer.build(vectors, recipe.tokenizer, recipe.seed)
-    learn(run, model, vectors, run.training_folder("tokenizer-train", settings, parents))
-    popularity = RunContents(run).popularity if recipe.tokenizer.uses_interactions else None
-    assigned = tokenizer.semantic_ids(model, vectors, recipe.tokenizer, recipe.seed)
-    sids, note = tokenizer.without_collisions(model, assigned, vectors, recipe.tokenizer, recipe.seed, popularity)
+    settings, parents = TOKENIZE.settings(run.recipe), TOKENIZE.parents(run)
+    model, sids = tokenized(run, run.training_folder("tokenizer-train", settings, parents), say)
     _save_weights(run, "tokenizer", model, settings, parents)
     sids.save(run.path("sids"), config=settings, parents=TOKENIZE.origin(run, "sids"))
-    say(codebooks.summary(sids))
-    if note:
-        say(note)
-
-
-def learn(run: Run, model: tokenizer.Tokenizer, vectors: ItemVectors, folder: Path) -> None:
-    """Train a tokenizer with an encoder by the loop, with checkpoints in `folder`; fit any other."""
-    recipe, config = run.recipe, run.recipe.tokenizer
-    sample = tokenizer.learning_sample(vectors, config, recipe.seed)
-    if isinstance(model, VectorQuantiser):
-        model.learn(torch.from_numpy(sample.values), torch.Generator().manual_seed(recipe.seed))
-        return
-    edges = None
-    if config.contrastive:
-        chosen = tokenizer.learning_items(len(vectors), config, recipe.seed)
-        edges = RunContents(run).graph[chosen][:, chosen]
-    fit(
-        model,
-        partial(tokenizing.TOKENIZERS[config.kind], tokenizer=config),
-        VectorBatches(sample, config.batch_size, recipe.seed, edges),
-        _tokenizer_training(config),
-        seed=recipe.seed,
-        folder=folder,
-        hooks=Hooks(before_epoch=tokenizer.Upkeep(model, sample, recipe.seed)),
-        title="tokenize",
-    )
 
 
 def cases(run: Run, say: Say) -> None:
@@ -326,11 +287,6 @@ def _work_apart(folder: Path, recipe: dict[str, Any], force: bool, names: Sequen
 
 def _nothing(line: str) -> None:
     """What processes but the first say."""
-
-
-def _tokenizer_training(config: tokenizer.TokenizerConfig) -> TrainConfig:
-    shared = {"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"}
-    return TrainConfig.model_validate(config.model_dump(include=shared))
 
 
 def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:

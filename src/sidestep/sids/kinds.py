@@ -36,8 +36,8 @@ def checked(made: Any) -> LevelsOf:
     return made
 
 
-TRAINED = ("rq-vae", "coba-rq-vae")
-OWN = (*TRAINED, "rq-kmeans", "res-kmeans-fsq", "pq", "opq")
+TRAINED, END_TO_END = ("rq-vae", "coba-rq-vae"), "unisid"
+OWN = (*TRAINED, END_TO_END, "rq-kmeans", "res-kmeans-fsq", "pq", "opq")
 PLUGINS, PROBLEMS = plugins.load(entry_points(group=GROUP), OWN, "tokenizer", checked)
 """What installed distributions add, and a sentence for each that cannot be used."""
 

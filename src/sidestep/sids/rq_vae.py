@@ -52,15 +52,9 @@ class RQVAE(nn.Module):
         """Set the mean of every dimension, and as the scale the root of the mean variance over dimensions, or 1 where
         all vectors are equal.
         """
-        total = self.mean.new_zeros(vectors.shape[1], dtype=torch.float64)
-        for block in self._blocks(vectors):
-            total += block.double().sum(0)
-        mean = total / len(vectors)
-        squares = torch.stack([(block.double() - mean).square().sum() for block in self._blocks(vectors)]).sum()
-        scale = (squares / vectors.numel()).sqrt()
-        same = scale <= 1e-6 * mean.abs().max()  # indistinguishable from rounding in float32
+        mean, scale = mean_and_scale(vectors, self.mean.device)
         self.mean.copy_(mean)
-        self.scale.copy_(torch.where(same, torch.ones_like(scale), scale))
+        self.scale.copy_(scale)
 
     def standardise(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         return (vectors - self.mean) / self.scale
@@ -92,6 +86,23 @@ class RQVAE(nn.Module):
     def _blocks(self, vectors: Float[Tensor, "N D"]) -> Iterator[Tensor]:
         for begin in range(0, len(vectors), ENCODE_ROWS):
             yield vectors[begin : begin + ENCODE_ROWS].to(self.mean.device)
+
+
+def mean_and_scale(
+    vectors: Float[Tensor, "N D"], device: torch.device | None = None
+) -> tuple[Float[Tensor, " D"], Float[Tensor, ""]]:
+    """The mean of every dimension, and the root of the mean variance over dimensions, or 1 where all vectors are equal;
+    in double precision. device: where it is computed, block by block.
+    """
+    blocks = range(0, len(vectors), ENCODE_ROWS)
+    total = torch.zeros(vectors.shape[1], dtype=torch.float64, device=device)
+    for begin in blocks:
+        total += vectors[begin : begin + ENCODE_ROWS].to(total.device).double().sum(0)
+    mean = total / len(vectors)
+    parts = (vectors[begin : begin + ENCODE_ROWS].to(total.device).double() - mean for begin in blocks)
+    scale = (torch.stack([part.square().sum() for part in parts]).sum() / vectors.numel()).sqrt()
+    same = scale <= 1e-6 * mean.abs().max()  # indistinguishable from rounding in float32
+    return mean, torch.where(same, torch.ones_like(scale), scale)
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:

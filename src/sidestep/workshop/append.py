@@ -83,7 +83,7 @@ def _append(run: Run, items: Path, say: Say, vectors: Path | None, existing: Lit
     first, contents = RunContents(run), RunContents(run, version)
     further = read_further(items, run.recipe.data, contents.catalog, existing, say)
     values = _vectors(further, first, vectors, say)
-    resolved = _resolved(first.tokenizer, values, run.recipe, version, contents.sids)
+    resolved = _resolved(first.tokenizer, first.rows_of(values, further), run.recipe, version, contents.sids)
     published = contents.sids
     sids = SemanticIds(
         np.concatenate([published.codes, resolved.codes]),
@@ -150,14 +150,15 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
         other = graph.align(other, edges, recipe.graph)
     _refuse_zero(other, contents.catalog)
     model, own = contents.tokenizer, contents.sids
+    rows = contents.rows_of(other, contents.catalog)
     codes, before = (
-        model.assign(torch.from_numpy(values)).cpu().numpy() for values in (other.values, contents.aligned.values)
+        model.assign(torch.from_numpy(values)).cpu().numpy() for values in (rows.values, contents.rows.values)
     )
     moves = (codes != before).any(axis=1)
     stay = replace(own, codes=own.codes[~moves])
     codes = own.codes.copy()
     if moves.any():
-        codes[moves] = _resolved(model, ItemVectors(other.values[moves]), recipe, 0, stay).codes
+        codes[moves] = _resolved(model, ItemVectors(rows.values[moves]), recipe, 0, stay).codes
     sids = replace(own, codes=codes)
     origin = {"sids": run.digest("sids"), "tokenizer": run.digest("tokenizer")}
     sids.save(out, parents=origin, meta=inputs([vectors]))
@@ -174,5 +175,5 @@ def _resolved(
     config, values = recipe.tokenizer, torch.from_numpy(vectors.values)
     codes = model.assign(values).cpu().numpy()
     assigned = Assigned(codes, model.encode(values).cpu(), model.quantiser.cpu())
-    random_sizes = config.sizes[config.num_levels - config.random_levels :]
+    random_sizes = config.sizes[config.num_learnt :]
     return resolve_collisions(assigned, config.collisions, random_sizes, recipe.seed + version, published)

@@ -210,26 +210,27 @@ def _of_tokenizer(contents: RunContents) -> TokenizerEvidence:
     sids = contents.sids
     if not artifact.exists(contents.run.path("tokenizer")):
         return TokenizerEvidence(sids.clusters, without="the run has no tokenizer")
-    vectors, model = contents.aligned, contents.tokenizer
+    rows, model = contents.rows, contents.tokenizer
     learnt = min(len(model.quantiser.levels), sids.num_levels)  # later levels only distinguish items of an ID
     books = sids.codebooks[:learnt]
-    if len(vectors) != len(sids):
+    if len(rows) != len(sids):
         reason = "the vectors of appended items are not stored; see version 1"
         return TokenizerEvidence(sids.clusters[:learnt], without=reason)
-    latents = model.encode(torch.from_numpy(vectors.values)).cpu().numpy()
+    latents = model.encode(torch.from_numpy(rows.values)).cpu().numpy()
     left = left_by_codewords(latents, sids.codes, books)
-    return TokenizerEvidence(sids.clusters[:learnt], left or (), _decoded(model, vectors, sids.codes, books))
+    return TokenizerEvidence(sids.clusters[:learnt], left or (), _decoded(model, rows, sids.codes, books))
 
 
-def _decoded(model: tokenizer.Tokenizer, vectors: ItemVectors, codes: Ints, books: Sequence[Array]) -> list[float]:
+def _decoded(model: tokenizer.Tokenizer, rows: ItemVectors, codes: Ints, books: Sequence[Array]) -> list[float]:
     """For each level, the squared error of the decoded sum of codewords, as a share of the vectors' squared deviation
     from their mean.
     """
-    total, shares = deviation(vectors.values), []
+    latents, shares = torch.zeros(len(codes), books[0].shape[1]), []
+    vectors = rows.values[:, : model.decode(latents[:1]).shape[1]]  # labels behind them are not restored
+    total = deviation(vectors)
     if total is None:
         return []
-    latents = torch.zeros(len(codes), books[0].shape[1])
     for level, book in enumerate(books):
         latents += torch.from_numpy(book[codes[:, level]])
-        shares.append(squares(model.decode(latents).cpu().numpy() - vectors.values) / total)
+        shares.append(squares(model.decode(latents).cpu().numpy() - vectors) / total)
     return shares
