@@ -123,7 +123,7 @@ def trained(folder: Path) -> tuple[Shop, EncoderDecoder]:
     contents = RunContents(Run.open(folder))
     model = contents.trained().model
     assert isinstance(model, EncoderDecoder)
-    return Shop(str(folder), contents.split, contents.sids, contents.popularity), model
+    return Shop(str(folder), contents.catalog, contents.split, contents.sids, contents.popularity), model
 
 
 def _sids(row: Any) -> list[tuple[int, ...]]:

@@ -11,17 +11,18 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from graph_served import by_graphs
 from load import Generator, Order, together
 from machine import report, rounded, table
-from served import Served, Shop, library, made_up
+from served import Served, Shop, Stock, library, made_up, write
+from shop import open_shop
 from windows import CELLS, CLIENTS, Bench, Measured, ratio
 
-ITEMS, MANY_ITEMS = 12_101, 1_000_000
+MANY_ITEMS = 1_000_000
 BEAMS, MAX_BATCH = (10, 50), 32
 LOADS, OVERLOAD, DEADLINE_MS = (0.5, 0.8), 3.0, 1_000
 """Shares of the capacity at which requests arrive; and the overload's deadline."""
@@ -233,7 +234,7 @@ def filters(bench: Bench, server: Served, beams: int | None) -> Found:
 
 def a_million(bench: Bench, items: int) -> Found:
     """The same filters on a large made-up shop."""
-    shop = Shop.open(made_up(bench.place / "many", items), len(bench.shop.histories), BEAMS[:1])
+    shop = Shop.open(write(bench.place / "many", made_up(items)), len(bench.shop.histories), BEAMS[:1])
     with Served(shop.folder, bench.place / "many.log") as server:
         print(f"\n{items:,} items: ready after {server.seconds:.1f} s")
         large = Bench(shop, bench.load, bench.place, bench.seconds, bench.rounds)
@@ -243,44 +244,12 @@ def a_million(bench: Bench, items: int) -> Found:
     return {**found, "items": items, "ready after s": rounded(server.seconds), "MB": [round(http), round(model)]}
 
 
-def by_graph(bench: Bench, beams: int | None) -> Found:
-    """The same shop from a bundle with a graph, beside one without: the start, memory, one client and many."""
-    folders = {
-        name: made_up(bench.place / name, len(bench.shop.item_ids), name == "graph") for name in ("PyTorch", "graph")
-    }
-    bodies, rows = bench.bodies(beams=beams), {(name, clients): Measured() for clients in CLIENTS for name in folders}
-    started, held = {}, {}
-    with ExitStack() as stack:
-        servers = {}
-        for name, folder in folders.items():
-            server = servers[name] = stack.enter_context(Served(folder, bench.place / f"{name}.log", MAX_BATCH))
-            started[name] = {"ready after s": server.seconds, "CPU s": sum(server.cpu())}
-        for _ in range(bench.rounds):
-            for (name, clients), row in rows.items():
-                bench.closed(row, servers[name], bodies, clients)
-        held = {name: server.memory() for name, server in servers.items()}
-    print(f"\nBy a graph and by PyTorch, closed loop, beams {beams}")
-    print(table([[f"{name}, {clients} clients", *row.cells()] for (name, clients), row in rows.items()], ["", *CELLS]))
-    for name, (http, model) in held.items():
-        told = ", ".join(f"{what} {value:.1f}" for what, value in started[name].items())
-        print(f"{name}: {told}; resident afterwards: HTTP {http:.0f} MB, model {model:.0f} MB")
-    return {
-        name: {
-            **_rounded(started[name]),
-            "MB": [round(mb) for mb in held[name]],
-            "p50 ms, 1 client": rounded(rows[name, 1].all.within(0.5)),
-            **{f"requests/s, {clients} clients": rounded(rows[name, clients].rate) for clients in CLIENTS},
-        }
-        for name in folders
-    }
-
-
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: rounded(value) for name, value in values.items()}
 
 
 def measure(
-    bench: Bench, ask: Callable[[int | None, int], float], marks: tuple[int, int], million: int, graph: bool
+    bench: Bench, ask: Callable[[int | None, int], float], marks: tuple[int, int], million: int, graph: Stock | None
 ) -> Found:
     shop, found = bench.shop, Found()
     logs = [bench.place / f"{name}.log" for name in ("batching", "single")]
@@ -305,15 +274,14 @@ def measure(
     found["memory"] = memory(bench, shop, marks, shop.beams[0])
     if million:
         found["a million"] = a_million(bench, million)
-    if graph:
-        found["by graph"] = by_graph(bench, shop.beams[0])
-    return found
+    return found if graph is None else {**found, **by_graphs(bench, graph)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a run of seconds, to see that everything works")
-    parser.add_argument("--bundle", type=Path, help="serve this one; else a made-up one of TIGER's size")
+    parser.add_argument("--bundle", type=Path, help="serve this one; else Beauty's items by a model of TIGER's size")
+    parser.add_argument("--items", type=int, help="serve so many items of a made-up shop instead of Beauty's")
     parser.add_argument("--long", action="store_true", help=f"look at the memory after {LONG[1]:,} requests")
     parser.add_argument("--million", action="store_true", help="filters on a made-up shop of a million items, too")
     parser.add_argument("--graph-only", action="store_true", help="only a bundle with a graph beside one without")
@@ -325,7 +293,9 @@ def main() -> None:
         Generator() as load,
         ProcessPoolExecutor(1, mp_context=spawn) as alone,
     ):
-        folder = options.bundle or made_up(Path(place) / "shop", 1_000 if quick else ITEMS)
+        made = options.items or (1_000 if quick else 0)
+        stock = made_up(made) if made else Stock.of(open_shop())
+        folder = options.bundle or write(Path(place) / "shop", stock)
         shop = Shop.open(folder, 64 if quick else 512, BEAMS[:1] if quick else BEAMS)
         bench = Bench(shop, load, Path(place), 0.3 if quick else 4.0, 1 if quick else 3)
 
@@ -335,10 +305,14 @@ def main() -> None:
         many = (20_000 if quick else MANY_ITEMS) if options.million else 0
         marks = LONG if options.long else (64, 128) if quick else MEMORY
         if options.graph_only:
-            found = {"by graph": by_graph(bench, shop.beams[0])}
+            found = by_graphs(bench, stock)
         else:
-            found = measure(bench, ask, marks, many, graph=not quick)
-    protocol = {"bundle": str(options.bundle or "made up"), "items": len(shop.item_ids), "threads": 1}
+            found = measure(bench, ask, marks, many, None if quick else stock)
+    protocol = {
+        "bundle": str(options.bundle or ("made up" if items else "Beauty")),
+        "items": len(shop.item_ids),
+        "threads": 1,
+    }
     report("serve", {**protocol, "seconds": bench.seconds, "rounds": bench.rounds, "quick": quick}, found)
 
 

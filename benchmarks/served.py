@@ -19,16 +19,18 @@ import psutil
 import torch
 from safetensors.numpy import save_file
 
+from shop import Shop as RealShop
 from sidestep import bundle
 from sidestep.config import decisive
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Ints
+from sidestep.data.labels import labels
 from sidestep.data.sequences import pad, question
 from sidestep.data.texts import PATH
 from sidestep.methods.method import Materials
 from sidestep.methods.table import METHODS, saved_recipe
 from sidestep.pipeline.answering import Answering
-from sidestep.pipeline.exporting import answers_to_check, trie_tensors
+from sidestep.pipeline.exporting import answers_to_check, kept_tree, trie_tensors
 from sidestep.pipeline.graph import write_graph
 from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
@@ -47,16 +49,28 @@ READY = 120.0
 # The shop
 
 
-def made_up(folder: Path, items: int, graph: bool = False) -> Path:
-    """A bundle of a generator of TIGER's size: random weights and IDs, Zipf's popularity, a hundred aisles. graph: with
-    the search as one graph, too, which takes a minute.
-    """
+@dataclass(frozen=True)
+class Stock:
+    """What a bundle is made of besides a model. categories, popularity: of every item."""
+
+    name: str
+    catalog: Catalog
+    categories: list[str]
+    sids: SemanticIds
+    popularity: Ints
+
+    @classmethod
+    def of(cls, shop: RealShop) -> "Stock":
+        """The items of a real shop with its IDs."""
+        categories = labels(shop.catalog, "category") or [""] * len(shop.catalog)
+        return cls(shop.name, shop.catalog, categories, shop.sids, shop.popularity)
+
+
+def made_up(items: int) -> Stock:
+    """Random IDs, Zipf's popularity, a hundred aisles."""
     rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    recipe = saved_recipe({"method": "tiger", "evaluate": {"num_beams": 10}})
     popularity = rng.zipf(1.3, items).clip(max=100_000).astype(np.int64)
     sids = _random_ids(rng, items)
-    model = METHODS["tiger"].build(Materials(popularity, sids), recipe).eval()
     table = pl.DataFrame(
         {
             "item_id": [f"B{item:07}" for item in range(items)],
@@ -65,11 +79,22 @@ def made_up(folder: Path, items: int, graph: bool = False) -> Path:
     )
     aisles = rng.integers(0, DEPARTMENTS * AISLES, items)
     categories = [f"Department {aisle // AISLES} > Aisle {aisle % AISLES}" for aisle in aisles.tolist()]
+    return Stock("made up", Catalog(table), categories, sids, popularity)
+
+
+def write(folder: Path, stock: Stock, graph: bool = False, method: str = "tiger") -> Path:
+    """A bundle of a generator of TIGER's size with random weights. graph: with the search as one graph, too, which
+    takes a minute.
+    """
+    torch.manual_seed(0)
+    recipe = saved_recipe({"method": method, "evaluate": {"num_beams": 10}})
+    sids, popularity, items = stock.sids, stock.popularity, len(stock.catalog)
+    model = METHODS[method].build(Materials(popularity, sids), recipe).eval()
     meta = {
-        "method": "tiger",
+        "method": method,
         "num_items": items,
         "codebook_sizes": list(sids.codebook_sizes),
-        "thinks": False,
+        "thinks": METHODS[method].thinks(recipe),
         "max_history": recipe.generator.max_history,
         "beams": recipe.evaluate.num_beams,
         "version": 1,
@@ -79,11 +104,11 @@ def made_up(folder: Path, items: int, graph: bool = False) -> Path:
     with bundle.writing(folder, meta, {"recipe": settings}, {}) as staging:
         save_file({name: value.numpy() for name, value in model.state_dict().items()}, staging / bundle.WEIGHTS)
         save_file(sids.as_tensors(), staging / bundle.SIDS)
-        trie = trie_tensors(trie_of(sids, popularity))
-        save_file(trie, staging / bundle.TRIE)
+        tree = trie_of(sids, popularity)
+        save_file(kept_tree(tree, popularity), staging / bundle.TRIE)
         if graph:
-            write_graph(staging / bundle.GRAPH, model, FlatTrie.of(trie), model.reads)
-        bundle.write_catalog(staging, Catalog(table), categories, popularity, [])
+            write_graph(staging / bundle.GRAPH, model, FlatTrie.of(trie_tensors(tree)), model.reads)
+        bundle.write_catalog(staging, stock.catalog, stock.categories, popularity, [])
         (staging / bundle.CHECK).write_text(json.dumps(answers_to_check(ranker, items, popularity)), encoding="utf-8")
     return folder
 
@@ -210,8 +235,9 @@ class Served:
         return self._process, max(self._process.children(), key=lambda child: child.memory_info().rss)
 
     def memory(self) -> tuple[float, float]:
-        """Resident megabytes of both."""
-        http, model = (process.memory_info().rss / 1e6 for process in self._processes)
+        """Megabytes of both, pages that they share counted once (PSS, on Linux; elsewhere resident)."""
+        held = [process.memory_full_info() for process in self._processes]
+        http, model = (getattr(each, "pss", each.rss) / 1e6 for each in held)
         return http, model
 
     def cpu(self) -> tuple[float, float]:

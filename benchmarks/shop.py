@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sidestep.config import build
+from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch, question, question_of
@@ -33,6 +34,7 @@ class Shop:
     """name: what it is, for the report. sids: three levels of 256. popularity: in the training part, `[N]`."""
 
     name: str
+    catalog: Catalog
     split: Split
     sids: SemanticIds
     popularity: Ints
@@ -84,4 +86,4 @@ def open_shop() -> Shop:
         [rng.standard_normal((SIZE, 32)).astype(np.float32) for _ in range(LEVELS)],
         [np.arange(SIZE) % CLUSTERS for _ in range(LEVELS)],
     )
-    return Shop(name, parts, sids, parts.train.popularity(len(codes)))
+    return Shop(name, dataset.catalog, parts, sids, parts.train.popularity(len(codes)))

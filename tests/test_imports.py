@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 import sidestep
+from sidestep.imports import at_use
 
 SOURCE = Path(sidestep.__file__).parent
 
-GROUND = ("artifact", "durable", "lock", "config", "errors")
+GROUND = ("artifact", "durable", "lock", "config", "errors", "imports")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "imports": (),
     "losses": (),
     "layers": (),
     "progress": (),
@@ -24,7 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lock": ("errors",),
     "plugins": ("errors",),
     "durable": ("lock", "errors"),
-    "artifact": ("durable", "errors"),
+    "artifact": ("durable", "errors", "imports"),
     "training": ("layers.products", *GROUND, "progress"),
     "data": GROUND,
     "encoders": ("data", *GROUND),
@@ -219,6 +221,16 @@ def test_a_graph_answers_without_torch() -> None:
     )
     code += "import sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_module_stands_in_until_something_of_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_to_import.py").write_text("answer = 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = at_use("slow_to_import")
+    assert "slow_to_import" not in sys.modules
+    assert module.answer == 42
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
 
 
 def test_a_server_imports_no_reader_of_logs() -> None:

@@ -10,10 +10,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as typed_dataclass
 from safetensors import SafetensorError
@@ -21,6 +20,12 @@ from safetensors.numpy import load_file, save_file
 
 from sidestep.durable import first_line, read_json, recover, replacing, sync, write_json
 from sidestep.errors import ArtifactError
+from sidestep.imports import at_use
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = at_use("polars")
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -54,7 +59,7 @@ class Artifact:
     manifest: Manifest
     tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = field(repr=False)
 
-    def table(self, name: str) -> pl.DataFrame:
+    def table(self, name: str) -> "pl.DataFrame":
         return read_table(self.folder / f"{name}.parquet")
 
 
@@ -74,7 +79,7 @@ def save(
     kind: str,
     *,
     tensors: Tensors | None = None,
-    tables: Mapping[str, pl.DataFrame] | None = None,
+    tables: "Mapping[str, pl.DataFrame] | None" = None,
     meta: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     parents: Mapping[str, str] | None = None,
@@ -129,7 +134,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         raise ArtifactError(f"Cannot read {str(path)!r}: {first_line(error)}") from None
 
 
-def read_table(path: Path) -> pl.DataFrame:
+def read_table(path: Path) -> "pl.DataFrame":
     """Read Parquet. Raises as `read_tensors`."""
     try:
         return pl.read_parquet(path, glob=False)
@@ -207,11 +212,11 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def write_table(
-    path: Path, table: pl.DataFrame, write: Callable[[pl.DataFrame, Path], object] = pl.DataFrame.write_parquet
+    path: Path, table: "pl.DataFrame", write: "Callable[[pl.DataFrame, Path], object] | None" = None
 ) -> None:
     """Raises as `write_tensors`. write: how; as Parquet if it is left out."""
     try:
-        write(table, path)
+        table.write_parquet(path) if write is None else write(table, path)
     except pl.exceptions.PolarsError as error:
         raise ArtifactError(f"Cannot write {str(path)!r}: {first_line(error)}") from None
 

@@ -5,7 +5,7 @@
     README.md                    a summary as text
     model.safetensors            the weights
     semantic_ids.safetensors     codes, codewords and clusters
-    trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory
+    trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory, and the items' popularity
     vectors.safetensors          the items' vectors, if the model reads them
     tuner.safetensors            what vectors of further items go through first, if the run has tuned its vectors
     labels.parquet               category and brand of every item, if the model reads them
@@ -17,28 +17,32 @@ Nothing here needs torch: `pipeline.models` loads the model.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import polars as pl
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as typed_dataclass
 from safetensors import SafetensorError, safe_open
 
 from sidestep import artifact, durable
 from sidestep.data.catalog import ITEM_ID, Catalog
-from sidestep.data.fields import typed
 from sidestep.data.interactions import Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
+from sidestep.imports import at_use
 from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = at_use("polars")
 
 KIND = "bundle"
 WEIGHTS, SIDS, TRIE, VECTORS, TUNER = (
@@ -123,7 +127,11 @@ class Bundle:
 
     @cached_property
     def popularity(self) -> Ints:
-        """Occurrences of every item in training, `[N]`."""
+        """Occurrences of every item in training, `[N]`, as the tree holds them; of a bundle without a tree, and of one
+        whose tree is older, as the catalogue does.
+        """
+        if TRIE in self.manifest.files and (held := self.tensors(TRIE, [POPULARITY])):
+            return held[POPULARITY]
         return self.catalog.table[POPULARITY].to_numpy().astype(np.int64)
 
     @cached_property
@@ -154,10 +162,12 @@ class Bundle:
             raise ArtifactError(f"{str(path)!r} does not label the {self.meta['num_items']:,} items; {AGAIN}")
         return ItemLabels(table[CATEGORY].to_list(), table[BRAND].to_list())
 
-    def tensors(self, name: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    def tensors(self, name: str, wanted: Collection[str] | None = None) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        """Those of a file; only the wanted ones that it has, where some are named."""
         try:
             with safe_open(self.folder / name, framework="numpy") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+                keys = [key for key in file.keys() if wanted is None or key in wanted]  # noqa: SIM118, not a dict
+                return {key: file.get_tensor(key) for key in keys}
         except SafetensorError as error:
             raise ArtifactError(f"Cannot read {str(self.folder / name)!r}: {error}") from None
 
@@ -212,6 +222,8 @@ def write_catalog(
     staging: Path, catalog: Catalog, categories: Sequence[str] | None, popularity: Ints, fields: Sequence[str]
 ) -> None:
     """fields: further columns to include; those of text that holds numbers or truth values alone become such."""
+    from sidestep.data.fields import typed
+
     shown = [typed(catalog.table[name]) for name in fields if name not in RESERVED]
     table = pl.DataFrame([catalog.table[ITEM_ID], *shown]).with_columns(
         title=pl.Series(catalog.titles, dtype=pl.String),

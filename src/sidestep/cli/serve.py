@@ -136,7 +136,8 @@ def load_model(folder: Path) -> "Facade":
 
 def answers_by_graph(folder: Path) -> bool:
     """Whether a bundle has a graph and ONNX Runtime can run it; says so where only the latter is missing."""
-    from sidestep.fast.model import can_run, has_graph
+    from sidestep.fast.recommender import has_graph
+    from sidestep.fast.session import can_run
 
     if not has_graph(folder):
         return False

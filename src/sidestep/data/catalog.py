@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from sidestep import artifact
 from sidestep.errors import DataError, UnknownItemError, brief, did_you_mean, listed
+from sidestep.imports import at_use
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = at_use("polars")
 
 ITEM_ID = "item_id"
 TITLES = ("title", "name")
@@ -25,7 +30,7 @@ class Catalog:
     embedder reads.
     """
 
-    table: pl.DataFrame
+    table: "pl.DataFrame"
 
     def __post_init__(self) -> None:
         assert ITEM_ID in self.table.columns

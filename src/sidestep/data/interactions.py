@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from sidestep import artifact
+from sidestep.imports import at_use
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = at_use("polars")
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 

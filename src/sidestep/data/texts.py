@@ -2,10 +2,15 @@
 
 import html
 from collections.abc import Iterator, Sequence
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from sidestep.errors import DataError, did_you_mean
+from sidestep.imports import at_use
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = at_use("polars")
 
 TEXT = "text"
 PATH = " > "
@@ -17,7 +22,7 @@ USUAL_FIELDS = (
 )
 
 
-def add_text(items: pl.DataFrame, fields: Sequence[str] | None) -> pl.DataFrame:
+def add_text(items: "pl.DataFrame", fields: Sequence[str] | None) -> "pl.DataFrame":
     """The items with a column `text`: the fields joined by ". ", without HTML entities and runs of blanks.
 
     The fields themselves lose their HTML entities too. Without fields, or when every text is empty, there is no
@@ -39,7 +44,7 @@ def add_text(items: pl.DataFrame, fields: Sequence[str] | None) -> pl.DataFrame:
     return unescaped.with_columns(pl.Series(TEXT, texts, dtype=pl.String)) if any(texts) else unescaped
 
 
-def usual_fields(items: pl.DataFrame) -> list[str]:
+def usual_fields(items: "pl.DataFrame") -> list[str]:
     """The columns that commonly hold words, in reading order; a column `text` stands for all of them."""
     by_name = {column.lower(): column for column in reversed(items.columns)}
     if TEXT in by_name:
@@ -47,7 +52,7 @@ def usual_fields(items: pl.DataFrame) -> list[str]:
     return [by_name[name] for name in USUAL_FIELDS if name in by_name and holds_words(items[by_name[name]])]
 
 
-def holds_words(column: pl.Series) -> bool:
+def holds_words(column: "pl.Series") -> bool:
     """Whether a column is text, and not codes that merely look like it (a `tag` of "39" says nothing)."""
     leaves = column.drop_nulls().head(1000)
     while leaves.dtype == pl.List:
@@ -76,7 +81,7 @@ def _leaves(value: object) -> Iterator[str]:
         yield str(value)
 
 
-def _without_entities(column: pl.Series) -> pl.Series:
+def _without_entities(column: "pl.Series") -> "pl.Series":
     if column.dtype == pl.String:
         clean = [None if value is None else html.unescape(value) for value in column.to_list()]
         return pl.Series(column.name, clean, dtype=pl.String)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sidestep import bundle
 from sidestep.data.fields import Flags
 from sidestep.data.interactions import Interactions
 from sidestep.data.reads import Reads
@@ -48,17 +47,3 @@ def open_model(folder: Path) -> GraphModel:
     opened, recommender = open_recommender(folder)
     nobody = Interactions([], np.zeros(1, np.int64), np.zeros(0, np.int64), absolute_times=opened.absolute_times)
     return GraphModel(recommender, opened.catalog, nobody, opened.sids, lambda: opened.path_names)
-
-
-def has_graph(folder: Path) -> bool:
-    """Whether a bundle with a graph lies there."""
-    return bundle.is_bundle(folder) and (folder / bundle.GRAPH).is_file()
-
-
-def can_run() -> bool:
-    """Whether ONNX Runtime is installed."""
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True

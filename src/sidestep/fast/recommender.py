@@ -90,6 +90,11 @@ class GraphRecommender:
         return RankedRow(items.tolist(), self._popularity[items].astype(np.float64).tolist(), None)
 
 
+def has_graph(folder: Folder) -> bool:
+    """Whether a bundle with a graph lies there."""
+    return bundle.is_bundle(folder) and (folder / bundle.GRAPH).is_file()
+
+
 def open_recommender(folder: Folder, threads: int = 1) -> tuple[Bundle, GraphRecommender]:
     """The verified bundle in a folder, and its graph after it has answered the bundle's questions.
 

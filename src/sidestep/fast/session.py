@@ -40,3 +40,12 @@ class Session:
         """Outputs by name, `BRIEF` alone or all."""
         names = self._outputs if explain else list(BRIEF)
         return dict(zip(names, self._session.run(names, given, self._run_options), strict=True))
+
+
+def can_run() -> bool:
+    """Whether ONNX Runtime is installed."""
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return False
+    return True

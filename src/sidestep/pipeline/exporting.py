@@ -65,7 +65,7 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
         if contents.materials.sids is not None:
             artifact.write_tensors(staging / bundle.SIDS, contents.materials.sids.as_tensors())
             tree = trie_of(contents.materials.sids, contents.popularity)
-            artifact.write_tensors(staging / bundle.TRIE, trie_tensors(tree))
+            artifact.write_tensors(staging / bundle.TRIE, kept_tree(tree, contents.popularity))
             if graph:
                 flat = FlatTrie.of(trie_tensors(tree))
                 write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads)
@@ -178,6 +178,11 @@ def _shown(contents: RunContents, fields: list[str] | None) -> list[str]:
                 f"{', '.join(plain)}"
             )
     return [name for name in (plain if fields is None else fields) if name not in bundle.RESERVED]
+
+
+def kept_tree(trie: Trie, popularity: Ints) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """What a bundle's file of the tree holds: with the popularity, so that a process that answers reads no table."""
+    return {**trie_tensors(trie), bundle.POPULARITY: popularity}
 
 
 def trie_tensors(trie: Trie) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from sidestep.data.texts import PATH
+from sidestep.imports import at_use
 from sidestep.sids.semantic_ids import Ints
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = at_use("polars")
 
 WORD = r"\p{L}{3,}"
 FEWEST = 2
