@@ -8,9 +8,9 @@ import jaxtyping
 import numpy as np
 import torch
 
-from sidestep.data.interactions import Ints
+from sidestep.data.interactions import NO_TIME, Ints
 from sidestep.data.sequences import pad, question
-from sidestep.fast.recommender import GraphRecommender
+from sidestep.fast.recommender import GraphRecommender, When
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.sids.flat_trie import Laid
@@ -32,12 +32,13 @@ def unchecked() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ask:
-    """Some histories that share a filter of allowed items, with what is excluded for each."""
+    """Some histories that share a filter of allowed items, with what is excluded for each, and times."""
 
     histories: list[Ints]
     excluded: list[list[int]]
     allowed: Ints | None
     k: int
+    when: When
 
 
 def asks(count: int, num_items: int, longest: int, k: int | None = None, seed: int = 0) -> list[Ask]:
@@ -56,19 +57,34 @@ def asks(count: int, num_items: int, longest: int, k: int | None = None, seed: i
             excluded = [rng.integers(0, num_items, rng.integers(0, 2 * num_items)).tolist() for _ in range(rows)]
         share = rng.choice([0.05, 0.5, 1.0])
         allowed = None if share == 1.0 else rng.random(num_items) < share
-        found.append(Ask(histories, excluded, allowed, k or int(rng.choice([1, 3, 10, num_items]))))
+        when = _moments(rng, histories)
+        found.append(Ask(histories, excluded, allowed, k or int(rng.choice([1, 3, 10, num_items])), when))
     return found
 
 
-def agree(eager: GenerativeRecommender, graph: GraphRecommender, asked: Sequence[Ask]) -> None:
-    """The same items in the same order with the same scores, and the same paths."""
+def _moments(rng: np.random.Generator, histories: Sequence[Ints]) -> When:
+    """Times from 1970 to 2060, a few of them not known; of some batches none."""
+    begins = rng.integers(0, 2_840_000_000_000, len(histories))
+    gaps = [np.cumsum(10 ** rng.uniform(0, 9, len(history) + 1)).astype(np.int64) for history in histories]
+    times = [
+        np.where(rng.random(len(gap)) < 0.1, NO_TIME, begin + gap) for begin, gap in zip(begins, gaps, strict=True)
+    ]
+    known = rng.random() < 0.8
+    return When([row[:-1] for row in times] if known else None, [int(row[-1]) for row in times] if known else None)
+
+
+def agree(eager: GenerativeRecommender, graph: GraphRecommender, asked: Sequence[Ask], absolute: bool = False) -> None:
+    """The same items in the same order with the same scores, and the same paths. absolute: whether the times of a model
+    that is told them count from 1970.
+    """
     for ask in asked:
         allowed = None if ask.allowed is None else torch.from_numpy(ask.allowed)
         barred = ItemFilter(pad([np.array(row, dtype=np.int64) for row in ask.excluded]), allowed)
-        theirs = eager.rank(question(ask.histories, eager.reads), ask.k, barred, explain=True)
+        asked_of_eager = question(ask.histories, eager.reads, ask.when.times, ask.when.at, absolute)
+        theirs = eager.rank(asked_of_eager, ask.k, barred, explain=True)
         laid = None if ask.allowed is None else Laid.over(graph.trie, ask.allowed)
         assert theirs.paths is not None
-        for row, ours in enumerate(graph.rank(ask.histories, ask.excluded, ask.k, laid, explain=True)):
+        for row, ours in enumerate(graph.rank(ask.histories, ask.excluded, ask.k, laid, True, when=ask.when)):
             items = theirs.items[row][theirs.items[row] >= 0].tolist()
             scores = theirs.scores[row][: len(items)].numpy()
             np.testing.assert_allclose(ours.scores, scores, rtol=0, atol=CLOSE)

@@ -11,7 +11,7 @@ from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
 from sidestep.generators.module_thoughts import ModuleThoughts
 from sidestep.generators.multi_token import MultiToken, MultiTokenConfig
 from sidestep.generators.thinking import Thinking, ThinkingConfig
-from sidestep.layers.clock import HOUR
+from sidestep.layers.clock import HOUR, Clock
 from sidestep.sids.semantic_ids import SemanticIds
 
 SIZES = (5, 4, 6)
@@ -66,6 +66,14 @@ def timed(batch: SequenceBatch) -> SequenceBatch:
     real = torch.arange(width) < batch.lengths[:, None]
     asked = moments.gather(1, batch.visible).masked_fill(batch.targets < 0, NO_TIME)
     return replace(batch, times=moments[:, :-1].masked_fill(~real, NO_TIME), asked=asked, absolute_times=True)
+
+
+def awake(clock: Clock) -> Clock:
+    """With last layers that are not 0 any more."""
+    for each in (clock.history, clock.request):
+        if each is not None:
+            torch.nn.init.normal_(each.out.weight)
+    return clock
 
 
 def small(**changes: object) -> GeneratorConfig:

@@ -15,7 +15,7 @@ from sidestep.generators.encoder_decoder import EncoderDecoder
 from sidestep.layers.clock import DAY, HOUR, Clock
 from sidestep.scorers.sasrec import SASRec
 from sidestep.scorers.sequential import BaselineConfig
-from small_world import make, make_batch, make_sids, timed
+from small_world import awake, make, make_batch, make_sids, timed
 
 KINDS = ["tiger", "s2gr", "tiger-mtp"]
 
@@ -25,13 +25,6 @@ def told(kind: str, request: bool = True, **changes: object) -> EncoderDecoder:
     model = make(kind, **changes)
     model.clock = awake(Clock(("hour", "gap"), model.config.width, True, request))
     return model.eval()
-
-
-def awake(clock: Clock) -> Clock:
-    for each in (clock.history, clock.request):
-        if each is not None:
-            nn.init.normal_(each.out.weight)
-    return clock
 
 
 @torch.no_grad()

@@ -18,12 +18,13 @@ from sidestep.fast.answering import GraphAnswering
 from sidestep.fast.model import GraphModel
 from sidestep.fast.recommender import GraphRecommender, check, open_recommender
 from sidestep.fast.session import Session
+from sidestep.layers.clock import Clock
 from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.exporting import recommender_of, trie_tensors
 from sidestep.pipeline.graph import write_graph
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
 from sidestep.sids.flat_trie import FlatTrie
-from small_world import THINKING, make, make_sids
+from small_world import THINKING, awake, make, make_sids
 
 PARTS = ("generator.softmax=trie", "generator.item_part=true", "evaluate.num_beams=5")
 
@@ -76,7 +77,7 @@ def test_a_graph_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> N
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("method", ["sasrec-ce", "s2gr-fused", "s2gr-ensemble", "tiger-mtp", "glass"])
+@pytest.mark.parametrize("method", ["sasrec-ce", "s2gr-fused", "s2gr-ensemble", "s2gr-branches", "glass"])
 def test_a_method_without_a_graph_says_so_and_writes_nothing(tmp_path: Path, method: str) -> None:
     succeed("prepare", "s2gr-planted", f"method={method}", *WORLD, "--out", tmp_path / "run")
     line = refuse("export", tmp_path / "run", "--to", tmp_path / "bundle", "--graph")
@@ -142,21 +143,25 @@ def test_exporting_twice_gives_the_same_graph(run: Path, exported: Path, tmp_pat
         ("tiger", {"encoder": "bidirectional", "history": "codes", "max_history": 200}),
         ("tiger, trie", {"max_history": 1000}),
         ("s2gr", {"max_history": 1}),
-        *((f"{kind}, trie", {"item_part": True}) for kind in THINKING),
+        *((f"{kind}, trie", {"item_part": True}) for kind in (*THINKING, "tiger-mtp", "s2gr-mtp")),
+        ("tiger, trie", {"clock": ("hour", "day", "weekend", "week", "gap")}),
     ],
 )
 def test_thousands_of_histories_are_answered_alike(kind: str, changes: dict[str, object], tmp_path: Path) -> None:
     sids, popularity = make_sids(300, (12, 12, 12)), np.arange(300)[::-1].copy() % 7
+    fields = changes.pop("clock", None)
     model = make(kind, sids, **changes)
+    if fields is not None:
+        model.clock = awake(Clock(fields, model.config.width, offset_hours=5.5)).eval()  # type: ignore[arg-type]
     if model.item_part is not None:
         nn.init.normal_(model.item_part.table.weight)
     eager = GenerativeRecommender(model, sids, popularity, model.reads, 20)
     trie = FlatTrie.of(trie_tensors(trie_of(sids, popularity)))
     with unchecked():
-        write_graph(tmp_path / "graph.onnx", model, trie, model.reads)
+        write_graph(tmp_path / "graph.onnx", model, trie, model.reads, absolute_times=True)
     for beams in (20, 1000):
         graph = GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads, beams)
         longest = 2 * int(min(model.reads.recent, 50))
-        agree(eager.with_beams(beams), graph, asks(2_000 if beams == 20 else 100, 300, longest, seed=beams))
+        agree(eager.with_beams(beams), graph, asks(2_000 if beams == 20 else 100, 300, longest, seed=beams), True)
     agree(eager, GraphRecommender(Session(tmp_path / "graph.onnx", 1), trie, popularity, model.reads, 20),
-          asks(20, 300, longest=1_200, seed=2))  # fmt: skip
+          asks(20, 300, longest=1_200, seed=2), True)  # fmt: skip

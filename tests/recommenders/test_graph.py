@@ -2,6 +2,8 @@
 pipeline by ONNX Runtime.
 """
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -11,16 +13,17 @@ from graph_world import Eager, agree, asks
 from sidestep.data.reads import Reads
 from sidestep.fast.recommender import GraphRecommender
 from sidestep.fast.session import Array
+from sidestep.layers.clock import Clock
 from sidestep.pipeline.exporting import trie_tensors
 from sidestep.recommenders.generative import GenerativeRecommender, Thinker, trie_of
 from sidestep.recommenders.graph import SearchGraph
 from sidestep.search.scoring import PathScores
 from sidestep.sids.flat_trie import FlatTrie
-from small_world import THINKING, make, make_batch, make_sids
+from small_world import THINKING, awake, make, make_batch, make_sids
 
 N = 40
 POPULARITY = np.arange(N)[::-1].copy() % 7
-KINDS = ["tiger", "none", *THINKING]
+KINDS = ["tiger", "none", *THINKING, "tiger-mtp", "s2gr-mtp"]
 
 
 class InTorch:
@@ -35,15 +38,16 @@ class InTorch:
         return {name: value.numpy() for name, value in outputs.items()}
 
 
-def both(kind: str, num_beams: int = 7, **changes: object) -> Eager:
+def both(kind: str, num_beams: int = 7, clock: Clock | None = None, absolute: bool = False, **changes: object) -> Eager:
     model, sids = make(kind, **changes), make_sids()
-    eager = GenerativeRecommender(model, sids, POPULARITY, Reads(6), num_beams)
+    model.clock = clock
+    eager = GenerativeRecommender(model.eval(), sids, POPULARITY, model.reads, num_beams)
     trie = FlatTrie.of(trie_tensors(trie_of(sids, POPULARITY)))
-    copied = make(kind, **changes)
-    copied.load_state_dict(model.state_dict())
+    copied = deepcopy(model)
     if isinstance(copied, Thinker):
         copied.fix_centroids()
-    return eager, GraphRecommender(InTorch(SearchGraph(copied.eval(), trie)), trie, POPULARITY, Reads(6), num_beams)
+    graph = InTorch(SearchGraph(copied, trie, absolute))
+    return eager, GraphRecommender(graph, trie, POPULARITY, model.reads, num_beams)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,6 +67,15 @@ def test_every_way_to_read_a_history_does(changes: dict[str, object]) -> None:
             torch.manual_seed(1)
             nn.init.normal_(model.item_part.table.weight)
     agree(eager, graph, asks(12, N, longest=8))
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("kind", ["tiger, trie", "s2gr", "tiger-mtp"])
+def test_a_model_that_is_told_times_is_told_them_by_its_graph(kind: str, absolute: bool) -> None:
+    clock = awake(Clock(("hour", "day", "weekend", "week", "gap"), 16, offset_hours=5.5))
+    eager, graph = both(kind, clock=clock, absolute=absolute)
+    assert graph.reads == Reads(6, times=True)
+    agree(eager, graph, asks(12, N, longest=8), absolute)
 
 
 @pytest.mark.parametrize("num_beams", [1, 3, 1000])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sidestep.errors import ArtifactError
-from sidestep.fast.recommender import open_recommender
+from sidestep.fast.recommender import When, open_recommender
 from sidestep.sids.flat_trie import Laid
 
 
@@ -43,11 +43,12 @@ class GraphAnswering:
         times: Sequence[Sequence[int]] | None = None,
         at: Sequence[int] | None = None,
     ) -> dict[str, Any]:
-        """See `Answering.answer`. A graph reads no times."""
+        """See `Answering.answer`."""
         rows = [np.array(row, dtype=np.int64) for row in histories]
         k = min(k, self._recommender.trie.num_items)
         laid = None if allowed is None else self._filters[allowed]
-        answers = self._recommender.rank(rows, excluded, k, laid, explain, beams)
+        when = When(None if times is None else [np.array(row, dtype=np.int64) for row in times], at)
+        answers = self._recommender.rank(rows, excluded, k, laid, explain, beams, when)
         return {
             "items": [answer.items for answer in answers],
             "scores": [answer.scores for answer in answers],

@@ -8,7 +8,7 @@ import numpy as np
 from sidestep.data.fields import Flags
 from sidestep.data.interactions import Interactions
 from sidestep.data.reads import Reads
-from sidestep.fast.recommender import GraphRecommender, open_recommender
+from sidestep.fast.recommender import GraphRecommender, When, open_recommender
 from sidestep.recommenders.facade import Facade, Past
 from sidestep.recommenders.step import RankedRow
 from sidestep.sids.flat_trie import Laid
@@ -36,10 +36,10 @@ class GraphModel(Facade, _Held):
     def _ranked(
         self, pasts: list[Past], at: int, k: int, allowed: Laid, exclude_seen: bool, explain: bool
     ) -> list[RankedRow]:
-        """A graph reads no times."""
         histories = [past.items for past in pasts]
         excluded = [past.items.tolist() if exclude_seen else [] for past in pasts]
-        return self.recommender.rank(histories, excluded, k, allowed, explain)
+        when = When([past.times for past in pasts], [at] * len(pasts))
+        return self.recommender.rank(histories, excluded, k, allowed, explain, when=when)
 
 
 def open_model(folder: Path) -> GraphModel:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path as Folder
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from sidestep import bundle
 from sidestep.bundle import Bundle
-from sidestep.data.interactions import Ints, by_popularity
+from sidestep.data.interactions import NO_TIME, Ints, by_popularity
 from sidestep.data.reads import Reads
 from sidestep.errors import ArtifactError
 from sidestep.fast.session import Array, Session
@@ -27,11 +27,32 @@ class Runs(Protocol):
     def run(self, given: dict[str, Array], explain: bool) -> dict[str, Array]: ...
 
 
+class When(NamedTuple):
+    """times: of every item of each history, in milliseconds, `NO_TIME` where unknown; None where all are. at: when each
+    answer is wanted, likewise.
+    """
+
+    times: Sequence[Ints] | None = None
+    at: Sequence[int] | None = None
+
+    def of(self, rows: Sequence[int], history: Array, recent: int) -> dict[str, Array]:
+        """What a graph is told of some rows. history: theirs, padded with -1. recent: so many last items are read."""
+        times, asked = np.full(history.shape, NO_TIME), np.full((len(rows), 1), NO_TIME)
+        if self.times is not None:
+            times[history >= 0] = np.concatenate([self.times[row][-recent:] for row in rows])
+        if self.at is not None:
+            asked[:, 0] = [self.at[row] for row in rows]
+        return {"times": times, "asked": asked}
+
+
+ALWAYS = When()
+
+
 class GraphRecommender:
     """Ranks items by a graph.
 
     trie: with all items allowed it is `everything`; filters are laid over it by `Laid.over`. popularity: `[N]`.
-    reads: of a history, its last items alone.
+    reads: of a history its last items, and perhaps their times.
     """
 
     def __init__(self, graph: Runs, trie: FlatTrie, popularity: Ints, reads: Reads, num_beams: int) -> None:
@@ -59,10 +80,12 @@ class GraphRecommender:
         laid: Laid | None = None,
         explain: bool = False,
         beams: int | None = None,
+        when: When = ALWAYS,
     ) -> list[RankedRow]:
         """The k best permitted items of every history, in its order; fewer where fewer are permitted.
 
-        histories: item numbers, oldest first. excluded: the items that are barred for each of them.
+        histories: item numbers, oldest first. excluded: the items that are barred for each of them. when: read by a
+            model that is told times.
         """
         laid, beams = laid or self.everything, max(beams or self.num_beams, k)
         answers = [RankedRow([], [], None)] * len(histories)
@@ -73,6 +96,8 @@ class GraphRecommender:
             history = padded([histories[row][-self.reads.recent :] for row in rows])
             closed = laid.closed([excluded[row] for row in rows])
             given = {"history": history, "open": laid.open, "closed": closed, "beams": _of(beams), "answers": _of(k)}
+            if self.reads.times:
+                given |= when.of(rows, history, self.reads.recent)
             outputs = self._outputs(given, k, explain)
             for place, row in enumerate(rows):
                 answers[row] = _row({name: values[place] for name, values in outputs.items()}, explain)

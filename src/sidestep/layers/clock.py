@@ -27,19 +27,19 @@ def calendar(times: Int[Tensor, "*rows"], field: Field, offset_hours: float) -> 
     (seven days each, from its first of January), on a clock that is `offset_hours` ahead of the times'.
     """
     local = times + round(offset_hours * HOUR)
-    days = local.div(DAY, rounding_mode="floor")
+    days = local // DAY  # an exported graph would divide by `div` in float32
     if field == "hour":
-        return local.remainder(DAY).div(HOUR, rounding_mode="floor")
+        return (local - days * DAY) // HOUR
     if field == "week":
-        return _day_of_year(days).div(7, rounding_mode="floor")
-    weekday = (days + THURSDAY).remainder(7)
+        return _day_of_year(days) // 7
+    weekday = days + THURSDAY - (days + THURSDAY) // 7 * 7
     return weekday if field == "day" else (weekday >= 5).long()
 
 
 def gap_bucket(gaps: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
     """The number of a gap's bucket. A negative gap, where a log's positions contradict its times, is the shortest."""
-    minutes = gaps.div(MINUTE, rounding_mode="floor").clamp(min=0)
-    return torch.bucketize(minutes, 2 ** torch.arange(GAPS - 1, device=gaps.device), right=True)
+    minutes = (gaps // MINUTE).clamp(min=0)
+    return (minutes[..., None] >= 2 ** torch.arange(GAPS - 1, device=gaps.device)).long().sum(-1)
 
 
 class TimeEmbedding(nn.Module):
@@ -64,7 +64,7 @@ class TimeEmbedding(nn.Module):
             values = gap_bucket(times - before) if field == "gap" else calendar(times, field, self.offset_hours)
             columns.append(embedding(torch.where(known, 1 + values, 0)))
         vectors: Tensor = self.out(nn.functional.silu(self.inner(torch.cat(columns, dim=-1))))
-        return vectors * (times != UNKNOWN)[..., None]
+        return vectors * (times != UNKNOWN)[..., None].to(vectors.dtype)
 
 
 class Clock(nn.Module):
@@ -123,5 +123,5 @@ def _day_of_year(days: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
 def _first_of(year: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
     """The days from 1970 to the first of January of a year."""
     past = year - 1
-    leap = sum(sign * past.div(step, rounding_mode="floor") for sign, step in ((1, 4), (-1, 100), (1, 400)))
+    leap = past // 4 - past // 100 + past // 400
     return 365 * (year - 1970) + leap - (1969 // 4 - 1969 // 100 + 1969 // 400)

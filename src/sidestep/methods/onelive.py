@@ -21,7 +21,6 @@ class MultiTokenGenerative(Generative):
     """A generator with a light module for every code after the first."""
 
     sections: ClassVar[Mapping[str, type[Section]]] = {**Generative.sections, "mtp": MultiTokenConfig}
-    exports_graph = False
 
     def generator(self, materials: Materials, recipe: Recipe) -> MultiToken:
         return MultiToken(materials.ids, recipe.section(GeneratorConfig), recipe.section(MultiTokenConfig))
@@ -41,7 +40,6 @@ class ThinkingOverModules(Taught):
     """S²GR whose modules' inputs are its thoughts."""
 
     sections: ClassVar[Mapping[str, type[Section]]] = {**Taught.sections, "mtp": MultiTokenConfig}
-    exports_graph = False
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)

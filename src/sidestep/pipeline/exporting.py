@@ -68,7 +68,8 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
             artifact.write_tensors(staging / bundle.TRIE, kept_tree(tree, contents.popularity))
             if graph:
                 flat = FlatTrie.of(trie_tensors(tree))
-                write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads)
+                absolute = contents.interactions.absolute_times
+                write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads, absolute)
         if contents.materials.vectors is not None:
             artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
         if "tuner" in parents:

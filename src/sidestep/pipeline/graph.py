@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,6 @@ def check_exportable(recipe: Recipe) -> None:
             f"--graph: the search of method {recipe.method!r} cannot be exported as a graph; leave --graph out, and "
             "the bundle answers with PyTorch"
         )
-    if method_of(recipe).time(recipe).told:
-        raise ConfigError(
-            "--graph: a graph reads no times, and this model is told them; leave --graph out, and the bundle answers "
-            "with PyTorch"
-        )
     if recipe.evaluate.precision != "fp32":
         raise ConfigError(
             f"--graph: the graph computes in fp32, and this run answers in {recipe.evaluate.precision}; leave --graph "
@@ -50,8 +46,10 @@ def check_exportable(recipe: Recipe) -> None:
         raise MissingExtraError(f"{error.name!r} is missing; --graph needs `pip install 'sidestep[graph]'`") from None
 
 
-def write_graph(path: Path, model: nn.Module, trie: FlatTrie, reads: Reads) -> None:
+def write_graph(path: Path, model: nn.Module, trie: FlatTrie, reads: Reads, absolute_times: bool = False) -> None:
     """Write the search of a model over a tree: `recommenders.graph.SearchGraph` with its weights in one file.
+
+    absolute_times: whether the times that the model is told, if any, count from 1970.
 
     Equal models and trees give equal bytes.
 
@@ -61,12 +59,12 @@ def write_graph(path: Path, model: nn.Module, trie: FlatTrie, reads: Reads) -> N
     model = deepcopy(model).cpu().eval()
     if isinstance(model, Thinker):
         model.fix_centroids()
-    graph = SearchGraph(model, trie)
+    graph = SearchGraph(model, trie, absolute_times)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(graph, _example(trie, reads), dynamic_shapes=_shapes(reads), strict=False)
         names = list(graph(*_example(trie, reads)))
-        proto = _converted(program, names)
+        proto = _converted(program, INPUTS if reads.times else INPUTS[: -len(TIMES)], names)
     if proto.ByteSize() > LARGEST:
         raise ConfigError(
             f"--graph: model and tree are {proto.ByteSize() / 1e9:.1f} GB, and a graph holds {LARGEST / 1e9:g} GB; "
@@ -80,17 +78,19 @@ def _example(trie: FlatTrie, reads: Reads) -> tuple[torch.Tensor, ...]:
     history = torch.tensor([[0, 0, -1], [0, -1, -1], [0, 0, 0], [0, -1, -1]])[:, : reads.recent]
     open = torch.ones(trie.num_nodes + trie.num_items, dtype=torch.bool)
     beams, paths, answers = (torch.zeros(size, dtype=torch.int64) for size in (7, 6, 5))
-    return history, open, torch.full((4, 2), -1), beams, paths, answers
+    times = (history * 0, history[:, :1] * 0) if reads.times else ()
+    return history, open, torch.full((4, 2), -1), beams, paths, answers, *times
 
 
 def _shapes(reads: Reads) -> tuple[dict[int, Dim] | None, ...]:
     """Which sizes may differ; a window of one item is always one wide."""
     rows = Dim("B")
     window = {1: Dim("T", max=reads.recent)} if reads.recent > 1 else {}
-    return {0: rows, **window}, None, {0: rows, 1: Dim("C")}, {0: Dim("W")}, {0: Dim("S")}, {0: Dim("k")}
+    times = ({0: rows, **window}, {0: rows}) if reads.times else ()
+    return {0: rows, **window}, None, {0: rows, 1: Dim("C")}, {0: Dim("W")}, {0: Dim("S")}, {0: Dim("k")}, *times
 
 
-def _converted(program: torch.export.ExportedProgram, outputs: list[str]) -> Any:
+def _converted(program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
     """As ONNX, without the places in the source that every operation comes from."""
     from onnxscript import opset18 as op
 
@@ -104,7 +104,7 @@ def _converted(program: torch.export.ExportedProgram, outputs: list[str]) -> Any
     quiet.setLevel(logging.ERROR)
     try:
         converted = torch.onnx.export(
-            program, (), dynamo=True, verbose=False, input_names=list(INPUTS), output_names=outputs,
+            program, (), dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs),
             custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
         )  # fmt: skip
     finally:
@@ -119,4 +119,5 @@ def _converted(program: torch.export.ExportedProgram, outputs: list[str]) -> Any
     return proto
 
 
-INPUTS = ("history", "open", "closed", "beams", "paths", "answers")
+TIMES = ("times", "asked")
+INPUTS = ("history", "open", "closed", "beams", "paths", "answers", *TIMES)

@@ -75,11 +75,13 @@ class Opened:
 
 
 class SearchGraph(nn.Module):
-    """`forward` is what is exported. model: a generator with `start` and `step`, in evaluation mode."""
+    """`forward` is what is exported. model: a generator with `start` and `step`, in evaluation mode. absolute_times:
+    whether the times that it is told, if any, count from 1970.
+    """
 
-    def __init__(self, model: nn.Module, trie: FlatTrie) -> None:
+    def __init__(self, model: nn.Module, trie: FlatTrie, absolute_times: bool = False) -> None:
         super().__init__()
-        self.model, self.tree = model, TreeGraph(trie)
+        self.model, self.tree, self.absolute_times = model, TreeGraph(trie), absolute_times
 
     def forward(
         self,
@@ -89,12 +91,15 @@ class SearchGraph(nn.Module):
         beams: Int[Tensor, " W"],
         paths: Int[Tensor, " S"],
         answers: Int[Tensor, " k"],
+        times: Int[Tensor, "B T"] | None = None,
+        asked: Int[Tensor, "B 1"] | None = None,
     ) -> dict[str, Tensor]:
         """The k best items of every history.
 
         history: items, oldest first, padded on the right with -1; at least one item each. open, closed: see `Opened`.
         beams, paths, answers: any numbers. There are as many as the search has beams, as paths are completed, and as
             the lists have items: `k <= S`, `k <= W`.
+        times, asked: of a model that is told them, see `SequenceBatch`.
 
         Returns:
             items, scores: `[B, k]`, -1 and `-inf` where fewer are permitted. codes, log_probs: `[B, k, L]`. For a model
@@ -104,7 +109,8 @@ class SearchGraph(nn.Module):
         """
         model, opened = cast(Steppable[Any], self.model), Opened(self.tree, open, closed)
         lengths, nothing = (history >= 0).sum(1), history[:, :0]
-        found = first_beams(model, SequenceBatch(history, lengths, nothing, nothing))
+        batch = SequenceBatch(history, lengths, nothing, nothing, None, times, asked, self.absolute_times)
+        found = first_beams(model, batch)
         last, k = self.tree.num_levels - 1, answers.shape[0]
         for level in range(last + 1):
             child_log_probs, children, found = advanced(model, found, opened, level)
