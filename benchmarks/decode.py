@@ -147,9 +147,15 @@ def _under(row: Row, batch: SequenceBatch) -> object:
         return row.answer(batch)
 
 
-def one_thread(bench: Bench, beams: int, rounds: int, peak: Peaks) -> dict[str, float]:
-    """The main table: CPU milliseconds a user."""
-    rows = [
+def one_list(bench: Bench, beams: int) -> list[Row]:
+    """A list at a time by all contestants, and a batch beside its floor."""
+    ours = [bench.ours(kind, "T5", beams, batch) for kind in KINDS for batch in (64, 1)]
+    peers = [row for row in bench.peers(beams) if row.batch == 1 and row.precision == "fp32" and not row.fast]
+    return [*ours, *bench.by_graph(beams), *peers]
+
+
+def all_rows(bench: Bench, beams: int) -> list[Row]:
+    return [
         *(bench.ours("TIGER", "T5", beams, batch) for batch in (64, 8, 1)),
         *(bench.ours("TIGER", "T5", beams, batch, "bf16") for batch in (64, 1)),
         *(bench.ours("S2GR", "T5", beams, batch) for batch in (64, 1)),
@@ -160,6 +166,10 @@ def one_thread(bench: Bench, beams: int, rounds: int, peak: Peaks) -> dict[str, 
         *bench.by_graph(beams),
         *bench.peers(beams),
     ]
+
+
+def one_thread(bench: Bench, rows: Sequence[Row], beams: int, rounds: int, peak: Peaks) -> dict[str, float]:
+    """The main table: CPU milliseconds a user."""
     timings = contest(bench, rows, rounds)
     shown, found = [], {}
     for row, timing in zip(rows, timings, strict=True):
@@ -208,10 +218,7 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
             )
             found[f"TIGER/TIGER-MTP {mode}, batch {batch}"] = tiger / light
             found[f"S2GR-MTP/TIGER {mode}, batch {batch}"] = thinks / tiger
-    if (graph := ms.get(f"{t5}, graph fp32 b1")) is not None:
-        found["cornac/our graph, batch 1"] = cornac / graph
-        found["transformers/our graph, batch 1"] = ms["transformers T5 + trie fp32 b1"] / graph
-        found["S2GR/TIGER by graph, batch 1"] = ms["sidestep S2GR, T5, graph fp32 b1"] / graph
+    found |= single_ratios(ms)
     for mode in MODES:
         for precision in ("fp32", "bf16"):
             ours, least = (
@@ -221,6 +228,17 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
             found[f"S2GR/TIGER {mode} {precision}"] = ours["S2GR"] / ours["TIGER"]
             found[f"S2GR/TIGER {mode} arithmetic"] = least["S2GR"] / least["TIGER"]
     return {name: rounded(value) for name, value in found.items()}
+
+
+def single_ratios(ms: dict[str, float]) -> dict[str, float]:
+    """What a list at a time comes to in fp32, and how near a batch is to its floor."""
+    t5, peers = "sidestep TIGER, T5", {"cornac": "cornac TIGER", "transformers": "transformers T5 + trie"}
+    found = {}
+    for how, ours in (("eager", t5), ("our graph", f"{t5}, graph")):
+        if (mine := ms.get(f"{ours} fp32 b1")) is not None:
+            found |= {f"{name}/{how}, batch 1": ms[f"{peer} fp32 b1"] / mine for name, peer in peers.items()}
+            found[f"S2GR/TIGER {how}, batch 1"] = ms[f"{ours.replace('TIGER', 'S2GR')} fp32 b1"] / mine
+    return found | {"floor/ours fp32, batch 64": ms[f"floor {t5} fp32"] / ms[f"{t5} fp32 b64"]}
 
 
 def what_is_answered(bench: Bench, beams: int, number: int, run: Path | None) -> dict[str, dict[str, float]]:
@@ -281,17 +299,27 @@ def all_cores(bench: Bench, beams: int, rounds: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a run of seconds, to see that everything works")
+    parser.add_argument("--single", action="store_true", help="only a list at a time, beside the peers")
     parser.add_argument("--run", type=Path, help="a trained run folder, whose answers are looked at too")
     options = parser.parse_args()
     quick = options.quick
     torch.set_num_threads(1)
-    bench = Bench.open(open_shop(), 2 if quick else 64, graphs=not quick)
+    bench = Bench.open(open_shop(), 2 if quick else 32 if options.single else 64, graphs=not quick)
     rounds = 1 if quick else 3
     peak = peaks(1, quick)
     print(f"{bench.shop.name}; TIGER's size, random weights\n{peak}")
     found: dict[str, Any] = {}
+    protocol = {"shop": bench.shop.name, "users": len(bench.users), "rounds": rounds, "quick": quick, "threads": 1}
+    protocol |= {"peak fp32": rounded(peak.fp32), "peak bf16": rounded(peak.bf16)}
+    if options.single:
+        beams = 10 if quick else 50
+        ms = one_thread(bench, one_list(bench, beams), beams, rounds, peak)
+        shares = {name: rounded(value) for name, value in single_ratios(ms).items()}
+        print("  ".join(f"{name} {value:g};" for name, value in shares.items()))
+        return report("decode", protocol, {"ms a user": {name: rounded(value) for name, value in ms.items()}, **shares})
     for beams in (10,) if quick else (20, 50):
-        ms = one_thread(bench, beams, rounds if beams == 50 else max(rounds - 1, 1), peak)
+        rows = all_rows(bench, beams)
+        ms = one_thread(bench, rows, beams, rounds if beams == 50 else max(rounds - 1, 1), peak)
         found[f"ms a user, beam {beams}"] = {name: rounded(value) for name, value in ms.items()}
         found[f"ratios, beam {beams}"] = ratios(ms)
         print("  ".join(f"{name} {value:g};" for name, value in found[f"ratios, beam {beams}"].items()))
@@ -299,8 +327,7 @@ def main() -> None:
     found["answers"] = what_is_answered(bench, beams, 2 if quick else 256, options.run)
     found["100 items"] = long_histories(bench, beams, 2 if quick else 32, rounds, peak)
     found["all cores, wall ms a user"] = all_cores(replace(bench, users=bench.users[::2]), beams, 1 if quick else 2)
-    protocol = {"shop": bench.shop.name, "users": len(bench.users), "rounds": rounds, "quick": quick, "threads": 1}
-    report("decode", {**protocol, "peak fp32": rounded(peak.fp32), "peak bf16": rounded(peak.bf16)}, found)
+    return report("decode", protocol, found)
 
 
 if __name__ == "__main__":
