@@ -94,7 +94,7 @@ class Clock(nn.Module):
         """What is added to the items of a history, oldest first; None where the model is not told."""
         if self.history is None:
             return None
-        before = torch.cat([torch.full_like(times[:, :1], UNKNOWN), times[:, :-1]], dim=1)
+        before = torch.cat([torch.full_like(times[:, :1], UNKNOWN), times], dim=1)[:, : times.shape[1]]
         vectors: Tensor = self.history(times, before, absolute)
         return vectors * self._kept(times[:, :1])
 
