@@ -19,6 +19,7 @@ PEERS = {
     "end_to_end": ("transformers", "cornac"),
     "tokenizer": ("vector_quantize_pytorch", "faiss"),
     "graph": ("torch_geometric",),
+    "graph_law": ("onnxscript", "transformers", "cornac"),
     "trie": ("marisa_trie",),
     "scale": (),
     "long": (),

@@ -1,6 +1,7 @@
 """A bundle's graph as a recommender of item numbers: the law of `recommenders.generative.GenerativeRecommender`."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path as Folder
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -71,6 +72,12 @@ class GraphRecommender:
             raise ArtifactError(f"The tree of {str(opened.folder)!r} has other items than its catalogue")
         graph = Session(opened.folder / bundle.GRAPH, threads)
         return cls(graph, trie, opened.popularity, opened.reads, opened.meta["beams"])
+
+    def with_beams(self, num_beams: int) -> "GraphRecommender":
+        """The same graph, searched with another number of beams."""
+        other = copy(self)
+        other.num_beams = num_beams
+        return other
 
     def rank(
         self,
