@@ -21,7 +21,7 @@ LOG = Interactions(
 
 def write(path: Path, rows: list[tuple[str, str, str, int, str]]) -> ImpressionsFile:
     pl.DataFrame(rows, schema=["user_id", "item_id", "split", "time_ms", "taken"], orient="row").write_csv(path)
-    return ImpressionsFile(path, "taken")
+    return ImpressionsFile(path, ["taken"])
 
 
 def test_what_is_before_an_impression_is_strictly_earlier(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_what_is_before_an_impression_is_strictly_earlier(tmp_path: Path) -> Non
     shown = read_impressions(write(tmp_path / "shown.csv", rows), "p", LOG, CATALOG)
     assert shown.users.tolist() == [0, 0, 0, 0, 1]  # strangers are left out
     assert shown.items.tolist() == [2, 1, 1, 0, 0]
-    assert shown.labels.tolist() == [True, False, False, True, False]
+    assert shown.labels[:, 0].tolist() == [True, False, False, True, False]
     assert shown.before.tolist() == [1, 2, 2, 4, 2]
     histories = shown.histories(np.arange(5), 3)
     assert histories.tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, 0, 1], [1, 2, 0], [-1, 2, 1]]
@@ -50,4 +50,4 @@ def test_files_that_do_not_fit_are_refused(
     with pytest.raises(DataError, match=message):
         read_impressions(write(tmp_path / "shown.csv", rows), part, LOG, CATALOG)
     with pytest.raises(DataError):
-        read_impressions(ImpressionsFile(tmp_path / "gone.csv", "taken"), part, LOG, CATALOG)
+        read_impressions(ImpressionsFile(tmp_path / "gone.csv", ["taken"]), part, LOG, CATALOG)

@@ -11,7 +11,8 @@ from sidestep import artifact
 from sidestep.data.sequences import question
 from sidestep.objectives.preference import AlignConfig, Judged, aligned
 from sidestep.pipeline import aligning
-from sidestep.pipeline.aligning import ALIGNED, Aligning, Groups
+from sidestep.pipeline.aligning import ALIGNED
+from sidestep.pipeline.rewards import Answers, Policy, rewards_of
 from sidestep.pipeline.run import Run
 from small_world import make, make_batch
 
@@ -62,28 +63,30 @@ def test_a_run_is_aligned_into_a_folder_of_its_own(finished: Path, judge: Path, 
 
 
 def test_what_is_judged_is_the_references_own_and_nothing_of_the_history(finished: Path, judge: Path) -> None:
-    aligning = Aligning(Run.open(finished), AlignConfig(reward=judge, group=4))
-    groups = Groups(aligning)
-    [users, *_] = groups.batches(0)
-    found = groups.load(users[:5])
-    train = aligning.train
+    policy = Policy(Run.open(finished), AlignConfig(reward=judge, group=4))
+    answers = rewards_of(policy)
+    assert isinstance(answers, Answers)
+    [users, *_] = answers.batches(0)
+    found = answers.load(users[:5])
+    train = policy.train
     for row, user in enumerate(users[:5]):
         history = train.history(int(user))
         assert found.target[row].item() == history[-1]
-        assert found.asked.lengths[row] == min(len(history) - 1, aligning.frozen.reads.recent)
+        assert found.asked.lengths[row] == min(len(history) - 1, policy.frozen.reads.recent)
         barred = np.setdiff1d(history[:-1], history[-1:])
         assert not np.isin(found.items[row].numpy(), barred).any()
-    asked = question([train.history(int(user))[:-1] for user in users[:5]], aligning.judge.reads)
-    torch.testing.assert_close(aligning.judge.score(asked, found.items), found.rewards)
+    asked = question([train.history(int(user))[:-1] for user in users[:5]], answers.reads)
+    torch.testing.assert_close(answers.judge.score(asked, found.items), found.rewards)
     with torch.no_grad():
-        start = aligned(aligning.model.eval(), found, AlignConfig())
+        start = aligned(policy.model.eval(), found, AlignConfig())
     assert start["kl"] < 1e-6
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "align.reward names no run whose scores are the reward"),
+        ((), "align.reward and align.labels name no rewards; name one"),
+        (("align.reward=x", "align.labels=y"), "align.reward and align.labels name two rewards; name one"),
         (("align.rewrad=x",), "Unknown key 'rewrad' in [align]; did you mean 'reward'"),
         (("align.group=1",), "align.group"),
     ],

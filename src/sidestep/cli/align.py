@@ -12,7 +12,10 @@ def align(
     folder: RunArgument,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="align.reward=RUN [align.KEY=VALUE]...", help="The reward, and other keys of [align]."),
+        typer.Argument(
+            metavar="align.reward=RUN|align.labels=FILE [align.KEY=VALUE]...",
+            help="The reward, and other keys of [align].",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The new run folder [default: RUN-KIND].")] = None,
     as_json: JsonOption = False,

@@ -18,7 +18,10 @@ class AlignConfig(Section):
 
     kind: "grpo" or "dpo", or the control "distil", which learns the reward's order of the same paths by cross-entropy.
     reward: the run folder of a recommender whose scores are the reward.
-    group: paths of every history, the reference's best, none of them in the history.
+    labels: or a table of what users were shown, with the recipe's columns for user, item and time.
+    label_columns: of it, 1 where the user did something with the item, and 0 where not.
+    label_weights: what each of them is worth; empty for 1 each.
+    group: paths of every history: the reference's best, none of them in the history; or the last that were shown.
     clip: how far a code's ratio to the reference pays, for grpo. cap: its largest where the advantage is negative.
     beta: DPO's. tau: temperature of the reward for distil.
     kl: weight of the divergence from the reference. next_code: weight of the loss that the generator was trained with,
@@ -29,6 +32,9 @@ class AlignConfig(Section):
 
     kind: Literal["grpo", "dpo", "distil"] = "grpo"
     reward: HomePath | None = None
+    labels: HomePath | None = None
+    label_columns: tuple[str, ...] = ()
+    label_weights: tuple[float, ...] = ()
     group: int = Field(16, ge=2)
     clip: float = Field(0.2, gt=0, lt=1)
     cap: float = Field(1.3, gt=1)
@@ -44,10 +50,11 @@ class AlignConfig(Section):
 
 @dataclass(frozen=True)
 class Judged:
-    """Histories with the item that came next, and what the reference would answer.
+    """Histories with the item that came next, and the items to prefer some of.
 
-    asked: the histories, as questions. target: the item that came next. items: the reference's paths, `NO_ITEM` where
-    there are fewer than G. reference: its log-probabilities of their codes. rewards: of these items.
+    asked: the histories, as questions. target: the item that came next. items: the reference's paths, or what was
+    shown; `NO_ITEM` where there are fewer than G. reference: its log-probabilities of their codes. rewards: of these
+    items.
     """
 
     asked: SequenceBatch

@@ -73,7 +73,7 @@ class ImpressionBatches:
 
     def __init__(self, shown: Impressions, looked_up: Int[Tensor, "M k"], batch_size: int, seed: int) -> None:
         self._found, self._size, self._seed = looked_up, batch_size, seed
-        self._targets, self._labels = torch.from_numpy(shown.items), torch.from_numpy(shown.labels)
+        self._targets, self._labels = torch.from_numpy(shown.items), torch.from_numpy(shown.labels[:, 0])
 
     def batches(self, epoch: int) -> Sequence[Ints]:
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._targets))
@@ -106,5 +106,5 @@ def rank_impressions(model: TargetAttention, asked: Impressions, found_items: In
         for begin in range(0, len(asked), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)
             parts.append(model(found_items[part], torch.from_numpy(asked.items[part])))
-    scores = torch.cat(parts).double().numpy()
-    return Ranked(scores, auc(scores, asked.labels), user_aucs(scores, asked.labels, asked.users))
+    scores, clicked = torch.cat(parts).double().numpy(), asked.labels[:, 0]
+    return Ranked(scores, auc(scores, clicked), user_aucs(scores, clicked, asked.users))

@@ -52,7 +52,7 @@ def _of_seed(
     run = Run.open(folder, recipes.read(recipe, [*overrides, f"seed={seed}"]))
     run_until(run, "tokenize", say)
     contents = RunContents(run)
-    file = ImpressionsFile(run.recipe.data.path / "exposures.csv.gz", label)
+    file = ImpressionsFile(run.recipe.data.path / "exposures.csv.gz", [label])
     shown, asked = (read_impressions(file, part, contents.interactions, contents.catalog) for part in PARTS)
     say(f"trained on {shown}, ranked {asked}")
     cells = []
