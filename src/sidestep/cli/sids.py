@@ -74,7 +74,7 @@ def report(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="table3, gr2, coba, balance, vectors or pairs.")],
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="table3, gr2, coba, balance, vectors, pairs or unisid.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a TOML file.")],
     overrides: OverridesArgument = None,
     seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",

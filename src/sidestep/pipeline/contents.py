@@ -38,6 +38,7 @@ from sidestep.vectors.behaviour import joined
 from sidestep.vectors.edges import edges_path, graph_of
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
+from sidestep.vectors.text_tuning import TextTuner
 from sidestep.vectors.tuning import VectorMap
 
 
@@ -157,15 +158,25 @@ class RunContents(FinishedRun):
         return ItemVectors.load(self.path(vectors_of(self.recipe)))
 
     @cached_property
-    def tuner(self) -> VectorMap | None:
-        """What embedded vectors, also of new items, go through; None where the recipe tunes none."""
+    def tuner(self) -> VectorMap | TextTuner | None:
+        """What embedded vectors or texts, also of new items, go through; None where the recipe tunes none."""
         if self.recipe.tune.kind == "none":
             return None
         saved = artifact.load(self.path("tuner"), "weights")
-        return VectorMap.of({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
+        weights = {name: torch.from_numpy(value) for name, value in saved.tensors.items()}
+        return TextTuner.of(self.recipe.tune, weights) if self.recipe.tune.reads_texts else VectorMap.of(weights)
 
     def after_tuning(self, embedded: ItemVectors) -> ItemVectors:
-        """Vectors as they were embedded, of any items, after the run's tuning."""
+        """Vectors as they were embedded, of any items, after the run's tuning of vectors.
+
+        Raises:
+            ConfigError: the run has tuned an encoder, which reads texts.
+        """
+        if isinstance(self.tuner, TextTuner):
+            raise ConfigError(
+                f"The vectors of {str(self.run.folder)!r} are those of a tuned encoder, which reads texts; other "
+                "vectors have no place in it"
+            )
         return embedded if self.tuner is None else self.tuner.apply_to(embedded)
 
     @property

@@ -42,7 +42,7 @@ from sidestep.pipeline.stage import (
     stages_of,
 )
 from sidestep.pipeline.tokenizing import tokenized
-from sidestep.pipeline.tuning import neighbourhoods, tuned_map
+from sidestep.pipeline.tuning import neighbourhoods, tuned_encoder, tuned_map
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 from sidestep.rerankers.cases import TrainingCases, cross_fitted, proposed
@@ -92,11 +92,16 @@ def tune(run: Run, say: Say) -> None:
     """Tune the items' vectors on pairs that users make, and keep what tunes them for new items."""
     recipe, contents = run.recipe, RunContents(run)
     if recipe.tune.kind == "none":
-        raise ConfigError("tune.kind = 'none' asks for no tuned vectors; set tune.kind=map")
+        raise ConfigError("tune.kind = 'none' asks for no tuned vectors; set tune.kind=map or encoder")
     settings, parents = TUNE.settings(recipe), TUNE.parents(run)
     own, folder = contents.embedded, run.training_folder("tune-train", settings, parents)
-    model = tuned_map(contents.split.train, contents.catalog, own, recipe, folder, say)
-    vectors = model.apply_to(own)
+    materials = (contents.split.train, contents.catalog, own, recipe, folder, say)
+    model: nn.Module
+    if recipe.tune.reads_texts:
+        model, vectors = tuned_encoder(*materials)
+    else:
+        model = mapped = tuned_map(*materials)
+        vectors = mapped.apply_to(own)
     _save_weights(run, "tuner", model, settings, parents)
     meta = _graph_inputs(contents) if recipe.tune.uses_graph else None
     vectors.save(run.path("tuned"), config=settings, parents=TUNE.origin(run, "tuned"), meta=meta)

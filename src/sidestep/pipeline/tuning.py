@@ -1,4 +1,4 @@
-"""Tuned item vectors: the training of the map, and what it did to neighbourhoods, for a person to judge."""
+"""Tuned item vectors: the training of a map or an encoder, and neighbourhoods after it, for a person to judge."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.labels import labels
@@ -19,16 +20,21 @@ from sidestep.methods.recipe import Recipe
 from sidestep.objectives.aligning import align
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
+from sidestep.progress import meter
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.edges import graph_of
 from sidestep.vectors.item_vectors import ItemVectors
-from sidestep.vectors.pair_batches import PairBatches
+from sidestep.vectors.pair_batches import PairBatches, VectorPairBatches
+from sidestep.vectors.pairs import Pairs
+from sidestep.vectors.text_tuning import TextPairBatches, TextTuner, texts_of
 from sidestep.vectors.tuning import VectorMap, training_pairs
 
 SEED_APART = 2**18
 """Added to the run's seed, so that no batch of the run is drawn as these."""
 WARMUP, SHOWN, NEIGHBOURS, WIDEST = 20, 6, 5, 60
+FEW = 8
+"""Of the few steps of an encoder, one in so many warms up."""
 JUDGED = 2_000
 """Validation cases whose next item is looked for, and items whose neighbours are compared with their categories."""
 CLIQUES = 0.3
@@ -45,20 +51,57 @@ def tuned_map(
     Raises:
         As `training_pairs`.
     """
-    config, seed = recipe.tune, (recipe.seed + SEED_APART) % 2**20
-    graph = graph_of(train, catalog, recipe.graph, recipe.data.path) if config.uses_graph else None
-    pairs = training_pairs(train, catalog, vectors, config, seed, graph)
-    say(f"tune: {len(pairs):,} pairs of {pairs.num_items:,} items")
+    config, seed = recipe.tune, _seed(recipe)
+    pairs = _pairs(train, catalog, vectors, recipe, say)
     torch.manual_seed(seed)
     model = VectorMap(vectors.width, config.rank)
+    _train(model, VectorPairBatches(pairs, vectors, config.batch_size, config.steps, seed), recipe, folder)
+    return model
+
+
+def tuned_encoder(
+    train: TrainingInteractions, catalog: Catalog, vectors: ItemVectors, recipe: Recipe, folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[TextTuner, ItemVectors]:  # fmt: skip
+    """A text encoder whose last layers bring the texts of paired items together, trained as `tuned_map`, and its
+    vectors of the catalogue. vectors: of the items, before tuning, for filters of pairs.
+
+    Raises:
+        As `training_pairs`, `texts_of` and `TextTuner.of`.
+    """
+    config, seed, texts = recipe.tune, _seed(recipe), texts_of(catalog)
+    pairs = _pairs(train, catalog, vectors, recipe, say)
+    model = TextTuner.of(config)
+    with meter("texts", len(texts)) as shown:
+        states = model.text_model.states(texts, lambda done, total: shown.update(done))
+    data = TextPairBatches(pairs, texts, states, config.batch_size, config.steps, seed)
+    _train(model, data, recipe, folder)
+    return model, model.of_items(catalog, states)
+
+
+def _seed(recipe: Recipe) -> int:
+    return (recipe.seed + SEED_APART) % 2**20
+
+
+def _pairs(
+    train: TrainingInteractions, catalog: Catalog, vectors: ItemVectors, recipe: Recipe, say: Callable[[str], None]
+) -> Pairs:
+    config = recipe.tune
+    graph = graph_of(train, catalog, recipe.graph, recipe.data.path) if config.uses_graph else None
+    pairs = training_pairs(train, catalog, vectors, config, _seed(recipe), graph)
+    say(f"tune: {len(pairs):,} pairs of {pairs.num_items:,} items")
+    return pairs
+
+
+def _train(model: nn.Module, data: PairBatches, recipe: Recipe, folder: Path) -> None:
+    config = recipe.tune
     if config.steps:
+        warmup = config.steps // FEW if config.reads_texts else WARMUP
         settings = TrainConfig(
-            epochs=1, batch_size=config.batch_size, lr=config.lr, warmup_steps=WARMUP, weight_decay=0.0, clip=0.0,
+            epochs=1, batch_size=config.batch_size, lr=config.lr, warmup_steps=warmup, weight_decay=0.0, clip=0.0,
             patience=0,
         )  # fmt: skip
-        data = PairBatches(pairs, vectors, config.batch_size, config.steps, seed)
-        fit(model, partial(align, tau=config.tau), data, settings, seed=seed, folder=folder, title="tune")
-    return model
+        fit(model, partial(align, tau=config.tau), data, settings, seed=_seed(recipe), folder=folder, title="tune")
 
 
 @dataclass(frozen=True)

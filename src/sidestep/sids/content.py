@@ -121,6 +121,8 @@ class Content:
         refuse_zero(vectors)
         if self.config.end_to_end:
             told: Floats = self.attributes.of_items(catalog).astype(np.float32)
+            if self.config.unified.hide == 1:
+                told[:] = 0
         else:
             told = _one_hot(self.catalog, catalog) * np.float32(self.config.one_hot)
         return ItemVectors(np.concatenate([vectors.values, told], axis=1))

@@ -21,8 +21,8 @@ class UnifiedConfig(Section):
     levels: what makes two items alike at each level: "categories" (the whole path), "categories:n" (its first n steps),
         "brand", another column, several joined by "+", or "item", two noisy views of one item. "auto" is the item at
         the last level, whole categories before it, and shorter paths further up.
-    hide, noise: in training, the probability that categories and brand are hidden, and noise of the vector in standard
-        deviations.
+    hide, noise: in training, the probability that categories and brand are hidden (1 never reads them), and noise of
+        the vector in standard deviations.
     tau: temperature of the contrasts. embed_weight: of the contrast of an item's embedding and a co-purchased one's.
     rec, rec_weight: reconstruction of the words of title, categories and brand, from the queries' outputs ("words") or
         through the codes ("codes", a control), and its weight.

@@ -20,7 +20,7 @@ from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.workshop.report import judge_run
 
 Say = Callable[[str], None]
-Judges = Literal["ids", "vectors", "both"]
+Judges = Literal["ids", "labels", "vectors", "both"]
 COLD = 3
 """Training interactions of a cold target, at most."""
 
@@ -72,8 +72,8 @@ def folder_of(out: Path, slot: Slot) -> Path:
 def _figures(run: Run, judges: Judges, downstream: bool, say: Say) -> dict[str, float]:
     last = "propagate" if judges == "vectors" else "tokenize"
     run_until(run, "train" if downstream else last, say)
-    figures = {} if judges == "vectors" else _of_ids(run, with_labels=judges == "both")
-    if judges != "ids":
+    figures = {} if judges == "vectors" else _of_ids(run, with_labels=judges != "ids")
+    if judges in ("vectors", "both"):
         contents = RunContents(run)
         figures |= of_vectors(contents.aligned, contents.split.test, contents.popularity)
     if downstream:

@@ -87,7 +87,8 @@ class Study:
     """asks: the question. stated: the paper's statement in words, if it gives no figures. shape: its testable form.
 
     axis: quantity on the axis of a curve; if empty, every line has its own axis, named like the line.
-    judges: what a study of tokenizers measures: the IDs, the vectors that the tokenizer reads, or both.
+    judges: what a study of tokenizers measures: the IDs, the IDs and their agreement with labels, the vectors that the
+        tokenizer reads, or all.
     industrial: whether the paper uses its own industrial data. costs: whether to report times.
     ratios: the paper's hours as (TIGER, S2GR), of training and of inference. analysis: whether to report that of the
     models. recipe: the built-in recipe that it is made for.
@@ -102,7 +103,7 @@ class Study:
     shape: Shape = "none"
     axis: str = ""
     industrial: bool = False
-    judges: Literal["ids", "vectors", "both"] = "ids"
+    judges: Literal["ids", "labels", "vectors", "both"] = "ids"
     costs: bool = False
     ratios: Mapping[str, tuple[float, float]] | None = None
     analysis: bool = False

@@ -3,6 +3,7 @@ settings of its tokenizer or graph.
 """
 
 from sidestep.studies.rows import S2GR, TEXT_ALONE, Published, Row, Study
+from sidestep.studies.unisid import UNISID
 from sidestep.studies.vectors import PAIRS, VECTORS
 
 _TEXT = ("graph.enabled=false",)
@@ -46,6 +47,7 @@ STUDIES: dict[str, Study] = {
         TABLE3,
         VECTORS,
         PAIRS,
+        UNISID,
         Study(
             "gr2",
             "GR2's techniques (arXiv 2602.07774)",

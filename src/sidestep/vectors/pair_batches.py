@@ -1,4 +1,4 @@
-"""Training data of a map: batches of pairs, with what is no negative of what."""
+"""Training data of what is tuned on pairs: batches of them, with what is no negative of what."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sidestep.data.interactions import Ints
+from sidestep.encoders.text_model import States
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.pairs import Pairs
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """left, right: the vectors of n pairs. barred: True where `right` j is not a negative of `left` i."""
+    """left, right: what the model reads of n pairs, their vectors or states of their texts. barred: True where `right`
+    j is not a negative of `left` i.
+    """
 
-    left: Float[Tensor, "n D"]
-    right: Float[Tensor, "n D"]
+    left: Float[Tensor, "n D"] | States
+    right: Float[Tensor, "n D"] | States
     barred: Bool[Tensor, "n n"]
 
     def to(self, device: torch.device) -> "PairBatch":
@@ -29,12 +32,15 @@ class PairBatches:
     """One epoch of `steps` batches, drawn in proportion to the pairs' weights and turned at random. A batch is a pure
     function of (seed, step).
 
-    The same item, or one with the same vector (usually, the same text), is no negative.
+    The same item, or one of the same kind, is no negative.
+
+    Args:
+        kinds: a number for every item, `[N]`, the same for items that cannot be told apart.
     """
 
-    def __init__(self, pairs: Pairs, vectors: ItemVectors, batch_size: int, steps: int, seed: int) -> None:
+    def __init__(self, pairs: Pairs, kinds: Ints, batch_size: int, steps: int, seed: int) -> None:
         self._pairs, self._size, self._steps, self._seed = pairs, batch_size, steps, seed
-        self._values, self._kind = torch.from_numpy(vectors.values), kinds(vectors)
+        self._kind = kinds
         self._running = np.cumsum(pairs.weight)
 
     def batches(self, epoch: int) -> Sequence[int]:
@@ -45,7 +51,11 @@ class PairBatches:
         kinds_left, kinds_right = self._kind[left], self._kind[right]
         barred = (kinds_right[:, None] == kinds_right) | (kinds_left[:, None] == kinds_right)
         np.fill_diagonal(barred, False)
-        return PairBatch(self._values[left], self._values[right], torch.from_numpy(barred))
+        return PairBatch(self.inputs(left), self.inputs(right), torch.from_numpy(barred))
+
+    def inputs(self, items: Ints) -> Float[Tensor, "n D"] | States:
+        """What the model reads of some items."""
+        raise NotImplementedError
 
     def draw(self, index: int) -> tuple[Ints, Ints]:
         """The items of a batch's pairs, `[n]` each."""
@@ -55,6 +65,17 @@ class PairBatches:
         ends = np.stack([self._pairs.first[drawn], self._pairs.second[drawn]])
         turned = rng.random(self._size) < 0.5
         return np.where(turned, ends[1], ends[0]), np.where(turned, ends[0], ends[1])
+
+
+class VectorPairBatches(PairBatches):
+    """Batches of pairs of vectors. Items of equal vectors (usually, of the same text) are no negatives."""
+
+    def __init__(self, pairs: Pairs, vectors: ItemVectors, batch_size: int, steps: int, seed: int) -> None:
+        super().__init__(pairs, kinds(vectors), batch_size, steps, seed)
+        self._values = torch.from_numpy(vectors.values)
+
+    def inputs(self, items: Ints) -> Float[Tensor, "n D"]:
+        return self._values[items]
 
 
 def kinds(vectors: ItemVectors) -> Ints:

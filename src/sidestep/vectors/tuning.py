@@ -1,7 +1,7 @@
 """Vectors that learn from behaviour: a map of the items' own vectors, tuned on pairs that users make."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,21 +24,29 @@ BEHAVIOUR_WIDTH = 64
 """Of the spectral vectors that say which earlier item is most like a target."""
 
 
+OF_KIND: Mapping[str, Mapping[str, Any]] = {"encoder": {"steps": 40, "batch_size": 128, "lr": 1e-4}}
+"""Defaults of a kind where they are not those of all."""
+
+
 class TuneConfig(Section):
     """Item vectors tuned on pairs of items that belong together for users (QARM V2, arXiv 2602.08559).
 
-    kind: "none"; or "map", a linear map of the vectors, which starts as the identity. New items go through it too.
+    kind: "none"; "map", a linear map of the vectors, which starts as the identity; or "encoder", the last layers of a
+        text model, whose vectors of the items' texts take the place of others. New items go through it, too.
     pairs: where pairs come from, each kind with the same share: "swing"; "cooccurring", all items of a history; or
         "u2i", a target with the most similar item before it. Training interactions only.
     denoise, drop: a filter of the pairs, and the share of lowest scores that it drops: by "users" in common,
         "popularity" (lift), cosine of the vectors before tuning ("text"), or shared categories ("category"); "random"
         is the control.
-    tau: temperature. steps, batch_size, lr: of the training; with 0 steps, vectors stay as they are.
+    tau: temperature. steps, batch_size, lr: of the training; with 0 steps, vectors stay as they are. An encoder has 40
+        steps of 128 pairs at 1e-4.
     rank: of the difference between the map and the identity; 0 for a full matrix.
+    model: of the encoder, a local folder; none is all-MiniLM-L6-v2 from the package index.
+    layers: of the encoder, the number of its last layers that are tuned. tokens: longer texts are cut.
     fewest: with fewer pairs, nothing is tuned and the run is refused.
     """
 
-    kind: Literal["none", "map"] = "none"
+    kind: Literal["none", "map", "encoder"] = "none"
     pairs: tuple[PairKind, ...] = Field(("swing",), min_length=1)
     denoise: Filter = "none"
     drop: float = Field(0.0, ge=0, lt=1)
@@ -48,14 +56,31 @@ class TuneConfig(Section):
     lr: float = Field(1e-3, gt=0)
     rank: int = Field(0, ge=0)
     fewest: int = Field(1_000, ge=1)
+    model: str | None = None
+    layers: int = Field(2, ge=1)
+    tokens: int = Field(40, ge=2)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether what is tuned reads texts instead of vectors."""
+        return self.kind == "encoder"
 
     @property
     def uses_graph(self) -> bool:
         """Whether the co-occurrence graph is needed."""
         return "u2i" in self.pairs
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_kind(cls, values: Any) -> Any:
+        return {**OF_KIND.get(str(values.get("kind")), {}), **values} if isinstance(values, Mapping) else values
+
     @model_validator(mode="after")
     def _consistent(self) -> "TuneConfig":
+        if self.rank and self.reads_texts:
+            raise ValueError(f"rank = {self.rank} is of a map, and kind = {self.kind!r} has none; leave it out")
+        if not self.reads_texts and (self.model is not None or self.layers != 2 or self.tokens != 40):
+            raise ValueError(f"model, layers and tokens are of kind = 'encoder', not of {self.kind!r}; leave them out")
         if (self.denoise == "none") != (self.drop == 0):
             raise ValueError(
                 f"denoise = {self.denoise!r} and drop = {self.drop:g} contradict each other: a filter drops a share of "

@@ -25,6 +25,7 @@ from sidestep.vectors import graph
 from sidestep.vectors.choosing import embed_further
 from sidestep.vectors.files import read_vectors
 from sidestep.vectors.item_vectors import ItemVectors
+from sidestep.vectors.text_tuning import TextTuner
 
 Say = Callable[[str], None]
 
@@ -107,10 +108,14 @@ def _append(run: Run, items: Path, say: Say, vectors: Path | None, existing: Lit
 def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) -> ItemVectors:
     """The tokenizer's inputs for the new items."""
     run = first.run
-    own = first.embedded
-    vectors = embed_further(further, first.catalog, own, run.recipe.embed, run.recipe.seed, path)
-    _refuse_zero(vectors, further)
-    vectors = first.after_tuning(vectors)
+    if isinstance(first.tuner, TextTuner):
+        if path is not None:
+            raise ConfigError("The run's encoder is tuned and reads the new items' texts; leave out --vectors")
+        vectors = first.tuner.of_items(further)
+    else:
+        vectors = embed_further(further, first.catalog, first.embedded, run.recipe.embed, run.recipe.seed, path)
+        _refuse_zero(vectors, further)
+        vectors = first.after_tuning(vectors)
     say(f"vectors of {len(vectors):,} new items: {vectors.width} dimensions")
     vectors = first.with_behaviour(vectors, further=True)
     return ItemVectors(unit_rows(vectors.values)) if run.recipe.graph.enabled else vectors
