@@ -37,8 +37,19 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "search": ("sids.trie", "data"),
     "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses", "config"),
     "rerankers": ("recommenders", "scorers", "layers.state", "data", "losses", *GROUND),
+    "llm": ("rerankers", "recommenders", "data", "losses", "progress", *GROUND),
     "methods": (
-        *("objectives", "evaluation.metrics", "rerankers", "recommenders", "generators", "scorers", "sids", "vectors"),
+        *(
+            "objectives",
+            "evaluation.metrics",
+            "llm",
+            "rerankers",
+            "recommenders",
+            "generators",
+            "scorers",
+            "sids",
+            "vectors",
+        ),
         *("data", "training", "layers.clock", "plugins", "config", "errors"),
     ),
     "recipes": ("methods", "config", "errors"),
@@ -195,7 +206,7 @@ def test_the_contract_sees_imports_inside_functions_and_under_type_checking(tmp_
     assert set(imported(module)) == {"sids.trie", "losses", "pipeline.run"}
 
 
-HEAVY = ("torch", "polars", "sklearn", "scipy", "numpy", "pydantic", "transformers")
+HEAVY = ("torch", "polars", "sklearn", "scipy", "numpy", "pydantic", "transformers", "trl", "peft", "datasets")
 
 
 @pytest.mark.parametrize(
@@ -212,6 +223,35 @@ def test_help_and_import_cost_no_heavy_library(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.split() == []
+
+
+OF_LANGUAGE_MODELS = ("transformers", "trl", "peft", "datasets")
+
+
+def test_only_functions_import_the_libraries_of_language_models() -> None:
+    """The room that asks them, and the encoders, import them when a model is asked; nobody else knows them."""
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = {id(node) for part in ast.walk(tree) if isinstance(part, ast.FunctionDef) for node in ast.walk(part)}
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if {name.split(".")[0] for name in names} & set(OF_LANGUAGE_MODELS):
+                assert id(node) in inside, path
+                assert module_name(path).split(".")[0] == "llm", path
+
+
+@pytest.mark.slow
+def test_no_module_of_ours_brings_the_libraries_of_language_models_along() -> None:
+    names = [module_name(path) for path in MODULES if module_name(path) and path.stem != "__main__"]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    try: importlib.import_module('sidestep.' + name)\n"
+        "    except ImportError as error: assert not str(error.name).startswith('sidestep'), error\n"
+        f"print(*[name for name in {OF_LANGUAGE_MODELS} if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_a_graph_answers_without_torch() -> None:

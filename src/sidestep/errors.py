@@ -12,6 +12,7 @@ inside a server, where no client can mend it, derives from `ServerError` and sta
     |   `-- LockedError                 a folder or file that another process is writing
     |-- TrainingError                   a training that cannot go on
     |-- MissingExtraError               an optional library that is not installed
+    |-- TeacherError                    a language model that is asked for traces and does not answer
     `-- NotKeptError                    a user's history, asked of a server that keeps none
 
     ServerError                         something inside the server
@@ -73,6 +74,10 @@ class TrainingError(SidestepError):
 
 class MissingExtraError(SidestepError):
     """An optional library is not installed."""
+
+
+class TeacherError(SidestepError):
+    """A language model that is asked for traces does not answer."""
 
 
 class NotKeptError(SidestepError):

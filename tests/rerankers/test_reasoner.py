@@ -108,7 +108,7 @@ def test_what_is_said_of_outputs_is_what_the_rules_say() -> None:
     torch.manual_seed(2)
     drawn = model.written(data.scenes, draw=True)
     half = torch.where((torch.arange(len(data)) % 2 == 0)[:, None], drawn, data.words)  # some true, some hardly
-    found = Outputs.of(model, data, half)
+    found = Outputs.of(model.language, data, half)
     for n, (text, scene) in enumerate(zip(half.tolist(), data.scenes.scenes(), strict=True)):
         trace = model.language.read(text, 10)
         assert trace is not None
@@ -162,7 +162,7 @@ def test_without_traces_the_order_alone_is_taught_and_drawn_and_nothing_is_said_
     world = shop()
     data, model = few(world, traced=False), reasoner(world, traced=False)
     assert not data.weights[:, 0].any()  # RANK is the only word that may come first
-    drawn = Outputs.of(model, data, model.written(data.scenes, draw=True))
+    drawn = Outputs.of(model.language, data, model.written(data.scenes, draw=True))
     assert all(model.language.read(text, 10) is not None for text in drawn.words.tolist())
     for n, text in enumerate(drawn.words.tolist()):
         assert int(drawn.ranks[n]) == text.index(model.language.first_slot + int(data.places[n]))
@@ -198,7 +198,7 @@ def test_copying_and_one_rule_for_all_are_warned_of_and_several_rules_are_not() 
     def outputs(rules: list[str], order: list[int]) -> Outputs:
         texts = [model.language.write(Trace(rules[n % len(rules)], 0, (), tuple(order))) for n in range(len(data))]
         padded = [[*text, *[0] * (model.language.longest - len(text))] for text in texts]
-        return Outputs.of(model, data, torch.tensor(padded))
+        return Outputs.of(model.language, data, torch.tensor(padded))
 
     assert doubts(outputs(["next", "popular"], first[::-1])) == []  # ln 2 nats
     (one,) = doubts(outputs(["next"], first[::-1]))

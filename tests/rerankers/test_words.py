@@ -26,19 +26,28 @@ def test_a_trace_is_said_of_what_it_matched_and_nothing_of_the_rest() -> None:
     assert of_trace(trace, SCENE, NAMES) == [[], ["after Shampoo comes Conditioner more than anything else"]]
     assert of_trace(executed("brand", SCENE), SCENE, NAMES)[1] == ["brand Oak, which the history has most often: twice"]
     assert of_trace(None, SCENE, NAMES) == [[], []]
-    assert of_trace(executed("keep", SCENE), SCENE, NAMES) == [["the first order is kept"]] * 2
+    assert of_trace(executed("keep", SCENE), SCENE, NAMES) == [["the first order is to be kept"]] * 2
     changed = Trace("keep", 0, (), (1, 0))
-    assert of_trace(changed, SCENE, NAMES) == [["the first order is kept", "the order does not follow it"]] * 2
+    assert of_trace(changed, SCENE, NAMES) == [["the first order is to be kept", "the order does not follow it"]] * 2
 
 
 def test_a_trace_that_is_not_so_or_does_not_lead_to_the_order_says_it() -> None:
     lied = Trace("next", SHAMPOO, (0,), (1, 0))
-    (said, _) = of_trace(lied, SCENE, NAMES)
+    said, unsaid = of_trace(lied, SCENE, NAMES)
+    assert unsaid == ["the reason of the list does not say why it stands here"]
     assert said == [
         "after Shampoo comes Shampoo more than anything else",
         "this reason is not borne out by the history and the candidates",
         "the order does not follow it",
     ]
+
+
+def test_a_list_that_nothing_matches_is_explained_only_where_the_trace_would_leave_it() -> None:
+    elsewhere = ["the reason of the list does not say why it stands here"]
+    nothing = Trace("last", 0, (), (1, 0))
+    assert nothing.followed  # it asks for nothing
+    assert of_trace(nothing, SCENE, NAMES) == [elsewhere, elsewhere]
+    assert of_trace(Trace("last", 0, (), (0, 1)), SCENE, NAMES) == [[], []]
 
 
 def test_weights_give_the_heaviest_evidence_above_the_mean_of_the_candidates() -> None:

@@ -1,7 +1,7 @@
 """What a method is: an object that owns its parts. Nothing outside this room depends on which kind it is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,7 +36,8 @@ class Needs:
 
     ids: semantic IDs. vectors: the items' vectors, read by the model itself, as they are before the graph. text: a text
     for every item. times: times that can be compared between users. labels: categories and brands, where the catalogue
-    has any. cases: candidates of a pre-ranker, cross-fitted.
+    has any. cases: candidates of a pre-ranker, cross-fitted. libraries: modules of optional libraries, and in `extra`
+    the name of ours that installs them.
     """
 
     ids: bool = False
@@ -45,19 +46,23 @@ class Needs:
     times: bool = False
     labels: bool = False
     cases: bool = False
+    libraries: tuple[str, ...] = ()
+    extra: str = ""
 
 
 @dataclass(frozen=True)
 class Materials:
     """What a model is built from, of the run's N items.
 
-    popularity: occurrences in training, `[N]`. sids, vectors, labels: None where the method does not need them.
+    popularity: occurrences in training, `[N]`. sids, vectors, labels: None where the method does not need them. titles:
+    there where labels are.
     """
 
     popularity: Ints
     sids: SemanticIds | None = None
     vectors: ItemVectors | None = None
     labels: ItemLabels | None = None
+    titles: Sequence[str] | None = None
 
     @property
     def ids(self) -> SemanticIds:
@@ -87,6 +92,17 @@ class Phase:
     config: TrainConfig | None = None
     score: Callable[[], float] | None = None
     report: Callable[[], list[str]] | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A course of training that another library's loop goes through.
+
+    name: of its folder. do: what is to be done there, and said; nothing, where the folder says that it is done.
+    """
+
+    name: str
+    do: Callable[[Path, Say], object]
 
 
 @dataclass(frozen=True)
@@ -257,7 +273,7 @@ class Method(ABC):
         recipe: Recipe,
         train: TrainingInteractions,
         cases: TrainingCases | None = None,
-    ) -> Iterable[Phase]:
+    ) -> Iterable[Phase | Work]:
         """What is trained, one after the other; nothing, where the model is put together from finished runs.
 
         cases: there where the method needs them.

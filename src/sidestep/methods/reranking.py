@@ -11,11 +11,24 @@ from sidestep.config import Section
 from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError, DataError, did_you_mean
+from sidestep.llm.config import LLMConfig
 from sidestep.methods.assembling import pre_ranker_of
 from sidestep.methods.counted import COUNTED
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Phase, Ranks, Say, SearchPlan, SecondLook
+from sidestep.methods.language import LanguageOrder
+from sidestep.methods.method import (
+    FinishedRun,
+    Materials,
+    Method,
+    Needs,
+    Phase,
+    Ranks,
+    Say,
+    SearchPlan,
+    SecondLook,
+    Work,
+)
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.second_looks import KINDS_OF_LOOK, Lessons, SecondOrder
+from sidestep.methods.second_looks import Lessons, ListwiseOrder, ReasonedOrder, SecondOrder
 from sidestep.recommenders.recommender import Recommender
 from sidestep.recommenders.reranked import RerankedRecommender
 from sidestep.rerankers.cases import TrainingCases
@@ -26,6 +39,11 @@ from sidestep.rerankers.reasoner import ReasonerConfig
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.training.loop import Objective
 
+KINDS_OF_LOOK: dict[str, SecondOrder] = {
+    "listwise": ListwiseOrder(),
+    "reasoner": ReasonedOrder(),
+    "llm": LanguageOrder(),
+}
 LEAST_HITS = 500
 """Cases whose answer is among the candidates, below which weights would be noise."""
 PRE_RANKER = "pre-ranker"
@@ -42,11 +60,16 @@ class TwoLooks(nn.Module):
 
 @dataclass(frozen=True)
 class Reranking(Method):
-    """base: the pre-ranker's method, which the recipe names; the row of the table has none."""
+    """base: the pre-ranker's method, and order: what gives the second order, both of which the recipe names."""
 
     base: Method = COUNTED["item-knn-recent"]
+    order: SecondOrder = KINDS_OF_LOOK["listwise"]
 
-    own: ClassVar[Mapping[str, type[Section]]] = {"reranker": RerankerConfig, "reasoner": ReasonerConfig}
+    own: ClassVar[Mapping[str, type[Section]]] = {
+        "reranker": RerankerConfig,
+        "reasoner": ReasonerConfig,
+        "llm": LLMConfig,
+    }
     names_parts = "reranker"
     case_keys: ClassVar[Mapping[str, frozenset[str]]] = {
         "reranker": frozenset({"base", "over", "candidates", "folds", "most"})
@@ -60,7 +83,7 @@ class Reranking(Method):
                 f"reranker.base = {name!r} is no pre-ranker{did_you_mean(name, bases)}; expected one of "
                 f"{', '.join(COUNTED)}, or a method of `sidestep methods`"
             )
-        return replace(self, base=known[name].bound(recipe, methods))
+        return replace(self, base=known[name].bound(recipe, methods), order=_kind(recipe))
 
     @property
     def sections(self) -> Mapping[str, type[Section]]:
@@ -68,7 +91,8 @@ class Reranking(Method):
 
     @property
     def needs(self) -> Needs:
-        return replace(self.base.needs, vectors=True, labels=True, cases=True)
+        libraries, extra = self.order.libraries, self.order.extra
+        return replace(self.base.needs, vectors=True, labels=True, cases=True, libraries=libraries, extra=extra)
 
     @property
     def validation(self) -> frozenset[str]:
@@ -123,7 +147,7 @@ class Reranking(Method):
 
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
         assert materials.labels is not None
-        second = _kind(recipe).build(materials.labels, recipe)
+        second = _kind(recipe).build(materials, recipe)
         return TwoLooks(self.base.build(materials, recipe), _evidence(materials), second, materials.labels)
 
     def count(self, model: nn.Module, train: TrainingInteractions) -> None:
@@ -151,7 +175,7 @@ class Reranking(Method):
         recipe: Recipe,
         train: TrainingInteractions,
         cases: TrainingCases | None = None,
-    ) -> Iterable[Phase]:
+    ) -> Iterable[Phase | Work]:
         assert cases is not None
         config, hits = recipe.section(RerankerConfig), cases.crossed.hits()
         if len(hits) < LEAST_HITS:

@@ -14,7 +14,7 @@ from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
 from sidestep.evaluation.metrics import ndcg
-from sidestep.methods.method import Phase
+from sidestep.methods.method import Materials, Phase, Work
 from sidestep.methods.recipe import Recipe
 from sidestep.recommenders.reranked import Reranker
 from sidestep.rerankers.answering import ListwiseReranker, ReasoningReranker
@@ -62,16 +62,21 @@ class Lessons:
 class SecondOrder(ABC):
     """A kind of second look."""
 
+    libraries: tuple[str, ...] = ()
+    """Modules of the optional libraries that it needs."""
+    extra = ""
+    """Ours that installs them."""
+
     def check(self, labels: ItemLabels) -> None:  # noqa: B027, one kind has nothing to refuse
         """Raises:
         ConfigError: the catalogue has not what it reads.
         """
 
     @abstractmethod
-    def build(self, labels: ItemLabels, recipe: Recipe) -> nn.Module: ...
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module: ...
 
     @abstractmethod
-    def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase]: ...
+    def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase | Work]: ...
 
     @abstractmethod
     def reranker(self, model: nn.Module, evidence: Evidence, labels: ItemLabels) -> Reranker: ...
@@ -84,7 +89,7 @@ class SecondOrder(ABC):
 class ListwiseOrder(SecondOrder):
     """A weight for each feature."""
 
-    def build(self, labels: ItemLabels, recipe: Recipe) -> nn.Module:
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
         return Listwise(len(FEATURES), recipe.section(RerankerConfig).hidden)
 
     def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase]:
@@ -121,8 +126,8 @@ class ReasonedOrder(SecondOrder):
                 "use reranker.kind=listwise"
             )
 
-    def build(self, labels: ItemLabels, recipe: Recipe) -> nn.Module:
-        sizes = {kind: len(getattr(labels, kind)) for kind in KINDS}
+    def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
+        sizes = {kind: len(getattr(materials.labels, kind)) for kind in KINDS}
         config = recipe.section(ReasonerConfig)
         language = Language(recipe.section(RerankerConfig).candidates, sizes, traced=config.traces != "none")
         return Reasoner(language, list(sizes.values()), len(FEATURES), config)
@@ -179,7 +184,6 @@ class ReasonedOrder(SecondOrder):
 
 RL_ROUND = 20
 """Steps of reinforcement between two validations."""
-KINDS_OF_LOOK: dict[str, SecondOrder] = {"listwise": ListwiseOrder(), "reasoner": ReasonedOrder()}
 
 
 def _over_all(ranks: Ints, candidates: int, lessons: Lessons) -> float:

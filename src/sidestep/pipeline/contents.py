@@ -1,5 +1,6 @@
 """The contents of a run folder, each read once, and the only place where a model is built from one."""
 
+import importlib.util
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.labels import ItemLabels, labels
 from sidestep.data.splits import Split, split
-from sidestep.errors import ArtifactError, ConfigError
+from sidestep.errors import ArtifactError, ConfigError, MissingExtraError
 from sidestep.methods.method import FinishedRun, Materials, Method, SearchPlan
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
@@ -204,8 +205,8 @@ class RunContents(FinishedRun):
         """What the run's method is built from."""
         needs = self.method.needs
         sids = self.method.supervision(self.sids, self.recipe) if needs.ids else None
-        known = ItemLabels.of(self.catalog) if needs.labels else None
-        return Materials(self.popularity, sids, self.vectors if needs.vectors else None, known)
+        known, titles = (ItemLabels.of(self.catalog), self.catalog.titles) if needs.labels else (None, None)
+        return Materials(self.popularity, sids, self.vectors if needs.vectors else None, known, titles)
 
     @cached_property
     def cases(self) -> TrainingCases | None:
@@ -213,6 +214,17 @@ class RunContents(FinishedRun):
         if not self.method.needs.cases:
             return None
         return TrainingCases.load(self.path("cases"), self.split.train, self.interactions)
+
+    def refuse_missing_libraries(self) -> None:
+        """Raises:
+        MissingExtraError: a library that the run's method needs is not installed.
+        """
+        needs = self.method.needs
+        for library in needs.libraries:
+            if importlib.util.find_spec(library) is None:
+                raise MissingExtraError(
+                    f"{library!r} is missing; this recipe needs `pip install 'sidestep[{needs.extra}]'`"
+                )
 
     def refuse_what_is_missing(self) -> None:
         """Raises:

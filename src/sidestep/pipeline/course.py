@@ -12,7 +12,7 @@ from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
-from sidestep.methods.method import Materials, Method, Phase, Say, SearchPlan
+from sidestep.methods.method import Materials, Method, Phase, Say, SearchPlan, Work
 from sidestep.methods.recipe import Recipe
 from sidestep.pipeline.contents import RunContents
 from sidestep.recommenders.recommender import Recommender, Servable
@@ -76,8 +76,11 @@ class Course:
         """NDCG@10 of `ranks`."""
         return float(ndcg(self.ranks(self.recommending(model, self.recipe.evaluate.valid_beams)), 10).mean())
 
-    def fit(self, phase: Phase, model: nn.Module, folder: Path, say: Say) -> None:
+    def fit(self, phase: Phase | Work, model: nn.Module, folder: Path, say: Say) -> None:
         """Train one phase of a model, with checkpoints in `folder`."""
+        if isinstance(phase, Work):
+            phase.do(folder, say)
+            return
         recipe, method, data = self.recipe, self.method, phase.data
         hooks = Hooks(score=phase.score)
         if data is None:

@@ -107,7 +107,7 @@ def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
         vectors = None
         if bundle.VECTORS in opened.manifest.files:
             vectors = ItemVectors(opened.tensors(bundle.VECTORS)["values"])
-        model = method.build(Materials(opened.popularity, opened.sids, vectors, opened.labels), recipe)
+        model = method.build(_materials(opened, vectors), recipe)
         model.load_state_dict(load_file(opened.folder / bundle.WEIGHTS), assign=True)
         trie = None
         if opened.sids is not None:
@@ -120,6 +120,11 @@ def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     plan = SearchPlan(opened.popularity, trie, recipe.evaluate.num_beams, recipe.evaluate.precision)
     return model, method.recommender(model.eval(), recipe, plan)
+
+
+def _materials(opened: Bundle, vectors: ItemVectors | None) -> Materials:
+    titles = None if opened.labels is None else opened.catalog.titles
+    return Materials(opened.popularity, opened.sids, vectors, opened.labels, titles)
 
 
 def check(opened: Bundle, model: Recommender) -> None:

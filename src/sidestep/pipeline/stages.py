@@ -260,8 +260,9 @@ def run_until(run: Run, last: str, say: Say) -> None:
     others wait.
 
     Raises:
-        LockedError: the folder is being written.
+        LockedError: the folder is being written. MissingExtraError: a library is not installed.
     """
+    RunContents(run).refuse_missing_libraries()
     wanted = stages_of(run.recipe)
     target = stage_named(last)
     stages = wanted[: wanted.index(target) + 1] if target in wanted else stages_for(run.recipe, target.makes)

@@ -16,7 +16,8 @@ class RerankerConfig(Section):
 
     base: the method of the pre-ranker: one that needs no training, or one of `sidestep methods` whose finished run
         `over` names. over: that run's folder.
-    kind: "listwise" sorts by a sum over features; "reasoner" writes a trace first, with the section [reasoner].
+    kind: "listwise" sorts by a sum over features; "reasoner" writes a trace first, with the section [reasoner]; "llm"
+        asks a language model, with the section [llm].
     candidates: how many of the first items are put in a new order.
     folds: parts of the users for cross-fitting: the candidates of each part's cases come from a pre-ranker trained on
         the others. most: cases that are made; None for one after every training item.
@@ -26,7 +27,7 @@ class RerankerConfig(Section):
 
     base: str = "item-knn-recent"
     over: HomePath | None = None
-    kind: Literal["listwise", "reasoner"] = "listwise"
+    kind: Literal["listwise", "reasoner", "llm"] = "listwise"
     candidates: int = Field(10, ge=2)
     folds: int = Field(2, ge=2)
     most: int | None = Field(None, ge=1)

@@ -103,7 +103,7 @@ class Reinforced:
     def _drawn(self, model: Reasoner, batch: Taught) -> tuple[Taught, "Outputs", Float[Tensor, " n"]]:
         """A group of outputs for every case; those that are worth the same are drawn again."""
         drawn = batch.take(torch.arange(len(batch), device=batch.places.device).repeat_interleave(self.group))
-        outputs = Outputs.of(model, drawn, model.written(drawn.scenes, draw=True))
+        outputs = Outputs.of(model.language, drawn, model.written(drawn.scenes, draw=True))
         worth = self.worth(drawn, outputs)
         for _ in range(REDRAWS):
             groups = worth.view(-1, self.group)
@@ -112,7 +112,7 @@ class Reinforced:
                 break
             again = outputs.words.clone()
             again[dull] = model.written(drawn.scenes.take(dull), draw=True)
-            outputs = Outputs.of(model, drawn, again)
+            outputs = Outputs.of(model.language, drawn, again)
             worth = self.worth(drawn, outputs)
         return drawn, outputs, worth
 
@@ -143,8 +143,8 @@ class Outputs:
     rules: Int[Tensor, " n"]
 
     @classmethod
-    def of(cls, model: Reasoner, batch: Taught, words: Int[Tensor, "n L"]) -> "Outputs":
-        language, real = model.language, batch.scenes.real
+    def of(cls, language: Language, batch: Taught, words: Int[Tensor, "n L"]) -> "Outputs":
+        real = batch.scenes.real
         slot = words - language.first_slot
         is_slot = (slot >= 0) & (slot < language.candidates)
         behind = (words == RANK).cumsum(1) > 0
@@ -191,7 +191,7 @@ def likeliest(model: Reasoner, data: Taught, at_once: int = 512) -> Outputs:
     parts = []
     for begin in range(0, len(data), at_once):
         batch = data.take(torch.arange(begin, min(begin + at_once, len(data))))
-        parts.append(Outputs.of(model, batch, model.written(batch.scenes)))
+        parts.append(Outputs.of(model.language, batch, model.written(batch.scenes)))
     return Outputs(*(torch.cat([vars(part)[name] for part in parts]) for name in Outputs.__dataclass_fields__))
 
 

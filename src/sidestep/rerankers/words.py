@@ -67,8 +67,9 @@ def _phrase(feature: str, scene: Scene, place: int, names: Names) -> str:
 
 
 def of_trace(trace: Trace | None, scene: Scene, names: Names) -> list[list[str]]:
-    """For each candidate whether the trace looked for it; and where the trace is not true, or did not lead to the
-    order, that it is so. No trace, no reasons.
+    """For each candidate whether the trace looked for it; and where the trace is not true, or does not lead to the
+    order, that it is so, also of a candidate that it did not look for and that stands elsewhere than among the rest in
+    the first order. No trace, no reasons.
     """
     if trace is None or not trace.rule:
         return [[] for _ in range(len(scene))]
@@ -77,12 +78,21 @@ def of_trace(trace: Trace | None, scene: Scene, names: Names) -> list[list[str]]
         notes.append("this reason is not borne out by the history and the candidates")
     if not trace.followed:
         notes.append("the order does not follow it")
-    looked = _looked_for(trace, scene, names)
+    looked = looked_for(trace, scene, names)
     of_all = trace.rule == "keep"
-    return [[looked, *notes] if of_all or place in trace.matched else [] for place in range(len(scene))]
+    led_to = *trace.matched, *(place for place in range(len(scene)) if place not in trace.matched)
+    reasons = []
+    for place in range(len(scene)):
+        if of_all or place in trace.matched:
+            reasons.append([looked, *notes])
+        else:
+            elsewhere = trace.order.index(place) != led_to.index(place)
+            reasons.append(["the reason of the list does not say why it stands here"] * elsewhere)
+    return reasons
 
 
-def _looked_for(trace: Trace, scene: Scene, names: Names) -> str:
+def looked_for(trace: Trace, scene: Scene, names: Names) -> str:
+    """What a trace looked for, as a reason in words."""
     kind = KIND_OF.get(trace.rule)
     key = names.label(kind, trace.key) if kind is not None else ""
     times = sum(label == trace.key for label in scene.taken[kind]) if kind is not None and trace.key else 0
@@ -95,7 +105,7 @@ def _looked_for(trace: Trace, scene: Scene, names: Names) -> str:
         "next": f"after {last} comes {key} more than anything else",
         "similar": "its text is like that of an item in the history",
         "popular": "among the most popular candidates",
-        "keep": "the first order is kept",
+        "keep": "the first order is to be kept",
     }[trace.rule]
 
 

@@ -1,0 +1,130 @@
+"""Teachers: who answers a chat, and the file that keeps what they have answered."""
+
+import hashlib
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from sidestep.errors import ArtifactError, TeacherError, brief
+from sidestep.llm.chat import Messages
+
+AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Answers of a server that may be another the next time."""
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Answers a chat."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on besides the chat and the number of the draw."""
+        ...
+
+    def ask(self, messages: Messages, draw: int) -> str:
+        """One answer; draw: another number asks for another."""
+        ...
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server with OpenAI's interface (`/chat/completions`), such as vLLM's, llama.cpp's or a provider's.
+
+    key: sent as a bearer token, where there is one. waits: seconds before each further attempt.
+    """
+
+    url: str
+    model: str
+    temperature: float
+    max_tokens: int
+    key: str | None = None
+    timeout: float = 120.0
+    waits: Sequence[float] = (1.0, 4.0, 16.0)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens}
+
+    def ask(self, messages: Messages, draw: int) -> str:
+        """Raises:
+        TeacherError: the server refuses, cannot be reached, or answers something else.
+        """
+        body = json.dumps({**self.settings, "messages": messages, "seed": draw}).encode()
+        for wait in (*self.waits, None):
+            try:
+                return self._text(self._post(body))
+            except urllib.error.HTTPError as error:
+                problem = f"answers {error.code} ({brief(error.read().decode(errors='replace'), 200)})"
+                if error.code not in AGAIN:
+                    break
+            except OSError as error:  # no connection, or one that ended or took too long
+                problem = f"cannot be reached ({getattr(error, 'reason', error)})"
+            if wait is not None:
+                time.sleep(wait)
+        raise TeacherError(
+            f"llm.endpoint = {self.url!r} {problem}; start a server there that serves {self.model!r}, or name another. "
+            "What it has answered is kept, and the same command goes on"
+        )
+
+    def _post(self, body: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=self.timeout) as response:
+            content: bytes = response.read()
+        return content
+
+    def _text(self, content: bytes) -> str:
+        try:
+            text = json.loads(content)["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise TeacherError(
+                f"llm.endpoint = {self.url!r} answers {brief(content.decode(errors='replace'))!r}; expected "
+                "choices[0].message.content, as OpenAI's interface has it"
+            )
+        return text
+
+
+class Answers:
+    """What teachers have answered, a JSON line each, appended as it comes; a line that a killed process has cut is
+    asked for again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock, self._known = path, threading.Lock(), dict[str, str]()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                self._known[entry["key"]] = entry["text"]
+            except (ValueError, KeyError, TypeError):
+                raise ArtifactError(
+                    f"{str(path)!r}, line {number} is {brief(line.decode(errors='replace'), 60)!r}, no answer of a "
+                    "teacher; remove the line, or name another file in llm.answers"
+                ) from None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def ask(self, teacher: Teacher, messages: Messages, draw: int) -> str:
+        """The answer that is kept, or else the teacher's, which is then kept."""
+        question = [teacher.settings, messages, draw]
+        key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+        if key not in self._known:
+            text = teacher.ask(messages, draw)
+            with self._lock, self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "text": text}) + "\n")
+                self._known[key] = text
+        return self._known[key]
