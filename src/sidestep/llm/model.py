@@ -94,7 +94,8 @@ class ChatModel:
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        adapted = get_peft_model(self.model, config)
+        with quiet():
+            adapted = get_peft_model(self.model, config)
         if tensors is not None:
             try:
                 found = set_peft_model_state_dict(adapted, dict(tensors))
