@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import sidestep
@@ -74,6 +75,10 @@ def test_reasons_are_shown_by_the_command_line_and_the_library_and_a_bundle_alik
     (history,) = sidestep.load(second).histories_of(["u001"])
     reasons = [each.reasons for each in bundle.recommend(history, explain=True).recommendations]
     assert [each["reasons"] for each in answered[0]["recommendations"]] == reasons
+    succeed("recommend", second, "--user", "u001", "--explain", "--out", tmp_path / "lists.parquet")
+    assert pl.read_parquet(tmp_path / "lists.parquet")["reasons"].to_list() == [
+        "; ".join(each or []) for each in reasons
+    ]
     assert all(each.reasons is None for each in bundle.recommend(history).recommendations)
     answering = Answering(tmp_path / "bundle", read(tmp_path / "bundle").digest, 1)  # what the server's process runs
     numbers = bundle.catalog.items(history).tolist()

@@ -110,7 +110,8 @@ class ChatModel:
         """The matrices of the adapter by name, in fp32 on the CPU."""
         from peft import get_peft_model_state_dict
 
-        return {name: tensor.detach().float().cpu() for name, tensor in get_peft_model_state_dict(self.model).items()}
+        found = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        return {name: tensor.detach().float().cpu() for name, tensor in found.items()}
 
     @property
     def ends(self) -> list[int]:

@@ -13,6 +13,7 @@ from sidestep.llm.config import LLMConfig
 from sidestep.llm.model import ChatModel
 from sidestep.llm.sampling import Lesson
 from sidestep.losses import reranking
+from sidestep.progress import meter
 from sidestep.rerankers import rewards
 from sidestep.rerankers.traces import is_true
 
@@ -100,8 +101,9 @@ def supervise(
         model.model, arguments, train_dataset=_Listed(examples), data_collator=lambda part: stacked(part, pad)
     )
     trainer.model_accepts_loss_kwargs = False  # its loss is a mean: that of accumulated batches is their mean
-    trainer.train()
-    _log(folder, trainer)
+    _train(trainer, "llm-sft", config.sft_steps)
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def reinforce(
@@ -137,7 +139,7 @@ def reinforce(
         processing_class=model.tokenizer,
         rollout_func=Rollout(model, chat, asked, config, folder / LOG),
     )
-    trainer.train()
+    _train(trainer, "llm-rl", config.rl_steps)
 
 
 def rank_reward(worth: list[float], **_: Any) -> list[float]:
@@ -231,9 +233,19 @@ def _shared(config: LLMConfig, folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _log(folder: Path, trainer: Any) -> None:
-    rows = [row for row in trainer.state.log_history if "loss" in row]
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def _train(trainer: Any, name: str, steps: int) -> None:
+    """Train, with our progress in place of the library's lines."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    with meter(name, steps) as shown:
+
+        class Shown(TrainerCallback):  # type: ignore[misc]
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                shown.update(state.global_step)
+
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Shown())
+        trainer.train()
 
 
 class _Listed(torch.utils.data.Dataset[Any]):

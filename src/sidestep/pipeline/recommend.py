@@ -241,7 +241,8 @@ def check_format(path: Path) -> None:
 
 
 def write(answers: list[Answered], path: Path) -> None:
-    """One row per recommended item, with its path as JSON where it was asked for; replaced in one step.
+    """One row per recommended item, with its path as JSON and its reasons where they were asked for; replaced in one
+    step.
 
     The end of the file's name decides the format, see `check_format`.
     """
@@ -253,16 +254,16 @@ def write(answers: list[Answered], path: Path) -> None:
             "score": found.score,
             "by": answered.answer.by,
             "thoughts": None if found.path is None else json.dumps(_steps(found.path)),
+            "reasons": None if found.reasons is None else "; ".join(found.reasons),
         }
         for answered in answers
         for rank, found in enumerate(answered.answer.recommendations, start=1)
     ]
     schema = {
         "asked": pl.String, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64, "by": pl.String,
-        "thoughts": pl.String,
+        "thoughts": pl.String, "reasons": pl.String,
     }  # fmt: skip
     table = pl.DataFrame(rows, schema=schema)
-    if table["thoughts"].is_null().all():
-        table = table.drop("thoughts")
+    table = table.drop(name for name in ("thoughts", "reasons") if table[name].is_null().all())
     with replacing_file(path) as staging:
         write_table(staging, table, FORMATS[path.suffix.lower()])
