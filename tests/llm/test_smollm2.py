@@ -19,7 +19,7 @@ SHOP = (
 RUN = ("s2gr-planted", "method=reranked", *SHOP, "reranker.kind=llm", "reranker.candidates=5")
 SMALL = (
     *("llm.model=smollm2", "llm.cases=100", "llm.history=4", "llm.lora_rank=16", "llm.valid_cases=4"),
-    *("llm.sft_steps=20", "llm.sft_batch=1", "llm.sft_lr=0.001", "llm.max_tokens=90"),
+    *("llm.sft_steps=20", "llm.sft_batch=1", "llm.sft_lr=0.001", "llm.max_tokens=120"),
     *("llm.rl_steps=2", "llm.rl_cases=1", "llm.group=4", "llm.redraws=0", "llm.rl_lr=1e-5"),
 )
 INSTALLED = all(importlib.util.find_spec(name) for name in ("transformers", "trl", "peft", "datasets"))

@@ -18,8 +18,9 @@ class LLMConfig(Section):
     teacher: who writes the traces to learn from: "rules" executes our own rules, "endpoint" asks a server with OpenAI's
         interface, "local" another model here. teacher_model: its name or folder. endpoint: the server's address.
     key_env: the environment variable with the server's key.
-    traces: "rejection" asks until the answer comes first, `tries` times at most, "targeted" shows the answer; "none"
-        learns the order alone, without a teacher. cases: hits that are taught. temperature: of the teacher.
+    traces: "rejection" asks until the answer comes first, "targeted" shows the answer; "none" learns the order alone,
+        without a teacher. tries: how often a teacher is asked about a case at most. cases: hits that are taught.
+        temperature: of the teacher.
     answers: the file that keeps the teacher's answers; the run's own by default. parallel: requests at once.
     max_tokens: of an answer.
     sft_steps, sft_batch, sft_lr: of the accepted traces. trace_weight, rest_weight: of a trace's tokens, and of those

@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(transformers|trl|peft|accelerate|torch)\.")
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.set_verbosity(verbosity)
