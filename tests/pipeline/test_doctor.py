@@ -28,6 +28,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "evaluation/popularity-kept/ranks.parquet": (flip, "popularity-kept/ranks.parquet' was changed"),
     "train/log.jsonl": (tear, "Line 2 of "),
     "train/origin.json": (flip, "train/origin.json'"),
+    "behaviour/tensors.safetensors": (flip, "behaviour/tensors.safetensors' was changed"),
+    "behaviour-train/origin.json": (flip, "behaviour-train/origin.json'"),
+    "behaviour-train/log.jsonl": (tear, "behaviour-train/log.jsonl'"),
+    "tokenizer-train/checkpoint/tensors.safetensors": (flip, "tokenizer-train/checkpoint/tensors.safetensors' was "),
     "tokenizer/manifest.json": (Path.unlink, "tokenizer/manifest.json' is missing beside tensors.safetensors"),
     "catalog/manifest.json": (Path.unlink, "catalog/manifest.json' is missing beside "),
     "train/checkpoint/manifest.json": (Path.unlink, "checkpoint/manifest.json' is missing beside "),
@@ -43,11 +47,8 @@ def test_damage_is_named_and_force_mends_it(finished: Path, tmp_path: Path, name
     done = sidestep("doctor", run)
     assert done.code == 1
     assert message in done.out
-    if name.startswith("train/") and "origin" not in name:  # nothing is trained again where the model is there
-        shutil.rmtree(run / "model")
     succeed("run", run, "--force")
-    if name != "train/origin.json":
-        assert sidestep("doctor", run).out == f"{run}: all is well\n"
+    assert sidestep("doctor", run).out == f"{run}: all is well\n"
 
 
 def test_a_sound_run_and_its_bundle_are_well_and_stay_as_they_are(finished: Path, tmp_path: Path) -> None:
@@ -79,4 +80,28 @@ def test_a_checkpoint_that_does_not_say_what_it_was_begun_with_is_damaged(finish
     training = shutil.copytree(finished / "train", tmp_path / "train")
     assert checkpoint_problem(training) == ""
     (training / "origin.json").unlink()
-    assert "origin.json' is missing, and with it what the checkpoint" in checkpoint_problem(training)
+    assert "origin.json' is missing, and with it what the checkpoints" in checkpoint_problem(training)
+
+
+def test_damaged_checkpoints_of_a_finished_run_are_removed_by_force_and_the_model_stays(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    flip(run / "train" / "origin.json")
+    assert f"`sidestep run {run} --force` removes these checkpoints" in sidestep("doctor", run).out
+    before = snapshot(run / "model")
+    assert f"removed the damaged checkpoints in '{run / 'train'}'" in succeed("run", run, "--force").err
+    assert snapshot(run / "model") == before
+    assert "all is well" in sidestep("doctor", run).out
+
+
+@pytest.mark.parametrize("damage", [flip, tear])
+def test_a_damaged_checkpoint_below_a_folder_of_trainings_is_found(
+    finished: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "cases-train"
+    shutil.copytree(finished / "train", folder / "fold-1" / "train")
+    shutil.move(folder / "fold-1" / "train" / "origin.json", folder)
+    assert checkpoint_problem(folder) == ""
+    damage(folder / "fold-1" / "train" / "checkpoint" / "manifest.json")
+    assert "fold-1/train/checkpoint/manifest.json'" in checkpoint_problem(folder)

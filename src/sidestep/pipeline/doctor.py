@@ -15,7 +15,6 @@ from sidestep.pipeline.run import LOCK, Run, checkpoint_problem
 from sidestep.pipeline.stage import STAGES, stages_of
 
 Check = Callable[[], object]
-TRAININGS = ("tokenizer-train", "train")
 
 
 def examine(folder: Path) -> list[str]:
@@ -92,8 +91,9 @@ def _writers(run: Run) -> list[str]:
 
 
 def _trainings(run: Run) -> list[str]:
-    found = [checkpoint_problem(run.path(name)) for name in TRAININGS if run.path(name).is_dir()]
-    return [f"{problem}; --force trains anew" for problem in found if problem]
+    found = [problem for folder in run.trainings if (problem := checkpoint_problem(folder))]
+    way_out = f"`sidestep run {run.folder} --force` removes these checkpoints, and trains anew what is not finished"
+    return [f"{problem}; {way_out}" for problem in found]
 
 
 def _missing(run: Run) -> list[str]:

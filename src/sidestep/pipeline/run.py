@@ -2,7 +2,7 @@
 
 recipe.json     the whole recipe, and the digest of it
 catalog/ interactions/ vectors/ aligned/ sids/ tokenizer/ model/ evaluation/     artifacts, one a stage or two
-train/ tokenizer-train/     checkpoint and log.jsonl while and after training
+train/ tokenizer-train/ behaviour-train/     checkpoint and log.jsonl while and after training
 tables/     the log and the items, where Python handed them over as frames
 """
 
@@ -33,6 +33,8 @@ DIGEST = "digest"
 LOCK = ".run.lock"
 ORIGIN = "origin.json"
 """What a folder of checkpoints was begun with."""
+TRAININGS = "train"
+"""The end of the name of every folder of checkpoints."""
 TABLES = "tables"
 INPUTS = "inputs"
 """Where a stage's manifest keeps the hashes of the user's files that it read."""
@@ -179,16 +181,33 @@ class Run:
             _write(folder / ORIGIN, origin)
         return folder
 
+    @property
+    def trainings(self) -> list[Path]:
+        """The folders of checkpoints and logs."""
+        return sorted(path for path in self.folder.glob(f"*{TRAININGS}") if path.is_dir() and path.name[0] != ".")
+
+    def drop_damaged_trainings(self) -> list[Path]:
+        """Remove damaged folders of checkpoints, which finished stages do not need, and list them."""
+        if not Processes.launched().is_first:
+            return []
+        damaged = [folder for folder in self.trainings if checkpoint_problem(folder)]
+        for folder in damaged:
+            shutil.rmtree(folder)
+        return damaged
+
 
 def checkpoint_problem(folder: Path) -> str:
-    """Why no training can go on from a folder of checkpoints; empty where one can, or can begin there."""
+    """Why no training can go on from a folder of checkpoints, or from one of the trainings below it; empty where one
+    can, or can begin there.
+    """
     try:
         origin = _origin(folder)
-        read_log(folder)
-        if artifact.exists(folder / CHECKPOINT):
-            artifact.verify(folder / CHECKPOINT)
-            if origin is None:
-                return f"{str(folder / ORIGIN)!r} is missing, and with it what the checkpoint beside it was begun with"
+        for part in (folder, *(path for path in sorted(folder.glob("*/*")) if path.is_dir())):
+            read_log(part)
+            if artifact.exists(part / CHECKPOINT):
+                artifact.verify(part / CHECKPOINT)
+                if origin is None:
+                    return f"{str(folder / ORIGIN)!r} is missing, and with it what the checkpoints were begun with"
     except ArtifactError as error:
         return str(error)
     return ""

@@ -284,6 +284,8 @@ def _work(run: Run, stages: Sequence[Stage], say: Say) -> None:
             _RUN[stage](run, say)
         elif stage is PREPARE:
             run.keep_recipe()
+    for folder in run.drop_damaged_trainings() if run.force else ():
+        say(f"removed the damaged checkpoints in {str(folder)!r}, which nothing finished needs")
 
 
 def _work_apart(folder: Path, recipe: dict[str, Any], force: bool, names: Sequence[str], say: Say) -> None:
