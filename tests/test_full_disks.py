@@ -68,6 +68,9 @@ VERBS = {
     ),
     "evaluate": Verb(lambda disk, beside: ("evaluate", disk / "run"), "run/.run.lock", lacks="evaluation"),
     "export": Verb(lambda disk, beside: ("export", disk / "run", "--to", disk / "bundle"), ".bundle.lock"),
+    "export --graph": Verb(
+        lambda disk, beside: ("export", disk / "run", "--to", disk / "bundle", "--graph"), ".bundle.lock"
+    ),
     "record": Verb(lambda disk, beside: ("record", disk / "run", "--cells", disk / "cells"), ""),
     "report": Verb(lambda disk, beside: ("report", disk / "run"), "run/.report.html.lock"),
     "report --out": Verb(
@@ -104,6 +107,12 @@ VERBS = {
     ),
     "fit": Verb(lambda disk, beside: ("fit", beside / "log.csv", disk / "made"), MADE),
 }
+
+
+def skip_without_extras(name: str) -> None:
+    if name == "export --graph":
+        for module in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(module, reason=f"{module} writes or reads a graph, and is not installed")
 
 
 def do(words: tuple[object, ...]) -> Done:
@@ -186,6 +195,7 @@ def results(place: Path) -> dict[str, str]:
 def test_without_room_every_verb_refuses_in_one_line_and_leaves_what_was_there(
     disk: tuple[Path, Resize], beside: Path, whole: Path, name: str
 ) -> None:
+    skip_without_extras(name)
     (place, resize), verb = disk, VERBS[name]
     resize("size=64m,rw")
     held = begin(place, whole, verb)
@@ -217,6 +227,7 @@ def test_without_room_every_verb_refuses_in_one_line_and_leaves_what_was_there(
 def test_beside_another_writer_every_verb_says_who_is_at_work(
     tmp_path: Path, beside: Path, whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    skip_without_extras(name)
     monkeypatch.setattr(durable, "SECONDS_TO_WRITE", 0.05)
     begin(tmp_path, whole, VERBS[name])
     before = contents(tmp_path)

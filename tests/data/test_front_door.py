@@ -393,6 +393,9 @@ def test_types_that_are_no_moments_are_refused_by_name_and_init_passes_them_over
     with pytest.raises(DataError, match=r"column 'time' \(data.time\) holds .*which is no moment"):
         load(tmp_path / "log.parquet", time="time")
     assert inspect(tmp_path / "log.parquet").config.time == "seconds"
+    table.drop("seconds").write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"which is no moment.*; bring it to ISO dates .* with --time none"):
+        inspect(tmp_path / "log.parquet")
 
 
 def test_far_years_are_printed_without_a_calendar(tmp_path: Path) -> None:
@@ -516,8 +519,8 @@ def test_a_unit_that_the_numbers_contradict_by_millennia_is_refused(tmp_path: Pa
 
 def test_moments_far_from_the_others_are_counted(tmp_path: Path) -> None:
     rows = [f"{user},{item},{time if n != 7 else 86_400}" for n, (user, item, time) in enumerate(events())]
-    found = inspect(write(tmp_path / "log.csv", "user_id,item_id,time", rows))
-    assert any("1 rows have a 'time' before 1990 or after 2100" in problem for problem in found.problems)
+    log = write(tmp_path / "log.csv", "user_id,item_id,time", rows)
+    assert any("1 rows have no moment in 'time' (data.time), such as '86400'" in line for line in inspect(log).problems)
 
 
 def test_one_column_and_a_constant_user_are_no_log(tmp_path: Path) -> None:

@@ -131,9 +131,12 @@ def test_artifacts_of_before_are_read_under_the_names_of_today() -> None:
     assert changes({**before, "validation": [20, 5]}, settings) == ["evaluate.valid_users: 5 -> 2000"]
 
 
-def test_spellings_of_missing_values_that_nobody_chose_are_those_of_today() -> None:
+@pytest.mark.parametrize("words", FORMERLY_MISSING)
+def test_spellings_of_missing_values_that_nobody_chose_are_those_of_today(words: list[str]) -> None:
     settings = PREPARE.settings(RECIPES[0])
-    before = changed(settings, "data.missing", FORMERLY_MISSING)
+    before = changed(settings, "data.missing", words)
+    old = RECIPES[0].model_copy(update={"data": RECIPES[0].data.model_copy(update={"missing": words})})
+    assert identity(old) == identity(RECIPES[0])
     assert changes(before, settings) == changes(settings, before) == []
     assert len(changes(changed(settings, "data.missing", ["void"]), settings)) == 1
 

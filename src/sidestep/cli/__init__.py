@@ -317,7 +317,8 @@ def init(
         str | None, typer.Option(metavar="COLUMN[=COLUMN]", help="The log's column of items [= the items file's].")
     ] = None,
     time: Annotated[
-        str | None, typer.Option(metavar="COLUMN[=UNIT]", help="The log's times [= s, ms, us, ns, d/m/y, m/d/y].")
+        str | None,
+        typer.Option(metavar="COLUMN[=UNIT]", help="The log's times [= s, ms, us, ns, d/m/y, m/d/y], or none."),
     ] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN,...", help="The items file's columns of words.")] = None,
     event: Annotated[

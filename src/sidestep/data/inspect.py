@@ -13,12 +13,19 @@ from sidestep.data.sources.decisions import Given, Guess, Taken
 from sidestep.data.sources.guess import guess
 from sidestep.data.sources.moments import spelled
 from sidestep.data.sources.ratings import rating_columns, rating_notes
+from sidestep.data.sources.twins import odd_spellings
 from sidestep.errors import DataError, brief
 
 __all__ = ["Findings", "Given", "inspect"]
 
 IN_TABLE = {"user", "item", "time", "order", "event", "item_key", "item_id", "text_fields"}
 """Keys whose reasons stand beside the columns."""
+
+NOBODY = (
+    *("unknown", "(unknown)", "anonymous", "anon", "guest", "default", "other", "others", "0", "-1"),
+    *("00000000-0000-0000-0000-000000000000", "unbekannt", "anonym", "gast", "inconnu", "desconocido"),
+)
+"""What programs and people write where there is no user, and what may be one's name."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +132,7 @@ def _ways_out(tables: Tables, guessed: Guess) -> list[str]:
 
 
 def _odd_ids(tables: Tables) -> list[str]:
-    problems = []
-    for column in ("user_id", ITEM_KEY):
-        distinct = tables.log[column].unique()
-        padded = int((distinct != distinct.str.strip_chars()).sum())
-        if padded:
-            problems.append(f"{padded} values of {column} begin or end with blanks, which count as part of the id")
-        folded = len(distinct) - distinct.str.strip_chars().str.to_lowercase().n_unique()
-        if folded > padded:
-            problems.append(f"{folded} values of {column} differ from another only in case or blanks")
-    return problems
+    return [problem for column in ("user_id", ITEM_KEY) for problem in odd_spellings(tables.log[column])]
 
 
 def _odd_counts(dataset: Dataset) -> list[str]:
@@ -146,6 +144,12 @@ def _odd_counts(dataset: Dataset) -> list[str]:
         )
     elif float((log.lengths >= 5).mean()) < 0.5:
         problems.append("most users have fewer than 5 interactions; data.k_core = 5 would keep the dense part")
+    most, second = int(log.lengths.argmax()), int(np.sort(log.lengths)[-2:][0]) if log.num_users > 1 else 0
+    if log.user_ids[most].strip().lower() in NOBODY and longest > second:
+        problems.append(
+            f"user {brief(log.user_ids[most])!r} has {longest:,} interactions, more than any other; where it stands "
+            "for no user, add it to data.missing"
+        )
     popularity = log.popularity(len(dataset.catalog))
     if len(popularity) > 20 and popularity.max() > 0.1 * len(log):
         item_id = dataset.catalog.item_ids[int(popularity.argmax())]

@@ -55,7 +55,7 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     ranking stood in no section. Spellings of missing values that nobody chose are those of today.
     """
     renamed = dict(settings)
-    if renamed.get("data", {}).get("missing") == FORMERLY_MISSING:
+    if renamed.get("data", {}).get("missing") in FORMERLY_MISSING:
         renamed["data"] = {**renamed["data"], "missing": list(MISSING)}
     moved: dict[str, Any] = {key: renamed.pop(key) for key in ("num_beams", "k", "precision") if key in renamed}
     if (validation := renamed.pop("validation", None)) is not None:

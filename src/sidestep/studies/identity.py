@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sidestep.config import decisive, flat
+from sidestep.data.sources.config import FORMERLY_MISSING
 from sidestep.errors import ConfigError, did_you_mean
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import DEFAULTS, METHODS, NON_NEURAL, method_of
@@ -33,6 +34,8 @@ def identity(recipe: Recipe, method: str | None = None) -> dict[str, Any]:
     keys["evaluate"] = ranking
     values = {**decisive(recipe, keys), "method": method}
     values["data"].pop("path")  # data is identified by content, not by folder
+    if values["data"].get("missing") in FORMERLY_MISSING:  # nobody chose it
+        values["data"].pop("missing")
     if trained and (beams := method_of(recipe).beams(recipe)) is not None:
         values["evaluate"]["num_beams"] = beams
     for section, key in (("embed", "path"), ("graph", "edges")):

@@ -52,7 +52,7 @@ def order(column: pl.Series, path: Path, bad: BadRows | None = None) -> pl.Serie
         raise DataError(
             f"{str(path)!r}: column {brief(column.name)!r} (data.order) holds {brief(column.dtype)}, expected numbers"
         )
-    numbers = _numbers(column)
+    numbers = numbers_of(column)
     wrong = numbers.is_null() | numbers.is_nan() if numbers.dtype.is_float() else numbers.is_null()
     if wrong.any():
         row = first_row(wrong)
@@ -68,11 +68,19 @@ def order(column: pl.Series, path: Path, bad: BadRows | None = None) -> pl.Serie
 def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = None) -> tuple[pl.Series, str]:
     """A column of moments as int64 milliseconds, null where there is none, and the unit it was read in.
 
-    bad: is told the values that are no moments where it drops such rows; see `ids`.
+    bad: is told the values that are no moments, or far from all others, where it drops such rows; see `ids`.
 
     Raises:
         DataError: a value that is neither a number nor a date, or does not fit the unit; numbers of several units.
     """
+    found, chosen = _times(column, unit, path, bad)
+    near = moments.near_the_others(found, 1 - FEW)
+    if near.all():
+        return found, chosen
+    return found.set(_bad_moments(column, ~near, path, "a moment within 20 years of the others", bad), None), chosen
+
+
+def _times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None) -> tuple[pl.Series, str]:
     kind = column.dtype
     if kind in (pl.Date, pl.Datetime):
         return _physical(column), "iso"
@@ -83,7 +91,7 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
         )
     if bad is not None and kind == pl.String:
         column = column.set(absent(column, bad.missing), None)
-    numbers, filled = _numbers(column), _filled(column, MISSING)
+    numbers, filled = numbers_of(column), _filled(column, MISSING)
     words = filled & numbers.is_null()
     if unit == "auto":
         _refuse_dates_among_numbers(column, numbers, words, path)
@@ -95,6 +103,8 @@ def times(column: pl.Series, unit: TimeUnit, path: Path, bad: BadRows | None = N
         numbers = numbers.set(_bad_moments(column, words, path, expected, bad), None)
     values = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers
     _refuse_mixed(column, values, path, unit)
+    if unit == "auto":
+        _refuse_other_numbers(column, values, path)
     chosen = _unit(column, values, path) if unit == "auto" else unit
     unknown = ((values == 0) | (values == -1)).fill_null(False)  # what programs write for a time they do not know
     if unknown.any() and _of_calendar(values.filter(~unknown)):
@@ -138,7 +148,7 @@ def _filled(column: pl.Series, missing: Sequence[str]) -> pl.Series:
     return ~absent(column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column, missing)
 
 
-def _numbers(column: pl.Series) -> pl.Series:
+def numbers_of(column: pl.Series) -> pl.Series:
     """The column as int64 where that loses nothing, else as float64; null where it is no number."""
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -238,6 +248,21 @@ def _refuse_mixed(column: pl.Series, values: pl.Series, path: Path, unit: TimeUn
         ]
         raise MixedTimesError(
             f"{str(path)!r}: column {column.name!r} (data.time) mixes units: {'; '.join(first)}; bring them to one unit"
+        )
+
+
+def _refuse_other_numbers(column: pl.Series, values: pl.Series, path: Path) -> None:
+    """Refuse numbers of which more than a few are moments of the calendar, and more than a few are not."""
+    calendar = moments.epochs(values)
+    others = (~calendar & (values != 0) & (values != -1)).fill_null(False)
+    if min(int(calendar.sum()), int(others.sum())) > FEW * len(values):
+        first = [
+            f"data row {first_row(mask)} has {_value(column, first_row(mask))} ({int(mask.sum())} rows)"
+            for mask in (calendar, others)
+        ]
+        raise MixedTimesError(
+            f"{str(path)!r}: column {column.name!r} (data.time) mixes moments of the calendar and other numbers: "
+            f"{', '.join(first)}; bring them to one unit, or set data.time_unit"
         )
 
 

@@ -10,12 +10,18 @@ from sidestep.data.sources.planted import PlantedConfig
 
 Source = Literal["table", "amazon", "movielens", "recbole", "planted"]
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso", "d/m/y", "m/d/y", "excel"]
-MISSING = (
+_MISSING_BEFORE = (
     *("null", "nan", "none", "nil", "na", "n/a", "#n/a", "<na>", "\\n", "nat", "undefined", "(null)", "<null>"),
     *("-", "--", "?"),
 )
-FORMERLY_MISSING = ["NULL", "null", "NaN", "nan", "None", "\\N", "<NA>"]
-"""The default of `missing` up to the release that knew more spellings; runs of before keep it in their settings."""
+MISSING = (
+    *_MISSING_BEFORE,
+    *("[null]", "(none)", "[none]", "[]", "{}", "''", "\\\\n", "#null!", "#value!", "#ref!", "#name?", "#div/0!"),
+    *("n.a.", "n.a", "n.d.", "n/d", "s/d", "k.a.", "keine angabe", "not available", "not set", "(not set)", "missing"),
+    *("(empty)", "(blank)", "无", "空", "なし", "нет данных", "\u2014", "\u2013", "\u200b"),
+)
+FORMERLY_MISSING = (["NULL", "null", "NaN", "nan", "None", "\\N", "<NA>"], list(_MISSING_BEFORE))
+"""Defaults of `missing` in releases that knew fewer spellings; runs of before keep them in their settings."""
 
 
 class DataConfig(Section):

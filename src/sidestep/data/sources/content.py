@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,21 @@ OTHER_ARCHIVES = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"7z\xbc\xaf": "a 7z archive",
 }
+OTHER_KINDS = {
+    b"PAR1": "Parquet; let its name end with .parquet",
+    b"ARROW1": "an Arrow file; write it as Parquet",
+    b"\x93NUMPY": "a NumPy array; write it as CSV",
+    b"SQLite format 3": "an SQLite database; write its table as CSV",
+    b"\xd0\xcf\x11\xe0": "a file of old Excel; save its sheet as CSV",
+    b"\x89HDF": "HDF5; write its table as Parquet",
+    b"%PDF-": "a PDF; write its table as CSV",
+    GZIP_MAGIC: "gzip within gzip; unpack it once",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself; fetch that with git lfs pull",
+    b"<!doctype html": "a web page; download the file itself",
+    b"<html": "a web page; download the file itself",
+}
+"""How files begin that are no tables of text, in letters of any case, and what to do."""
+TAR_MARK, TAR_PLACE = b"ustar", 257
 WIDE_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -27,6 +43,7 @@ WIDE_MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BEFORE_HEADER = re.compile(rb"(?:[ \t]*\r?\n)*(?:\"?sep=[,;|\t]\"?\r?\n)?")
 LIMIT_VARIABLE = "SIDESTEP_MAX_BYTES"
 DEFAULT_LIMIT = 4 << 30
 UNSUSPICIOUS_BYTES = 64 << 20
@@ -130,11 +147,13 @@ def read_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
 
 
 def plain_text(content: bytes, path: Path) -> bytes:
-    """Bytes of text without a byte-order mark and with "\\n" or "\\r\\n" at the ends of lines.
+    """Bytes of text without byte-order marks at the beginnings of lines, where files that were put one after another
+    have them, and with "\\n" or "\\r\\n" at the ends of lines.
 
     Raises:
-        DataError: the text is UTF-16 or UTF-32, or holds the byte 0, which no text does.
+        DataError: another kind of file; the text is UTF-16 or UTF-32, or holds the byte 0, which no text does.
     """
+    _refuse_other_kinds(content, path)
     for mark, name in WIDE_MARKS.items():
         if content.startswith(mark):
             raise DataError(f"{str(path)!r} is {name}; convert it to UTF-8, as with iconv -f {name} -t UTF-8")
@@ -145,10 +164,30 @@ def plain_text(content: bytes, path: Path) -> bytes:
             f"{str(path)!r} " + ("is UTF-16 or UTF-32" if wide else f"holds the byte 0 at offset {zero:,}")
             + "; convert it to UTF-8 text"
         )  # fmt: skip
-    content = content.removeprefix(BYTE_ORDER_MARK)
     if b"\r" in content and b"\n" not in content:  # lines as the first Macintosh ended them
-        return content.replace(b"\r", b"\n")
-    return content
+        content = content.replace(b"\r", b"\n")
+    return without_marks(content)
+
+
+def without_marks(content: bytes) -> bytes:
+    """Text without byte-order marks at the beginnings of its lines."""
+    if BYTE_ORDER_MARK not in content:
+        return content
+    return re.sub(rb"(^|\n)(?:%b)+" % BYTE_ORDER_MARK, rb"\1", content)
+
+
+def from_header(content: bytes) -> bytes:
+    """A table of text without blank lines before its header, and without the `sep=;` that spreadsheets know."""
+    found = BEFORE_HEADER.match(content)
+    return content[found.end() :] if found is not None and found.end() else content
+
+
+def _refuse_other_kinds(content: bytes, path: Path) -> None:
+    kind = next((name for start, name in OTHER_KINDS.items() if content[:32].lower().startswith(start.lower())), None)
+    if content.startswith(TAR_MARK, TAR_PLACE):
+        kind = "a tar archive; unpack it first"
+    if kind is not None:
+        raise DataError(f"{str(path)!r} is {kind}")
 
 
 def check_name(path: Path) -> None:

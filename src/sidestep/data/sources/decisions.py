@@ -9,7 +9,8 @@ from sidestep.data.sources.config import DataConfig
 class Given:
     """What the user says about columns, where a look cannot know.
 
-    item: the log's column, or LOG=ITEMS with that of the items file. time: COLUMN or COLUMN=UNIT.
+    item: the log's column, or LOG=ITEMS with that of the items file. time: COLUMN or COLUMN=UNIT, or
+    `none` where the order of the file is that of the events.
     text: columns of the items file with commas. event: COLUMN or COLUMN=KIND,KIND, the kinds that count.
     """
 

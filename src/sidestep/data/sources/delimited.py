@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sidestep.data.sources.content import plain_text
+from sidestep.data.sources.content import from_header, plain_text
 from sidestep.errors import DataError, brief
 
 CHUNK_BYTES = 1 << 25
@@ -58,11 +58,17 @@ def header_of(content: bytes, path: Path, sep: str | None = None) -> list[str]:
     """The names in the first line.
 
     Raises:
-        DataError: a name twice.
+        DataError: a name twice, several columns without one, or JSON.
     """
-    line = content.partition(b"\n")[0]
+    line = from_header(content).partition(b"\n")[0]
+    if line.startswith((b"{", b"[")) and line.rstrip(b"\r,").endswith((b"}", b"]", b"[")):
+        raise DataError(f"{str(path)!r} holds JSON, not delimited text; let its name end with .jsonl")
     mark = sep or separator(line)
     names = _unquoted(line, path, mark)
+    if names.count("") > 1:
+        raise DataError(
+            f"{str(path)!r} has {names.count('')} columns without a name in its header; name or remove them"
+        )
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"{str(path)!r} has the column {brief(twice)!r} twice in its header; rename one of the two")
@@ -92,6 +98,7 @@ def read_delimited(
     """
     content = plain_text(content, path)
     _check_utf8(content, path)
+    content = from_header(content)
     head, _, body = content.partition(b"\n")
     mark = sep or separator(head)
     names = header_of(content, path, mark) if quotes else head.decode("utf-8", "replace").rstrip("\r").split(mark)

@@ -10,12 +10,15 @@ from sidestep.data.sources.delimited import Ragged
 from sidestep.data.sources.hints import EVENTS, ITEMS, PRICES, RATINGS, USERS, column_like, like
 from sidestep.data.sources.joins import join_column, public_id
 from sidestep.data.sources.kinds import Profile
+from sidestep.data.sources.moments import parser
 from sidestep.data.sources.ratings import is_rating, rating_notes
 from sidestep.data.texts import usual_fields
 from sidestep.errors import ConfigError, DataError, brief, did_you_mean, listed
 
 TELLING = 0.1
 """A share of different values above which words tell items apart; a few categories alone make no text."""
+LONGEST_CODE = 8
+"""Digits of a column's name that is a number."""
 MOVIELENS_ENDINGS = (".data", ".dat", ".base", ".test")
 
 
@@ -74,7 +77,7 @@ def read_log(path: Path) -> dict[str, Profile]:
             f"{str(path)!r} has the first line {brief(names[0])!r}, which is one column; expected the names of columns "
             "with commas, tabs, semicolons or bars between them"
         )
-    if in_text and 2 * sum(name.strip().replace(".", "").isdigit() for name in names) > len(names):
+    if in_text and (2 * sum(map(_is_number, names)) > len(names) or any(map(_is_moment, names))):
         raise DataError(
             f"{str(path)!r} begins with {listed(names)}, which are values; add a first line that names the columns, "
             "such as user_id,item_id,time"
@@ -83,6 +86,15 @@ def read_log(path: Path) -> dict[str, Profile]:
     if table.is_empty():
         raise DataError(f"{str(path)!r} holds no interactions; expected at least one row")
     return {column.name: Profile(column) for column in table.get_columns()}
+
+
+def _is_number(name: str) -> bool:
+    return name.strip().replace(".", "").isdigit()
+
+
+def _is_moment(name: str) -> bool:
+    """Whether it is a date, or a number as large as moments are."""
+    return (_is_number(name) and len(name.strip()) > LONGEST_CODE) or parser("d/m/y")(name.strip()) is not None
 
 
 def read_items(path: Path) -> dict[str, Profile]:
@@ -96,7 +108,8 @@ def _guess_log(
     path: Path, log: dict[str, Profile], items: dict[str, Profile] | None, given: Given, found: Guess
 ) -> None:
     roles: dict[str, tuple[str, str]] = {}
-    time, _, unit = (given.time or "").partition("=")
+    untimed = given.time == ordering.NO_COLUMN and given.time not in log
+    time, _, unit = ("" if untimed else given.time or "").partition("=")
     event, _, kinds = (given.event or "").partition("=")
     for option, name in (
         ("user", given.user),
@@ -112,7 +125,7 @@ def _guess_log(
         if role in ("user", "item"):
             found.decide(role, name, why)
     user = str(found.settings["user"])
-    ordering.guess_order(path, log, user, roles, unit, found)
+    ordering.guess_order(path, log, user, roles, None if untimed else unit, found)
     chosen = event or next((name for name in log if name not in roles and _is_event(log[name])), None)
     if chosen:
         found.decide("event", chosen, roles.get(chosen, ("", _by(chosen, EVENTS)))[1])
@@ -139,6 +152,8 @@ def _users_and_items(
             continue
         free = [name for name in log if name not in roles and not log[name].is_moment]
         column = column_like([name for name in free if log[name].distinct > 1], words) or column_like(free, words)
+        if column is None:  # ids of 10 or 13 digits, such as bar codes, look like moments
+            column = column_like([name for name in log if name not in roles and log[name].numbers is not None], words)
         if column is not None:
             roles[column] = (role, "by its name")
     if "item" not in {role for role, _ in roles.values()} and items is not None:
@@ -165,7 +180,7 @@ def _may_be_id(profile: Profile) -> bool:
 
 def _is_event(profile: Profile) -> bool:
     few = not profile.nested and 1 < profile.distinct <= 30
-    return profile.is_event or (few and like(profile.name, EVENTS) and profile.numbers is None)
+    return profile.is_event or (few and like(profile.name, EVENTS) and (profile.numbers is None or profile.is_whole))
 
 
 def _by(name: str, words: tuple[str, ...]) -> str:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from sidestep.data.sources.hints import ITEMS, column_like, likeness
+from sidestep.data.sources.hints import ITEMS, column_like, like, likeness
 from sidestep.data.sources.kinds import Profile
-from sidestep.errors import DataError, listed
+from sidestep.data.sources.twins import composed
+from sidestep.errors import DataError, brief, listed
 
 ENOUGH = 0.5
 """The share of the log's items that a column must hold to be joined."""
@@ -25,6 +26,8 @@ def join_column(path: Path, item: Profile, items: dict[str, Profile]) -> tuple[s
         DataError: no column holds half of the log's items, or two do that cannot be told apart.
     """
     candidates = [profile for profile in items.values() if _can_hold_ids(profile)]
+    if all(profile.column.is_empty() for profile in items.values()):
+        raise DataError(f"{str(path)!r} holds no items; expected at least one row")
     if not candidates:
         raise DataError(f"{str(path)!r} has no column that could hold item ids; it has {listed(items)}")
     seen = item.known.cast(pl.String).unique()
@@ -41,7 +44,7 @@ def join_column(path: Path, item: Profile, items: dict[str, Profile]) -> tuple[s
         raise DataError(
             f"Cannot tell which column of {str(path)!r} the log's {item.name!r} refers to: {best!r} holds "
             f"{shares[best]:.1%} of its items" + (" but only numbers the rows" if shares[best] >= ENOUGH else "")
-            + f"; {way}"
+            + f"{_examples(seen, items, best)}; {way}"
         )  # fmt: skip
     ranked = sorted(eligible, key=lambda name: (alike[name], round(shares[name], 2)), reverse=True)
     first, second = ranked[0], ranked[1] if len(ranked) > 1 else None
@@ -52,6 +55,22 @@ def join_column(path: Path, item: Profile, items: dict[str, Profile]) -> tuple[s
         )
     by_name = "the same name" if alike[first] == 1 else "by its name" if alike[first] else "the only such column"
     return first, f"{by_name}, and it holds {shares[first]:.1%} of the items in the log"
+
+
+def _examples(seen: pl.Series, items: dict[str, Profile], best: str) -> str:
+    """An id of the log that a column lacks and one of the column, or the type of a likelier one that holds no ids."""
+    unknown = seen.filter(~seen.is_in(items[best].column.cast(pl.String).unique().implode())).sort()
+    held = items[best].column.drop_nulls().cast(pl.String)
+    wrong = next(
+        (profile for profile in items.values() if like(profile.name, ITEMS) and not _can_hold_ids(profile)), None
+    )
+    if wrong is not None:
+        return f", and {wrong.name!r} holds {brief(wrong.column.dtype)}, which cannot hold ids"
+    if unknown.is_empty() or held.is_empty():
+        return ""
+    if {*composed(unknown)} & {*composed(held)}:
+        return " and others in another Unicode form (NFC, NFD)"
+    return f" (the log has {brief(unknown[0], 30)!r}, the column {brief(held[0], 30)!r})"
 
 
 def public_id(key: str, items: dict[str, Profile]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from sidestep.data.sources.content import opened, plain_text
+from sidestep.data.sources.content import opened, plain_text, without_marks
 from sidestep.errors import DataError, brief, listed
 
 CHUNK_BYTES = 1 << 26
@@ -23,12 +23,20 @@ ONE_A_LINE = "; write one object a line, as with jq -c '.[]'"
 
 
 def keys_of(path: Path) -> list[str]:
-    """The keys of the first 100 lines, in order."""
+    """The keys of the first 100 lines, in order.
+
+    Raises:
+        DataError: too many, a line that is no object, or one object for all rows.
+    """
     keys: dict[str, None] = {}
+    objects: list[dict[str, Any]] = []
     with opened(path) as file:
         for number, line in _first_lines(file.readline, path):
-            keys.update(dict.fromkeys(parse(line, path, number)))
+            objects = [*objects[:1], parse(line, path, number)]
+            keys.update(dict.fromkeys(objects[-1]))
             _check_number(keys, path)
+    if len(objects) == 1 and keys and all(isinstance(value, list | dict) for value in objects[0].values()):
+        raise DataError(f"{str(path)!r} holds one object with {listed(keys)} for all rows; write one object a line")
     return list(keys)
 
 
@@ -46,7 +54,7 @@ def _first_lines(readline: Any, path: Path) -> Iterator[tuple[int, bytes]]:
         line = readline(LONGEST_LINE)
         if not line:
             return
-        line = plain_text(line, path) if place == 0 else line
+        line = plain_text(line, path) if place == 0 else without_marks(line)
         for part in line.removesuffix(b"\n").split(b"\n"):
             number += 1
             if part.strip():
@@ -197,8 +205,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with opened(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             chunk += file.readline()
-            if first or b"\0" in chunk:
-                chunk = plain_text(chunk, path)
+            chunk = plain_text(chunk, path) if first or b"\0" in chunk else without_marks(chunk)
             first = False
             if chunk.strip():
                 yield chunk

@@ -25,6 +25,7 @@ EVENT_WORDS = frozenset(
 )
 MOST_EVENTS, MOST_RATINGS = 30, 21
 PRICE_DECIMALS = 2
+LONGEST_DATE = 48
 YES_AND_NO = ("0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no", "y", "n", "t", "f")
 
 
@@ -62,6 +63,8 @@ class Profile:
         """The known values as numbers, null where one is none; None where most are none."""
         if self.nested or self.known.is_empty() or self.known.dtype == pl.Boolean or self.known.dtype.is_temporal():
             return None
+        if self.known.dtype.is_integer():  # of 8 bits, or of 128, no number of a date can be compared with
+            return self.known.cast(pl.Int64, strict=False)
         if self.known.dtype.is_numeric():
             return self.known.cast(pl.Float64) if self.known.dtype.is_decimal() else self.known
         values = read_numbers(self.known)
@@ -96,6 +99,34 @@ class Profile:
         order: DayOrder = "m/d/y" if found == "m/d/y" else "d/m/y"
         parse = moments.parser(order)
         return sum(parse(text) is not None for text in texts) >= MOST * len(texts)
+
+    @cached_property
+    def holds_digits(self) -> bool:
+        """Whether half of the values hold a digit, as moments do in any spelling and of any type."""
+        if self.nested or self.known.dtype != pl.String:
+            return True
+        return 2 * int(self.sample.str.contains(r"\d").sum()) >= len(self.sample)
+
+    @cached_property
+    def is_dated(self) -> bool:
+        """Whether most values are short texts of a year and two numbers, with a blank or a clock between them."""
+        if self.nested or self.known.is_empty() or self.known.dtype != pl.String:
+            return False
+        dated = self.sample.str.contains(r"(?:^|\D)(?:19|20)\d\d(?:\D|$)") & (
+            self.sample.str.len_chars() <= LONGEST_DATE
+        )
+        for part in (r"\d\D+\d+\D+\d", r"\S\s+\S|\d:\d\d"):
+            dated &= self.sample.str.contains(part)
+        return int(dated.sum()) >= MOST * len(self.sample)
+
+    @cached_property
+    def is_clock(self) -> bool:
+        """Whether most values are times of a day without a date."""
+        if self.known.dtype == pl.Time:
+            return True
+        if self.nested or self.known.is_empty() or self.known.dtype != pl.String:
+            return False
+        return int(self.sample.str.contains(r"^\s*\d{1,2}:\d{2}").sum()) >= MOST * len(self.sample)
 
     @cached_property
     def is_id(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 
 from sidestep.data.sources.config import TimeUnit
+from sidestep.data.sources.numbers import with_plain_digits
 
 MOST = 0.9
 """The share of a column's values that decides what it holds."""
@@ -31,13 +32,17 @@ YEAR_1990, YEAR_2100 = 631_152_000_000, 4_102_444_800_000
 DAY_MS, EXCEL_EPOCH = 86_400_000, 25_569
 """Of a day, and the day of 1 January 1970 in the count of spreadsheets, which is right from March 1900 on."""
 
+FAR = 20 * 365 * DAY_MS
+"""In milliseconds: how far from all others a moment may be that stands for one."""
+
 DayOrder = Literal["d/m/y", "m/d/y"]
 TAIL = r"(?:[T ,]+(?P<clock>\d{1,2}:\d{2}.*))?$"
 NUMBERED = re.compile(r"^(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})(?P=mark)(?P<y>\d{4})" + TAIL)
 YEAR_FIRST = re.compile(r"^(?P<y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})" + TAIL)
 NAMED = (
     re.compile(
-        r"^(?:[A-Za-z]{3,9},? )?(?P<d>\d{1,2})(?:st|nd|rd|th)?[ -](?P<m>[A-Za-z]{3,9})\.?,?[ -](?P<y>\d{4})" + TAIL
+        r"^(?:[^\W\d_]{3,9},? )?(?P<d>\d{1,2})(?:\.|st|nd|rd|th)?[ -](?:de )?(?P<m>[^\W\d_]{3,10})\.?,?[ -](?:de )?"
+        r"(?P<y>\d{4})" + TAIL
     ),
     re.compile(r"^(?:[A-Za-z]{3,9},? )?(?P<m>[A-Za-z]{3,9})\.? (?P<d>\d{1,2})(?:st|nd|rd|th)?,? (?P<y>\d{4})" + TAIL),
     re.compile(
@@ -46,7 +51,20 @@ NAMED = (
     ),
     re.compile(r"^(?P<m>\d{1,2}) (?P<d>\d{1,2}), (?P<y>\d{4})(?P<clock>)$"),  # Amazon's reviewTime: 09 13, 2009
 )
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = (
+    *("jan ene gen", "feb fev fév lut", "mar mär maa mrt", "apr avr abr", "may mai mag mei maj", "jun juin giu"),
+    *("jul juil lug", "aug aou aoû ago", "sep set", "oct okt ott out", "nov", "dec dez déc dic"),
+)
+"""How the names of the twelve months begin, in the languages of western Europe."""
+OTHER_SPELLINGS = (
+    (r"^(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]", r"\1/\2/\3"),
+    (r"(\d{1,2})\s*[時时시]\s*(\d{1,2})\s*[分분]\s*(\d{1,2})\s*[秒초]", r"\1:\2:\3"),
+    (r"(\d{1,2})\s*[時时시]\s*(\d{1,2})\s*[分분]", r"\1:\2"),
+    (r"^\[?(\d{1,2})/([A-Za-z]{3})/(\d{4}):(\d{2}:\d{2}:\d{2}.*?)\]?$", r"\1 \2 \3 \4"),  # logs of web servers
+    (r"(Z|[+-]\d{2}:?\d{2})\[[\w/+-]+\]$", r"\1"),  # Java's 2020-01-28T18:41:19+01:00[Europe/Berlin]
+    (r"(\d[T ])(\d{1,2})\.(\d{2})\.(\d{2})$", r"\1\2:\3:\4"),
+)
+"""Spellings of moments, and the same in one that is read."""
 ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 CLOCK_ENDS = ("", "%z", " %z", " %p", "%p")
 
@@ -75,6 +93,17 @@ def epochs(numbers: pl.Series) -> pl.Series:
     for mask in units_met(numbers).values():
         found = found | mask
     return found
+
+
+def near_the_others(found: pl.Series, most: float) -> pl.Series:
+    """Which moments, in milliseconds, are no such as 1970 or 9999 that stand for none: at least a share `most` lies in
+    the calendar, between 1990 and 2100, and these are over 20 years away from all of that. Missing ones are near.
+    """
+    calendar = found.filter((found >= YEAR_1990) & (found < YEAR_2100))
+    if len(calendar) < most * (len(found) - found.null_count()) or calendar.is_empty():
+        return pl.repeat(True, len(found), eager=True)
+    first, last = pl.Series([calendar.min(), calendar.max()], dtype=pl.Int64).to_list()
+    return found.is_between(first - FAR, last + FAR).fill_null(True)
 
 
 def spreadsheet_days(numbers: pl.Series) -> bool:
@@ -124,11 +153,18 @@ def parser(order: DayOrder | Literal["open", "none"]) -> Callable[[str], int | N
         except (ValueError, OverflowError):
             pass
         try:
-            return _milliseconds(_spelled(ZONE.sub("", text), order))
+            return _milliseconds(_spelled(ZONE.sub("", _respelled(text)), order))
         except (ValueError, OverflowError):
             return None
 
     return parse
+
+
+def _respelled(text: str) -> str:
+    text = with_plain_digits(text)
+    for spelling, read in OTHER_SPELLINGS:
+        text = re.sub(spelling, read, text)
+    return text
 
 
 def _spelled(text: str, order: str) -> datetime:
@@ -152,7 +188,15 @@ def _spelled(text: str, order: str) -> datetime:
 
 
 def _month(text: str) -> int:
-    return int(text) if text.isdigit() else MONTHS.index(text[:3].lower()) + 1
+    """Raises:
+    ValueError: no month is called so.
+    """
+    if text.isdigit():
+        return int(text)
+    for number, beginnings in enumerate(MONTHS, start=1):
+        if any(text.lower().startswith(one) for one in beginnings.split()):
+            return number
+    raise ValueError(text)
 
 
 def _with_clock(year: int, month: int, day: int, clock: str | None) -> datetime:

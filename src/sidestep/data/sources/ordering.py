@@ -6,33 +6,39 @@ import polars as pl
 
 from sidestep.data.interactions import NO_TIME
 from sidestep.data.sources import columns
-from sidestep.data.sources.bad_rows import BadRows
+from sidestep.data.sources.bad_rows import BadRows, first_row
 from sidestep.data.sources.config import DataConfig, TimeUnit
 from sidestep.data.sources.decisions import Guess
 from sidestep.data.sources.hints import POSITIONS, TIMES, column_like, like
 from sidestep.data.sources.kinds import Profile
-from sidestep.data.sources.moments import OF_NUMBERS, UNIT_NAMES, YEAR_1990, YEAR_2100
-from sidestep.errors import ConfigError, DataError, MixedTimesError, UnclearTimesError, listed
+from sidestep.data.sources.moments import DAY_MS, OF_NUMBERS, UNIT_NAMES, YEAR_1990, YEAR_2100
+from sidestep.errors import ConfigError, DataError, MixedTimesError, UnclearTimesError, brief, listed
 
 Roles = dict[str, tuple[str, str]]
+NO_COLUMN = "none"
+"""What a user says in place of a column of times, where the order of the file is that of the events."""
 TOLERATED = 0.01
 """The share of rows in which positions may be doubled, or run against the times."""
 
 
-def guess_order(path: Path, log: dict[str, Profile], user: str, roles: Roles, unit: str, found: Guess) -> None:
-    """Settle time and order; `roles` gets what they are taken for. unit: that of a time the user names, or empty.
+def guess_order(path: Path, log: dict[str, Profile], user: str, roles: Roles, unit: str | None, found: Guess) -> None:
+    """Settle time and order; `roles` gets what they are taken for. unit: that of a time the user names, or empty;
+    None where the user says that there is none.
 
     Raises:
-        DataError: a column of times that mixes units, or two that tell different orders.
+        DataError: a column of times that mixes units, two that tell different orders, or one that cannot be read,
+            where no positions order the log.
     """
     if unit and unit not in UNIT_NAMES:
         raise ConfigError(f"--time: unknown unit {unit!r}; expected one of {', '.join(UNIT_NAMES)}")
     named = next((name for name, (role, _) in roles.items() if role == "time"), None)
     position = _position(log, user, roles)
-    time = named or _time(path, log, user, roles, found)
+    time = named or (None if unit is None else _time(path, log, user, roles))
     read: tuple[pl.Series, str] | None = None
+    doubts = len(found.doubts)
     if time is not None:
-        read = _read_time(path, log[time], unit, named is not None, position is not None, found)
+        read = _read_time(path, log[time], unit or "", named is not None, position is not None, found)
+    unread = found.doubts[doubts:] if time is not None and log[time].holds_digits else []
     if read is None and time is not None:
         roles.pop(time, None)
         time = None
@@ -45,11 +51,23 @@ def guess_order(path: Path, log: dict[str, Profile], user: str, roles: Roles, un
             roles[position] = ("order", reason)
         else:
             found.doubts.append(f"column {position!r} is not taken for the order of events: {why}")
-            if read is not None and read[0].null_count() and not _few_missing(read[0]):
+            if time is not None and read is not None and read[0].null_count() and not _few_missing(read[0]):
+                unread.append(_lacking(read[0], time))
                 read, time = None, None
     if time is not None and read is not None:
         _decide_time(log[time], read, time in roles, roles, found)
+        clock = next((name for name in log if name not in roles and log[name].is_clock), None)
+        if clock is not None and "order" not in found.settings and bool((read[0].drop_nulls() % DAY_MS == 0).all()):
+            found.doubts.append(
+                f"column {time!r} holds days and {clock!r} the time of day: the order within a day is the file's; join "
+                "the two into one column, such as 2020-01-31T10:30:00"
+            )
     if "order" not in found.settings and "time" not in found.settings:
+        if unread:
+            raise DataError(
+                f"{str(path)!r}: {unread[0]}; bring it to ISO dates or to numbers since 1970, or take the order of the "
+                f"file for that of events with --time {NO_COLUMN}"
+            )
         found.doubts.append("no column of times or positions: the order of the file is taken for the order of events")
 
 
@@ -57,8 +75,8 @@ def _few_missing(values: pl.Series) -> bool:
     return values.null_count() <= float(DataConfig().bad_rows_limit) * len(values)
 
 
-def _time(path: Path, log: dict[str, Profile], user: str, roles: Roles, found: Guess) -> str | None:
-    """The column of times: by its values, else by its name."""
+def _time(path: Path, log: dict[str, Profile], user: str, roles: Roles) -> str | None:
+    """The column of times: by its values, else by its name, else one that looks like dates nobody can read."""
     free = {name: profile for name, profile in log.items() if name not in roles}
     absolute = [name for name, profile in free.items() if profile.is_moment]
     varying = [name for name in absolute if _varies(log[name].column, log[user].column)] or absolute
@@ -66,7 +84,9 @@ def _time(path: Path, log: dict[str, Profile], user: str, roles: Roles, found: G
         return _finest(path, log, varying)
     if varying:
         return varying[0]
-    return column_like([name for name in free if not like(name, POSITIONS)], TIMES)
+    filled = [name for name, profile in free.items() if not like(name, POSITIONS) and not profile.known.is_empty()]
+    hinted = column_like(filled, TIMES)
+    return hinted or next((name for name in filled if free[name].is_dated), None)
 
 
 def _varies(column: pl.Series, users: pl.Series) -> bool:
@@ -116,17 +136,25 @@ def _read_time(
     except DataError as error:
         if named or profile.is_moment:
             raise
-        found.doubts.append(f"column {profile.name!r} looks like a time but cannot be read as one: {error}")
+        why = str(error).removeprefix(f"{str(path)!r}: ")
+        found.doubts.append(f"column {profile.name!r} looks like a time but cannot be read as one: {why}")
         return None
     unread = int(bad.any(len(moments)).sum())
     if not named and unread > float(DataConfig().bad_rows_limit) * len(moments):
-        found.doubts.append(f"column {profile.name!r} looks like a time but cannot be read as one in {unread:,} rows")
+        row = first_row(bad.any(len(moments)))
+        found.doubts.append(
+            f"column {profile.name!r} looks like a time but cannot be read as one in {unread:,} rows, such as data row "
+            f"{row} with {brief(repr(profile.column[row - 1]), 60)}"
+        )
         return None
-    missing = moments.null_count()
-    if missing and not has_position and not _few_missing(moments):
-        found.doubts.append(f"{missing} rows have no {profile.name!r}, so it cannot order the log and is not used")
+    if moments.null_count() and not has_position and not _few_missing(moments):
+        found.doubts.append(_lacking(moments, profile.name))
         return None
     return moments, chosen
+
+
+def _lacking(values: pl.Series, name: str) -> str:
+    return f"{values.null_count():,} of {len(values):,} rows have no {name!r}, so it cannot order the log"
 
 
 def _decide_time(profile: Profile, read: tuple[pl.Series, str], named: bool, roles: Roles, found: Guess) -> None:
@@ -160,7 +188,7 @@ def _position(log: dict[str, Profile], user: str, roles: Roles) -> str | None:
 
 def _counts_rows(column: pl.Series, users: pl.Series) -> bool:
     """Whether a column numbers each user's rows from 0 or from 1 without gaps, for users of at least two rows."""
-    numbers = column.cast(pl.Int64, strict=False)
+    numbers = columns.numbers_of(column).cast(pl.Int64, strict=False)
     if numbers.null_count() or len(numbers) < 4 or users.n_unique() * 2 > len(users):
         return False
     spans = pl.DataFrame({"user": users, "at": numbers}).group_by("user").agg(
@@ -173,7 +201,7 @@ def _counts_rows(column: pl.Series, users: pl.Series) -> bool:
 
 def _why_no_position(column: pl.Series, users: pl.Series, moments: pl.Series | None) -> str | None:
     """Why positions are no order of events; None where they are: one place for a user once, none against the times."""
-    numbers = column.cast(pl.Float64, strict=False)
+    numbers = columns.numbers_of(column).cast(pl.Float64, strict=False)
     if not _few_missing(numbers):
         return f"{numbers.null_count():,} rows have none"
     table = pl.DataFrame({"user": users.cast(pl.String), "at": numbers}).filter(numbers.is_not_null())

@@ -10,14 +10,15 @@ from sidestep.data.sources.config import Source
 from sidestep.data.sources.content import plain_text, read_bytes
 from sidestep.data.sources.delimited import Ragged
 from sidestep.data.sources.hints import LABELS, POSITIONS, RATINGS, like
-from sidestep.data.sources.kinds import Profile
+from sidestep.data.sources.kinds import MOST_RATINGS, Profile
 
 
 def is_rating(profile: Profile) -> bool:
-    """Whether a column looks like a rating, by its name and numbers or by its numbers alone."""
+    """Whether a column looks like a rating, by its name and few values, or by its numbers alone."""
     if like(profile.name, POSITIONS):
         return False
-    return (profile.numbers is not None and like(profile.name, RATINGS)) or profile.is_rating
+    few = profile.numbers is not None or 1 < profile.distinct <= MOST_RATINGS
+    return (few and like(profile.name, RATINGS)) or profile.is_rating
 
 
 def rating_notes(columns: Iterable[Profile]) -> list[str]:
@@ -65,7 +66,11 @@ def _label_note(profile: Profile) -> str:
 
 def _note(profile: Profile) -> str:
     numbers = profile.numbers
-    assert numbers is not None
+    if numbers is None:
+        return (
+            f"column {profile.name!r} looks like a rating ({profile.summary}): every row counts as an interaction, "
+            f"whatever its value; --event {profile.name}=VALUE,VALUE keeps some"
+        )
     zeros = int((numbers == 0).sum())
     span = f"its values lie in {numbers.min()!r} to {numbers.max()!r}"
     kinds = f"{zeros:,} of {len(profile.column):,} rows have 0 in it" if zeros else span
