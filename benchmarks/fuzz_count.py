@@ -12,21 +12,31 @@ from sidestep.data.sources import DataConfig
 
 MISSING = {
     *("", "null", "nan", "none", "nil", "na", "n/a", "#n/a", "<na>", "\\n", "nat", "undefined", "(null)", "<null>"),
-    *("-", "--", "?"),
+    *("-", "--", "?", "[null]", "(none)", "[none]", "[]", "{}", "''", "\\\\n", "n.a.", "n.a", "n.d.", "n/d", "s/d"),
+    *("#null!", "#value!", "#ref!", "#name?", "#div/0!", "k.a.", "keine angabe", "not available", "not set"),
+    *("(not set)", "missing", "(empty)", "(blank)", "无", "空", "なし", "нет данных", "\u2014", "\u2013", "\u200b"),
 }
 
 
 CALENDAR = 631_152_000, 4_102_444_800
 """Seconds of the years 1990 and 2100."""
+FAR = 20 * 365 * 86_400
+"""Seconds from all other times beyond which one is none."""
 
 
 def expected(content: bytes, name: str, config: DataConfig) -> dict[str, list[str]] | None:
     """Every user's items in order, of the rows that can be read; None where plain Python cannot say."""
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
-    text = content.decode("utf-8").lstrip("\ufeff")
+    text = content.decode("utf-8")
     if "\n" not in text:
         text = text.replace("\r", "\n")
+    text = "\n".join(line.lstrip("\ufeff") for line in text.split("\n"))  # files that were laid end to end
+    if not name.endswith((".jsonl", ".json", ".data", ".dat")):
+        while text.partition("\n")[0].strip(" \t\r") == "" and "\n" in text:
+            text = text.partition("\n")[2]
+        if text.partition("\n")[0].strip('"\r') in ("sep=,", "sep=;", "sep=|", "sep=\t"):
+            text = text.partition("\n")[2]
     rows = list(_rows(text, name))
     columns = {"movielens": ("user", "item", "time"), "amazon": ("reviewerID", "asin", "unixReviewTime")}.get(
         config.source, (config.user, config.item, "timestamp" if config.time is None else config.time)
@@ -65,7 +75,12 @@ def _histories(rows: list[dict[str, str]], columns: tuple[str, str, str], timed:
         read.setdefault(row[user], []).append((moment, row[item]))
     told = [moment for pairs in read.values() for moment, _ in pairs if moment not in (0, -1)]
     if timed and sum(CALENDAR[0] <= moment < CALENDAR[1] for moment in told) > 0.9 * len(told):
-        kept = {name: [pair for pair in pairs if pair[0] not in (0, -1)] for name, pairs in read.items()}
+        calendar = [moment for moment in told if CALENDAR[0] <= moment < CALENDAR[1]]
+        first, last = min(calendar) - FAR, max(calendar) + FAR
+        kept = {
+            name: [pair for pair in pairs if pair[0] not in (0, -1) and first <= pair[0] <= last]
+            for name, pairs in read.items()
+        }
         read = {name: pairs for name, pairs in kept.items() if pairs}
     return {name: [item for _, item in sorted(pairs, key=lambda pair: pair[0])] for name, pairs in read.items()}
 
@@ -74,7 +89,7 @@ def _rows(text: str, name: str) -> Iterator[dict[str, str]]:
     if name.endswith((".jsonl", ".json")):
         for line in text.split("\n"):
             if line.strip():
-                row = json.loads(line.removeprefix("\ufeff"))  # files that were laid end to end
+                row = json.loads(line)
                 yield {
                     key: value if isinstance(value, str) else json.dumps(value)
                     for key, value in row.items()

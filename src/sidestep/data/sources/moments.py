@@ -96,11 +96,11 @@ def epochs(numbers: pl.Series) -> pl.Series:
 
 
 def near_the_others(found: pl.Series, most: float) -> pl.Series:
-    """Which moments, in milliseconds, are no such as 1970 or 9999 that stand for none: at least a share `most` lies in
+    """Which moments, in milliseconds, are no such as 1970 or 9999 that stand for none: more than a share `most` lies in
     the calendar, between 1990 and 2100, and these are over 20 years away from all of that. Missing ones are near.
     """
     calendar = found.filter((found >= YEAR_1990) & (found < YEAR_2100))
-    if len(calendar) < most * (len(found) - found.null_count()) or calendar.is_empty():
+    if len(calendar) <= most * (len(found) - found.null_count()):
         return pl.repeat(True, len(found), eager=True)
     first, last = pl.Series([calendar.min(), calendar.max()], dtype=pl.Int64).to_list()
     return found.is_between(first - FAR, last + FAR).fill_null(True)
