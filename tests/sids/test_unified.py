@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.labels import labels
-from sidestep.errors import ConfigError
+from sidestep.errors import ConfigError, DataError
 from sidestep.evaluation.purity import label_numbers, v_measure
 from sidestep.losses.tokenizing import unevenness
 from sidestep.objectives.tokenizing import unisid
@@ -273,3 +274,32 @@ def test_the_one_hot_control_is_the_category_beside_the_vector_and_zeros_where_i
     assert (told.astype(bool).sum(1) == 1).all()
     new = content.rows(ItemVectors(vectors.values[:1]), catalog_of([7], [1]))
     assert not new.values[:, 24:].any()
+
+
+@pytest.mark.parametrize("encoder", ["tokens", "mlp"])
+def test_images_move_codes_of_items_that_have_one_and_no_others(encoder: str, tmp_path: Path) -> None:
+    catalog, vectors = shop()
+    known = [str(item) for item in range(0, N, 2)]
+    images = np.random.default_rng(2).standard_normal((len(known), 5)).astype(np.float32)
+    pl.DataFrame({"item_id": known, "image": images.tolist()}).write_parquet(tmp_path / "images.parquet")
+    settings = config(unified={"encoder": encoder})
+    content = Content(catalog, settings, tmp_path / "images.parquet")
+    rows = content.rows(vectors, catalog)
+    assert rows.width == 24 + 5 + 3
+    np.testing.assert_allclose(rows.values[::2, 24:29], images)
+    assert not rows.values[1::2, 24:29].any()
+    model = tokenizer.build(rows, settings, 0, content)
+    assert isinstance(model, Unified)
+    bare = tensor(rows).clone()
+    bare[:, 24:29] = 0
+    moved = (model.encode(tensor(rows)) - model.encode(bare)).abs().amax(1) > 1e-4
+    assert moved[::2].all()
+    assert not moved[1::2].any()
+    batch = batch_of(model, rows, content)
+    assert 0.5 < (~batch.rows[:, 24:29].any(1)).float().mean() < 0.8  # half have none, and some are hidden
+    (tmp_path / "images.npy").touch()
+    with pytest.raises(DataError, match=r"found by item id, so expected a \.parquet file"):
+        _ = Content(catalog, settings, tmp_path / "images.npy").own_images
+    pl.DataFrame({"item_id": ["x"], "image": [[1.0]]}).write_parquet(tmp_path / "others.parquet")
+    with pytest.raises(DataError, match="has no vector for any of 240 items, such as '0'"):
+        _ = Content(catalog, settings, tmp_path / "others.parquet").own_images

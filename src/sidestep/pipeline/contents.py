@@ -37,6 +37,7 @@ from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.vectors.behaviour import joined
 from sidestep.vectors.edges import edges_path, graph_of
+from sidestep.vectors.files import located
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.text_tuning import TextTuner
@@ -90,7 +91,13 @@ class RunContents(FinishedRun):
     def content(self) -> Content | None:
         """What the tokenizer is told of the first version's items besides vectors; None where it is told nothing."""
         config = self.recipe.tokenizer
-        return Content(Catalog.load(self.run.path("catalog")), config) if config.uses_labels else None
+        return Content(Catalog.load(self.run.path("catalog")), config, self.images) if config.uses_labels else None
+
+    @property
+    def images(self) -> Path | None:
+        """The user's file of vectors of images that the tokenizer is told, if there is one."""
+        path = self.recipe.tokenizer.unified.images
+        return None if path is None else located(path, self.recipe.data.path, Path.is_file)
 
     @cached_property
     def rows(self) -> ItemVectors:

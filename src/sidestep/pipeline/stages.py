@@ -155,7 +155,9 @@ def tokenize(run: Run, say: Say) -> None:
     settings, parents = TOKENIZE.settings(run.recipe), TOKENIZE.parents(run)
     model, sids = tokenized(run, run.training_folder("tokenizer-train", settings, parents), say)
     _save_weights(run, "tokenizer", model, settings, parents)
-    sids.save(run.path("sids"), config=settings, parents=TOKENIZE.origin(run, "sids"))
+    images = RunContents(run).images
+    meta = None if images is None else inputs([images])
+    sids.save(run.path("sids"), config=settings, parents=TOKENIZE.origin(run, "sids"), meta=meta)
 
 
 def cases(run: Run, say: Say) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +17,7 @@ from sidestep.sids.labels import AUTO, automatic, levels_of
 from sidestep.sids.semantic_ids import Floats, Ints
 from sidestep.sids.settings import TokenizerConfig
 from sidestep.sids.terms import Terms
+from sidestep.vectors.files import read_known_vectors
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -59,11 +61,22 @@ class Content:
     """A catalogue as a tokenizer learns from it.
 
     catalog: the first version's items, whose labels have numbers; further items are told by them. config: says what is
-    told.
+    told. images: the file of vectors of images, if there is one.
     """
 
     catalog: Catalog
     config: TokenizerConfig
+    images: Path | None = None
+
+    @cached_property
+    def own_images(self) -> Floats:
+        """The vector of every item's image, `[N, I]`; zeros where it has none."""
+        return self._images_of(self.catalog)
+
+    def _images_of(self, catalog: Catalog) -> Floats:
+        if self.images is None:
+            return np.zeros((len(catalog), 0), dtype=np.float32)
+        return read_known_vectors(self.images, catalog)
 
     @cached_property
     def attributes(self) -> Attributes:
@@ -112,20 +125,22 @@ class Content:
         return (np.asarray(self.words.sum(axis=0)) / max(len(self.catalog), 1)).astype(np.float32)
 
     def rows(self, vectors: ItemVectors, catalog: Catalog) -> ItemVectors:
-        """What the tokenizer reads of items of this catalogue or of further ones, `[M, D + A]`: their vectors, and
-        behind them numbers of labels (an end-to-end tokenizer) or a one-hot of the category (the control).
+        """What the tokenizer reads of items of this catalogue or of further ones: their vectors, and behind them those
+        of images and numbers of labels, `[M, D + I + A]` (an end-to-end tokenizer), or a one-hot of the category (the
+        control).
 
         Raises:
             DataError: zero vectors.
         """
         refuse_zero(vectors)
+        images = (self.own_images if catalog is self.catalog else self._images_of(catalog)).copy()
         if self.config.end_to_end:
             told: Floats = self.attributes.of_items(catalog).astype(np.float32)
             if self.config.unified.hide == 1:
-                told[:] = 0
+                told[:] = images[:] = 0
         else:
             told = _one_hot(self.catalog, catalog) * np.float32(self.config.one_hot)
-        return ItemVectors(np.concatenate([vectors.values, told], axis=1))
+        return ItemVectors(np.concatenate([vectors.values, images, told], axis=1))
 
     def note(self) -> str:
         """What levels are taught by, in a line."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.sids.collisions import Collisions
 from sidestep.sids.kinds import END_TO_END, TRAINED, Kind
 from sidestep.sids.labels import AUTO
@@ -21,8 +21,10 @@ class UnifiedConfig(Section):
     levels: what makes two items alike at each level: "categories" (the whole path), "categories:n" (its first n steps),
         "brand", another column, several joined by "+", or "item", two noisy views of one item. "auto" is the item at
         the last level, whole categories before it, and shorter paths further up.
-    hide, noise: in training, the probability that categories and brand are hidden (1 never reads them), and noise of
-        the vector in standard deviations.
+    images: a Parquet file, beside the data or in the working directory, with a vector of the image of each `item_id`;
+        items may be missing.
+    hide, noise: in training, the probability that categories and brand are hidden (1 never reads them), the same for
+        images, and noise of the vector in standard deviations.
     tau: temperature of the contrasts. embed_weight: of the contrast of an item's embedding and a co-purchased one's.
     rec, rec_weight: reconstruction of the words of title, categories and brand, from the queries' outputs ("words") or
         through the codes ("codes", a control), and its weight.
@@ -35,6 +37,7 @@ class UnifiedConfig(Section):
     width: int = Field(128, ge=4)
     layers: int = Field(2, ge=1)
     levels: tuple[str, ...] = Field((AUTO,), min_length=1)
+    images: HomePath | None = None
     hide: float = Field(0.3, ge=0, le=1)
     noise: float = Field(0.35, ge=0)
     tau: float = Field(0.07, gt=0)

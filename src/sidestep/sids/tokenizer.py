@@ -39,7 +39,7 @@ from sidestep.sids.residual import ResidualQuantiser
 from sidestep.sids.rq_vae import RQVAE
 from sidestep.sids.semantic_ids import Ints, SemanticIds
 from sidestep.sids.settings import TokenizerConfig
-from sidestep.sids.unified import Unified
+from sidestep.sids.unified import Inputs, Unified
 from sidestep.sids.unified_batches import UnifiedBatches
 from sidestep.sids.vector_quantiser import VectorQuantiser
 from sidestep.vectors.graph import Graph
@@ -142,10 +142,11 @@ def nothing_known(vectors: ItemVectors, config: TokenizerConfig) -> Content:
 
 def _unified(rows: ItemVectors, sizes: list[int], seed: int, content: Content) -> Unified:
     labels = content.attribute_sizes
-    width, words = rows.width - len(labels), content.word_shares
+    images, words = content.own_images.shape[1], content.word_shares
+    width = rows.width - images - len(labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Unified(width, labels, sizes, len(words), content.config.unified)
+        model = Unified(Inputs(width, images, labels), sizes, len(words), content.config.unified)
     model.standardise_by(torch.from_numpy(rows.values[:, :width]), torch.from_numpy(words))
     return model
 
@@ -169,7 +170,7 @@ def training_data(
     if isinstance(model, RQVAE):
         return VectorBatches(sample, config.batch_size, seed, edges)
     known = content or nothing_known(rows, config)
-    return UnifiedBatches(sample, model.width, known, chosen, float(model.scale), config.batch_size, seed, edges)
+    return UnifiedBatches(sample, model.inputs, known, chosen, float(model.scale), config.batch_size, seed, edges)
 
 
 def settle(model: Tokenizer, rows: ItemVectors, config: TokenizerConfig, seed: int) -> None:

@@ -34,6 +34,25 @@ class Spoken:
     words: Float[Tensor, "r V"]
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a row holds of an item, one behind the other: its vector, its image's vector, numbers of its labels.
+
+    width: D. images: I, 0 without any. labels: how many numbers each label has, 0 for none included.
+    """
+
+    width: int
+    images: int
+    labels: Sequence[int]
+
+    def parts(
+        self, rows: Float[Tensor, "B R"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B I"], Int[Tensor, "B A"]]:
+        """An image that is not there is zero."""
+        behind = self.width + self.images
+        return rows[:, : self.width], rows[:, self.width : behind], rows[:, behind:].round().long()
+
+
 class SpokenLevel(nn.Module):
     """A level whose code is the largest of its head's logits, with a bias for each code.
 
@@ -103,15 +122,15 @@ class SpokenLevel(nn.Module):
 
 
 class Unified(nn.Module):
-    """An item's row is its vector and, behind it, numbers of its labels (`content.Attributes`), 0 for none:
+    """An item's row (`Inputs`) becomes the tokens
 
-        [task | text | labels | query of every level | query of the embedding]
+        [task | text | image | labels | query of every level | query of the embedding]
 
     read by a causal transformer, so that the embedding sees the levels' queries and no level sees it. `encoder = "mlp"`
     is one network over vector and labels, whose output every query has.
 
     Args:
-        width: D of an item's vector. attributes: how many numbers each label has. sizes: codes of each level.
+        inputs: what a row holds. sizes: codes of each level.
         num_words: V of the bag of words that the outputs restore.
     """
 
@@ -120,25 +139,21 @@ class Unified(nn.Module):
     readout: Tensor
     offset: Tensor
 
-    def __init__(
-        self, width: int, attributes: Sequence[int], sizes: Sequence[int], num_words: int, config: UnifiedConfig
-    ) -> None:
+    def __init__(self, inputs: Inputs, sizes: Sequence[int], num_words: int, config: UnifiedConfig) -> None:
         super().__init__()
-        self.width, d, self.through_codes = width, config.width, config.rec == "codes"
+        self.inputs, d, self.through_codes = inputs, config.width, config.rec == "codes"
         levels = [
             SpokenLevel(size, d, place, len(sizes), turned=config.turn, smoothing=config.sinkhorn)
             for place, size in enumerate(sizes)
         ]
         self.quantiser = ResidualQuantiser(levels)
-        self.body: nn.Module = (_Tokens if config.encoder == "tokens" else _Network)(
-            width, attributes, len(sizes), config
-        )
+        self.body: nn.Module = (_Tokens if config.encoder == "tokens" else _Network)(inputs, len(sizes), config)
         self.embedding = nn.Linear(d, d)
         self.words = nn.Linear((len(sizes) + 1) * d, num_words) if num_words else None
-        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("mean", torch.zeros(inputs.width))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("readout", torch.zeros(levels[0].total, width))
-        self.register_buffer("offset", torch.zeros(width))
+        self.register_buffer("readout", torch.zeros(levels[0].total, inputs.width))
+        self.register_buffer("offset", torch.zeros(inputs.width))
 
     def standardise_by(self, vectors: Float[Tensor, "N D"], words: Float[Tensor, " V"]) -> None:
         """Take the mean and the scale of vectors, and how often each word is said as where its logit starts."""
@@ -168,8 +183,9 @@ class Unified(nn.Module):
 
     def outputs(self, rows: Float[Tensor, "B R"]) -> tuple[Float[Tensor, "B L d"], Float[Tensor, "B d"]]:
         """Z_SID and Z_EMB."""
-        vectors = (rows[:, : self.width] - self.mean) / self.scale
-        hidden, last = self.body(vectors, rows[:, self.width :].round().long())
+        vectors, images, labels = self.inputs.parts(rows)
+        images = F.normalize(images, dim=1) * images.shape[1] ** 0.5
+        hidden, last = self.body((vectors - self.mean) / self.scale, images, labels)
         return hidden, last
 
     @torch.no_grad()
@@ -199,7 +215,7 @@ class Unified(nn.Module):
             self.quantiser.initialize(latents, generator)
             codes = self.quantiser.assign(latents)
             said = torch.stack([level.codewords[codes[:, place]] for place, level in enumerate(self.levels)]).sum(0)
-            vectors = rows[:, : self.width].to(said)
+            vectors = self.inputs.parts(rows)[0].to(said)
         self.offset.copy_(vectors.double().mean(0))
         centred, targets = (said - said.mean(0)).double(), vectors.double() - self.offset
         gram = centred.T @ centred
@@ -230,49 +246,51 @@ def _blocks(hidden: Float[Tensor, "B L d"]) -> Float[Tensor, "B D2"]:
 
 
 class _Tokens(nn.Module):
-    """Labels that are none are masked."""
+    """Labels that are none are masked; an image that is not there has a token of its own."""
 
-    def __init__(self, width: int, attributes: Sequence[int], num_levels: int, config: UnifiedConfig) -> None:
+    def __init__(self, inputs: Inputs, num_levels: int, config: UnifiedConfig) -> None:
         super().__init__()
         d = config.width
-        self.task, self.text = nn.Parameter(torch.randn(1, d)), nn.Linear(width, d)
-        self.labels = nn.ModuleList(nn.Embedding(size, d) for size in attributes)
+        self.task, self.text = nn.Parameter(torch.randn(1, d)), nn.Linear(inputs.width, d)
+        self.image = nn.Linear(inputs.images, d) if inputs.images else None
+        self.no_image = nn.Parameter(torch.randn(d)) if inputs.images else None
+        self.labels = nn.ModuleList(nn.Embedding(size, d) for size in inputs.labels)
         self.queries = nn.Parameter(torch.randn(num_levels + 1, d))
         self.transformer = Encoder(d, HEADS, d // HEADS, INNER * d, config.layers, 0.0, causal=True)
 
     def forward(
-        self, vectors: Float[Tensor, "B D"], labels: Int[Tensor, "B A"]
+        self, vectors: Float[Tensor, "B D"], images: Float[Tensor, "B I"], labels: Int[Tensor, "B A"]
     ) -> tuple[Float[Tensor, "B L d"], Float[Tensor, "B d"]]:
         batch, d = len(vectors), self.task.shape[1]
+        begun = [self.task.expand(batch, 1, d), self.text(vectors)[:, None]]
+        if self.image is not None and self.no_image is not None:
+            begun.append(torch.where(images.any(1, keepdim=True), self.image(images), self.no_image)[:, None])
         told = [table(column)[:, None] for table, column in zip(self.labels, labels.unbind(1), strict=True)]
-        tokens = torch.cat(
-            [
-                self.task.expand(batch, 1, d), self.text(vectors)[:, None], *told,
-                self.queries.expand(batch, *self.queries.shape),
-            ],
-            dim=1,
-        )  # fmt: skip
+        tokens = torch.cat([*begun, *told, self.queries.expand(batch, *self.queries.shape)], dim=1)
         real = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        real[:, 2 : 2 + len(told)] = labels > 0
+        real[:, len(begun) : len(begun) + len(told)] = labels > 0
         outputs = self.transformer(tokens, real)[:, -len(self.queries) :]
         return outputs[:, :-1], outputs[:, -1]
 
 
 class _Network(nn.Module):
-    """Labels that are none add nothing."""
+    """Labels and images that are none add nothing."""
 
-    def __init__(self, width: int, attributes: Sequence[int], num_levels: int, config: UnifiedConfig) -> None:
+    def __init__(self, inputs: Inputs, num_levels: int, config: UnifiedConfig) -> None:
         super().__init__()
         inner = 4 * config.width
-        self.text = nn.Linear(width, inner)
-        self.labels = nn.ModuleList(nn.Embedding(size, inner, padding_idx=0) for size in attributes)
+        self.text = nn.Linear(inputs.width, inner)
+        self.image = nn.Linear(inputs.images, inner, bias=False) if inputs.images else None
+        self.labels = nn.ModuleList(nn.Embedding(size, inner, padding_idx=0) for size in inputs.labels)
         self.out = nn.Linear(inner, config.width)
         self.num_levels = num_levels
 
     def forward(
-        self, vectors: Float[Tensor, "B D"], labels: Int[Tensor, "B A"]
+        self, vectors: Float[Tensor, "B D"], images: Float[Tensor, "B I"], labels: Int[Tensor, "B A"]
     ) -> tuple[Float[Tensor, "B L d"], Float[Tensor, "B d"]]:
         inner = self.text(vectors)
+        if self.image is not None:
+            inner = inner + self.image(images)
         for table, column in zip(self.labels, labels.unbind(1), strict=True):
             inner = inner + table(column)
         h = self.out(inner.relu())

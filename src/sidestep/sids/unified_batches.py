@@ -13,6 +13,7 @@ from sidestep.sids.batches import FEWEST, SMALLEST, Indices, draw_partners
 from sidestep.sids.content import Content
 from sidestep.sids.labels import ITEM, UNKNOWN
 from sidestep.sids.settings import UnifiedConfig
+from sidestep.sids.unified import Inputs
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -46,10 +47,10 @@ class UnifiedBatches:
     items, so that an item rarely comes without another of its class. Order, views and partners are a pure function of
     (seed, epoch).
 
-    A view hides all labels with probability `hide` and adds noise to the vector.
+    A view hides all labels with probability `hide`, the image with the same, and adds noise to the vector.
 
     Args:
-        rows: what the tokenizer reads of every item, of which the first `width` columns are its vector.
+        rows: what the tokenizer reads of every item. inputs: what a row holds.
         content: of a catalogue, `chosen` those of its items that the rows are of. scale: one standard deviation of the
             vectors.
         edges: the co-occurrence graph to draw partners from; None gives no partners. An item without a neighbour is its
@@ -57,11 +58,11 @@ class UnifiedBatches:
     """
 
     def __init__(
-        self, rows: ItemVectors, width: int, content: Content, chosen: Indices, scale: float, batch_size: int,
+        self, rows: ItemVectors, inputs: Inputs, content: Content, chosen: Indices, scale: float, batch_size: int,
         seed: int, edges: Graph | None = None,
     ) -> None:  # fmt: skip
         config: UnifiedConfig = content.config.unified
-        self._rows, self._width, self._seed, self._edges = rows.values, width, seed, edges
+        self._rows, self._inputs, self._seed, self._edges = rows.values, inputs, seed, edges
         self._hide, self._noise = config.hide, np.float32(config.noise * scale)
         self._classes = content.classes[chosen]
         self._by_item = tuple(name == ITEM for name in content.level_names)
@@ -83,8 +84,11 @@ class UnifiedBatches:
         rng = np.random.default_rng([self._seed, epoch, place])
         items, partners = table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:0, 0]
         rows = self._rows[np.concatenate([items, items, partners])].copy()
-        rows[:, : self._width] += self._noise * rng.standard_normal((len(rows), self._width), dtype=np.float32)
-        rows[rng.random(len(rows)) < self._hide, self._width :] = 0
+        width, behind = self._inputs.width, self._inputs.width + self._inputs.images
+        rows[:, :width] += self._noise * rng.standard_normal((len(rows), width), dtype=np.float32)
+        rows[rng.random(len(rows)) < self._hide, behind:] = 0
+        if behind > width:
+            rows[rng.random(len(rows)) < self._hide, width:behind] = 0
         words = np.zeros((0, 0), dtype=np.float32) if self._words is None else self._words[items].toarray()
         tensors = [torch.from_numpy(each) for each in (rows, items, partners, self._classes[items])]
         return UnifiedBatch(tensors[0], tensors[1], tensors[2], tensors[3], self._by_item, torch.from_numpy(words))

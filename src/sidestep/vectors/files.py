@@ -13,6 +13,7 @@ from sidestep.data.interactions import Ints
 from sidestep.data.sources import columns
 from sidestep.data.sources.arrays import read_array
 from sidestep.data.sources.files import read_table
+from sidestep.encoders.directions import Matrix
 from sidestep.errors import DataError, brief, did_you_mean, listed
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -48,6 +49,31 @@ def read_vectors(path: Path, catalog: Catalog, tensor: str | None = None) -> Ite
     values = rows if path.suffix.lower() == ".parquet" else rows[_rows_of_items(path, len(rows), catalog)]
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is refused with its row
         return ItemVectors(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def read_known_vectors(path: Path, catalog: Catalog) -> Matrix:
+    """Vectors `[N, D]` of those items of the catalogue that a Parquet file has any for, as `read_vectors` reads it;
+    zeros for the others.
+
+    Raises:
+        DataError: no such file, another format, a damaged one, or one without a vector for any of the items.
+    """
+    if not path.is_file():
+        raise DataError(f"No file of vectors at {str(path)!r}")
+    if path.suffix.lower() != ".parquet":
+        raise DataError(
+            f"{str(path)!r}: vectors that some items lack are found by item id, so expected a .parquet file with a "
+            f"column {ITEM_ID!r}"
+        )
+    table, row_of = _by_item(path)
+    rows = _numbers(path, table, None)
+    _check(path, rows)
+    known = [item for item, item_id in enumerate(catalog.item_ids) if item_id in row_of]
+    if len(catalog) > 1 and not known:
+        raise DataError(f"{str(path)!r} has no vector for any of {len(catalog)} items, such as {catalog.item_ids[0]!r}")
+    values = np.zeros((len(catalog), rows.shape[1]), dtype=np.float32)
+    values[known] = rows[[row_of[catalog.item_ids[item]] for item in known]]
+    return ItemVectors(values).values
 
 
 def located(path: Path, folder: Path, is_there: Callable[[Path], bool]) -> Path:
@@ -104,6 +130,19 @@ def _read_safetensors(path: Path, catalog: Catalog, tensor: str | None) -> Array
 
 
 def _read_parquet(path: Path, catalog: Catalog, tensor: str | None) -> Array:
+    table, row_of = _by_item(path)
+    missing = [item_id for item_id in catalog.item_ids if item_id not in row_of]
+    if missing:
+        raise DataError(
+            f"{str(path)!r} has no vector for {len(missing)} of {len(catalog)} items, the first is {missing[0]!r}; "
+            "expected one for every item of the catalogue"
+        )
+    rows = [row_of[item_id] for item_id in catalog.item_ids]
+    return _numbers(path, table[rows], tensor)
+
+
+def _by_item(path: Path) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The columns but the ids, and the row of every id."""
     table = read_table(path, ())
     if ITEM_ID not in table.columns:
         hint = did_you_mean(ITEM_ID, table.columns)
@@ -112,15 +151,7 @@ def _read_parquet(path: Path, catalog: Catalog, tensor: str | None) -> Array:
     if ids.is_duplicated().any():
         example = ids.filter(ids.is_duplicated())[0]
         raise DataError(f"{str(path)!r} has item {example!r} more than once, expected one vector per item")
-    row_of = {item_id: row for row, item_id in enumerate(ids.to_list())}
-    missing = [item_id for item_id in catalog.item_ids if item_id not in row_of]
-    if missing:
-        raise DataError(
-            f"{str(path)!r} has no vector for {len(missing)} of {len(catalog)} items, the first is {missing[0]!r}; "
-            "expected one for every item of the catalogue"
-        )
-    rows = [row_of[item_id] for item_id in catalog.item_ids]
-    return _numbers(path, table.drop(ITEM_ID)[rows], tensor)
+    return table.drop(ITEM_ID), {item_id: row for row, item_id in enumerate(ids.to_list())}
 
 
 def _numbers(path: Path, table: pl.DataFrame, column: str | None) -> Array:
