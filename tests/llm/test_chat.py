@@ -91,7 +91,7 @@ def test_letters_go_on_behind_the_alphabet() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_every_token_belongs_to_the_trace_the_first_place_or_the_rest(width: int) -> None:
+def test_every_token_belongs_to_the_trace_the_first_place_the_rest_or_the_end(width: int) -> None:
     talk = chat()
     question = talk.question(HISTORY, CANDIDATES, SCENE)
     for answer in ANSWERS:
@@ -99,11 +99,12 @@ def test_every_token_belongs_to_the_trace_the_first_place_or_the_rest(width: int
         offsets = [(begin, min(begin + width, len(text))) for begin in range(0, len(text), width)]
         found = spans(text, offsets)
         joined = {span: "".join(text[a:b] for (a, b), own in zip(offsets, found, strict=True) if own == span)
-                  for span in ("trace", "first", "rest")}  # fmt: skip
-        assert list(dict.fromkeys(found)) == ["trace", "first", "rest"]
+                  for span in ("trace", "first", "rest", "end")}  # fmt: skip
+        assert list(dict.fromkeys(found)) == ["trace", "first", "rest", "end"]
         if width == 1:
             assert json.loads(f"{joined['trace'].rstrip().rstrip(',')}}}")["rule"] == answer.trace.rule
             assert joined["first"] == f'"recommendations": ["{question.cites[answer.trace.order[0]]}"'
             assert joined["rest"].startswith(", ")
+            assert joined["end"] == "]}"
     assert TITLES
     assert LABELS.leaf.names[1:]

@@ -56,7 +56,7 @@ def test_a_lessons_tokens_weigh_as_their_part_and_the_question_weighs_nothing() 
     assert found["input_ids"][prompt:] == tokens(answer)
     cut = text.index('"recommendations"')
     first = text.index('["', cut) + 4
-    expected = [0.0] * prompt + [0.25] * cut + [1.0] * (first - cut) + [0.125] * (len(text) - first) + [1.0]
+    expected = [0.0] * prompt + [0.25] * cut + [1.0] * (first - cut) + [0.125] * (len(text) - first - 2) + [1.0] * 3
     assert found["weights"] == expected
 
 

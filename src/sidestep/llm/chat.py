@@ -172,17 +172,24 @@ def letters(place: int) -> str:
     return (letters(head - 1) if head else "") + chr(ord("A") + last)
 
 
-Span = Literal["trace", "first", "rest"]
+Span = Literal["trace", "first", "rest", "end"]
 
 
 def spans(text: str, offsets: Sequence[tuple[int, int]]) -> list[Span]:
-    """To what each token of an answer's JSON belongs: the trace, the order's beginning with its first candidate, or the
-    rest of the order. offsets: begin and end of the tokens in the text.
+    """To what each token of an answer's JSON belongs: the trace, the order's beginning with its first candidate, the
+    rest of the order, or what ends it. offsets: begin and end of the tokens in the text.
     """
     ranking = text.index(f'"{RANKING}"')
     opened = text.index("[", ranking) + 1
     first = text.index('"', text.index('"', opened) + 1) + 1  # behind the closing mark of the first candidate
-    return ["trace" if begin < ranking else "first" if begin < first else "rest" for begin, _ in offsets]
+    closed = text.rindex("]")
+
+    def span(begin: int, end: int) -> Span:
+        if end > closed:
+            return "end"
+        return "trace" if begin < ranking else "first" if begin < first else "rest"
+
+    return [span(*each) for each in offsets]
 
 
 def _first_object(text: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class LLMConfig(Section):
     answers: the file that keeps the teacher's answers; the run's own by default. parallel: requests at once.
     max_tokens: of an answer.
     sft_steps, sft_batch, sft_lr: of the accepted traces. trace_weight, rest_weight: of a trace's tokens, and of those
-        of the order behind the answer, beside 1 for the answer.
+        of the order behind the answer, beside 1 for the answer and for what ends the list.
     rl_steps, rl_cases, rl_lr: of reinforcement, with so many cases a step; 0 steps leave it out. group: outputs of a
         case. redraws: how often a group is drawn again whose outputs are all worth the same. alpha: what a trace that
         is true and followed is worth. epsilon_low, epsilon_high: of DAPO's clip.

@@ -3,8 +3,9 @@
 import importlib.util
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class ChatModel:
                 f"{error.name!r} is missing; reranker.kind = 'llm' needs `pip install 'sidestep[llm]'`"
             ) from None
         place, further = _place(name)
-        with quiet():
+        with quiet(), redirect_stderr(StringIO()):  # GGUF is read under a bar that no setting hides
             return cls._read(name, place, further, dtype)
 
     @classmethod

@@ -41,7 +41,7 @@ def example(model: ChatModel, chat: Chat, lesson: Lesson, config: LLMConfig) -> 
     assert lesson.answer is not None
     text = chat.write(lesson.answer, lesson.question)
     found = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    shares = {"trace": config.trace_weight, "first": 1.0, "rest": config.rest_weight}
+    shares = {"trace": config.trace_weight, "first": 1.0, "rest": config.rest_weight, "end": 1.0}
     weights = [shares[span] for span in spans(text, found["offset_mapping"])]
     prompt = model.prompt(chat.messages(lesson.question))
     tokens = [*prompt, *found["input_ids"], model.tokenizer.eos_token_id]
