@@ -20,9 +20,9 @@ from sidestep.rerankers.traces import RULES, Trace, accepted, executed, justifyi
 
 REDRAWS = 3
 """How often a group is drawn again whose outputs are all worth the same."""
-LEAST_ENTROPY, MOST_KEPT = 0.3, 0.9
-"""Nats of the rules' shares below which one rule serves nearly all, and the share of orders left as they were above
-which a policy copies.
+LEAST_ENTROPY, MOST_KEPT, LEAST_TRUE = 0.3, 0.9, 0.5
+"""Nats of the rules' shares below which one rule serves nearly all, the share of orders left as they were above which a
+policy copies, and the share of true traces below which its reasons are seldom so.
 """
 Traces = Literal["rejection", "targeted", "none"]
 
@@ -209,12 +209,14 @@ def in_words(outputs: Outputs) -> str:
 
 
 def doubts(outputs: Outputs) -> list[str]:
-    """What to warn of: a policy that copies, or that has one rule for all."""
+    """What to warn of: a policy that copies, that has one rule for all, or whose traces are seldom true."""
     means, warnings = {name: float(value) for name, value in outputs.means().items()}, []
     if means["kept"] > MOST_KEPT:
         warnings.append(
             f"{means['kept']:.0%} of the orders are the first ones: it copies, and its reasons explain nothing"
         )
+    if outputs.used.any() and means["true"] < LEAST_TRUE:
+        warnings.append(f"{means['true']:.0%} of the traces are true: its reasons are seldom those of its orders")
     if outputs.used.any() and means["rule_entropy"] < LEAST_ENTROPY:
         most = list(RULES)[int(outputs.used.argmax())]
         warnings.append(
