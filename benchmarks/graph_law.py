@@ -11,6 +11,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ import torch
 from answers import graph_of
 from decode import make
 from machine import report, rounded
-from shop import Shop, open_shop
+from shop import open_shop
+from sidestep import bundle
 from sidestep.data.interactions import Ints
-from sidestep.data.labels import labels
+from sidestep.data.labels import labels as labels_of
 from sidestep.data.sequences import pad, question
-from sidestep.fast.recommender import GraphRecommender
+from sidestep.fast.recommender import GraphRecommender, open_recommender
+from sidestep.pipeline.exporting import recommender_of
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
 from sidestep.recommenders.step import RankedRow
@@ -31,7 +34,7 @@ from sidestep.sids.flat_trie import Laid
 KINDS = ("TIGER", "S2GR")
 EQUAL, CLOSE = 2e-6, 1e-5
 LENGTHS, BATCH, BEAMS = 1_000, 32, 50
-SIZES = (1, 5, 10, 50, 100)
+SIZES, TOLD = (1, 5, 10, 50, 100), 1_000
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,11 @@ class Ask:
     k: int
 
 
-def asks(shop: Shop, number: int, seed: int = 0) -> Iterator[Ask]:
-    """Batches of them, `number` histories together."""
+def asks(popularity: Ints, labels: Sequence[str | None], number: int, seed: int = 0) -> Iterator[Ask]:
+    """Batches of them, `number` histories together. labels: the category of every item."""
     rng = np.random.default_rng(seed)
-    num_items = len(shop.popularity)
-    shares = (shop.popularity + 1) / (shop.popularity + 1).sum()
-    categories = np.array(labels(shop.catalog, "category") or [""] * num_items)
+    num_items, categories = len(popularity), np.array([label or "" for label in labels])
+    shares = (popularity + 1) / (popularity + 1).sum()
     for begin in range(0, number, BATCH):
         rows = min(BATCH, number - begin)
         lengths = (LENGTHS + 1) ** rng.random(rows) - rng.integers(0, 2, rows) * (rng.random(rows) < 0.1)
@@ -89,27 +91,53 @@ def _outcome(ours: RankedRow, items: Sequence[int], scores: np.ndarray) -> str: 
     return "another order of equals" if alike else "different"
 
 
+def judged(
+    name: str, eager: GenerativeRecommender, graph: GraphRecommender, asked: Iterator[Ask]
+) -> dict[str, float | bool]:
+    """How many lists came out how, told while it goes on, and the largest difference of two scores."""
+    counts, most = Counter[str](), 0.0
+    for ask in asked:
+        outcomes, difference = compared(eager, graph, ask)
+        before = counts.total() // TOLD
+        counts.update(outcomes)
+        most = max(most, difference)
+        if counts.total() // TOLD > before:
+            print(f"{name}: {_told(counts, most)}", flush=True)
+    print(f"{name}: {_told(counts, most)}")
+    return {**counts, "largest difference": rounded(most), "within 1e-5": most <= CLOSE}
+
+
+def _told(counts: Counter[str], most: float) -> str:
+    outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in counts.most_common())
+    return f"{counts.total():,} histories, {outcomes}; scores differ by {most:.1e} at most"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a run of seconds, to see that everything works")
+    parser.add_argument("--bundle", type=Path, help="one with a graph; else models with random weights are exported")
     parser.add_argument("--histories", type=int, default=10_000)
+    parser.add_argument("--beams", type=int, default=BEAMS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    shop, number, results = open_shop(), 64 if options.quick else options.histories, {}
-    for place, kind in enumerate(KINDS[:1] if options.quick else KINDS):
-        small = {"encoder_layers": 1, "decoder_layers": 1} if options.quick else {}
-        model = make(shop, kind, "causal", **small)
-        eager = GenerativeRecommender(model, shop.sids, shop.popularity, model.reads, BEAMS)
-        graph = graph_of(shop, model).with_beams(BEAMS)
-        counts, most = Counter[str](), 0.0
-        for ask in asks(shop, number // len(KINDS), seed=place):
-            outcomes, difference = compared(eager, graph, ask)
-            counts.update(outcomes)
-            most = max(most, difference)
-        told = ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
-        print(f"{kind}, {counts.total():,} histories: {told}; scores differ by {most:.1e} at most", flush=True)
-        results[kind] = {**counts, "largest difference": rounded(most), "within 1e-5": most <= CLOSE}
-    report("graph_law", {"shop": shop.name, "histories": number, "beams": BEAMS, "quick": options.quick}, results)
+    number, beams, found = 64 if options.quick else options.histories, options.beams, {}
+    if options.bundle is not None:
+        opened, graph = open_recommender(options.bundle)
+        eager, categories = recommender_of(opened), opened.catalog.table[bundle.CATEGORY].to_list()
+        assert isinstance(eager, GenerativeRecommender)
+        asked = asks(opened.popularity, categories, number)
+        name = opened.meta["method"]
+        found[name] = judged(name, eager.with_beams(beams), graph.with_beams(beams), asked)
+    for place, kind in enumerate(KINDS[: 0 if options.bundle else 1 if options.quick else None]):
+        shop = open_shop()
+        shape = {"encoder_layers": 1, "decoder_layers": 1} if options.quick else {}
+        model = make(shop, kind, "causal", **shape)
+        eager = GenerativeRecommender(model, shop.sids, shop.popularity, model.reads, beams)
+        categories = labels_of(shop.catalog, "category") or [None] * len(shop.popularity)
+        asked = asks(shop.popularity, categories, number // len(KINDS), place)
+        found[kind] = judged(kind, eager, graph_of(shop, model).with_beams(beams), asked)
+    protocol = {"bundle": str(options.bundle or "random weights"), "histories": number, "beams": beams}
+    report("graph_law", {**protocol, "quick": options.quick}, found)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sidestep.generators.state import DecodingState
 from sidestep.recommenders import portions
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
+from sidestep.search import beam
 from sidestep.search.beam import beam_search, prefix_places
 from sidestep.sids.trie import Permitted, Trie
 from small_world import make, make_batch, make_sids
@@ -200,18 +201,26 @@ class Counted:
 
 @torch.no_grad()
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_leaving_hopeless_prefixes_out_changes_no_answer(kind: str, k: int) -> None:
+@pytest.mark.parametrize("at_once", [0, 4 * 12])
+def test_leaving_hopeless_prefixes_out_changes_no_answer(
+    kind: str, k: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few beams are completed by one step, many by as few as can win."""
+    monkeypatch.setattr(beam, "AT_ONCE", at_once)
     sids, model = make_sids(), Counted(sharpened(kind))
     trie = Trie.build(torch.from_numpy(sids.codes), sids.codebook_sizes)
     excluded = torch.tensor([[3, 3, NO_ITEM], [5, 6, 7], [NO_ITEM] * 3, [0, 39, 0]])
     for permitted in (Permitted(trie), Permitted(trie, None, excluded)):
         model.beams.clear()
         best = beam_search(model, histories(), permitted, num_beams=12, k=k)
-        heard_last = sum(model.beams[2:])
+        heard_last, steps = sum(model.beams[2:]), len(model.beams)
         everything = beam_search(model, histories(), permitted, num_beams=12)
         assert torch.equal(best.codes[:, :k], everything.codes[:, :k])
         torch.testing.assert_close(best.scores[:, :k], everything.scores[:, :k])
-        assert heard_last < 4 * 12 or k > 1  # the best one alone needs few prefixes
+        if at_once:
+            assert steps == 3
+        else:
+            assert heard_last < 4 * 12 or k > 1  # the best one alone needs few prefixes
 
 
 @torch.no_grad()

@@ -181,8 +181,10 @@ class SelfAttention(Attention):
         path: keys and values of each earlier token, `[B, W or 1, H, d]` each. bias: of every token, the new one last.
         Computed as products of single rows; a batched matrix product is slower here.
         """
-        query, own = self._query(x), (self._keys(x), self._heads(self.value(x)))
-        path = [*path, own]
+        own = self._keys(x), self._heads(self.value(x))
+        if not path:  # it attends to itself with a share of 1
+            return self._output(x, own[1]), own
+        query, path = self._query(x), [*path, own]
         scores = torch.stack([(query * keys).sum(-1) for keys, _ in path])
         probs = (scores + bias[:, None, None]).softmax(0).to(query.dtype)[..., None]
         mixed = probs[0] * path[0][1]

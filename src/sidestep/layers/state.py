@@ -1,6 +1,7 @@
 """A decoder's state between steps: the encoded history and the keys and values of the tokens so far."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -170,8 +171,16 @@ class BeamCache:
     def _picked(self, x: Float[Tensor, "B _ H d"]) -> Float[Tensor, "B _ H d"]:
         if self.parents is None or x.shape[1] == 1:
             return x
-        firsts = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
-        return x.flatten(0, 1)[self.parents + firsts]
+        return x.flatten(0, 1)[self._places]
+
+    @cached_property
+    def _places(self) -> Int[Tensor, "B W"]:
+        """Where the selected beams stand, all beams of the rows counted one after the other; the same for all layers
+        and tokens.
+        """
+        assert self.parents is not None
+        width = self.layers[0][-1][0].shape[1]
+        return self.parents + torch.arange(len(self.parents), device=self.parents.device)[:, None] * width
 
 
 def first_positions(visible: Int[Tensor, "B Q"], width: int) -> Bool[Tensor, "B Q M"]:

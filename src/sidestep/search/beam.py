@@ -12,6 +12,9 @@ from sidestep.data.sequences import SequenceBatch
 from sidestep.search.steppable import S, Steppable
 from sidestep.sids.trie import NOWHERE, Children, Permitted, Trie
 
+AT_ONCE = 64
+"""Beams of all rows together that are few: a list for one person, with as many beams as are usual."""
+
 
 @dataclass(frozen=True)
 class Beams(Generic[S]):
@@ -159,12 +162,14 @@ def _completed(model: Steppable[S], beams: Beams[S], permitted: Permitted, k: in
 
     Log-probabilities only fall, so a prefix that scores less than the k-th best complete path so far can add none.
     Beams stand best first: they are completed in portions, until the first one of the next portion is such a prefix.
+    Where there are few of them, all are completed at once: a second portion's calls would cost more than its products.
     """
     width = beams.scores.shape[1]
     children = permitted.children(permitted.num_levels - 1, beams.nodes)
     child_log_probs = torch.full(children.codes.shape, -torch.inf, device=beams.scores.device)
     rows = torch.arange(len(child_log_probs), device=child_log_probs.device)
-    begin, end = 0, min(k + k // 2, width)
+    few = len(rows) * width <= AT_ONCE
+    begin, end = 0, width if few else min(k + k // 2, width)
     while len(rows):
         log_probs, _ = _step(model, beams.narrow(rows, begin, end))
         codes, exists = children.codes[rows, begin:end], children.exists[rows, begin:end]
