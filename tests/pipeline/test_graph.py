@@ -13,6 +13,7 @@ from command import WORLD, contents, refuse, succeed
 from graph_world import agree, asks, unchecked
 from sidestep import artifact, bundle
 from sidestep.cli.serve import answers_by_graph, load_model, open_model
+from sidestep.data.interactions import NO_TIME
 from sidestep.errors import ArtifactError
 from sidestep.fast.answering import GraphAnswering
 from sidestep.fast.model import GraphModel
@@ -113,6 +114,34 @@ def test_the_command_and_the_server_answer_by_it_as_they_do_without(exported: Pa
         assert [len(row) for row in ours["paths"]] == [len(row) for row in others["paths"]]
         for scores, same in zip(ours["scores"], others["scores"], strict=True):
             np.testing.assert_allclose(scores, same, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_light_modules_gates_and_times_answer_by_a_graph_as_they_do_without(tmp_path: Path) -> None:
+    """`onelive`, whose clock has learnt for two epochs: times change its answers, and the graph's alike."""
+    succeed("run", "s2gr-planted", *WORLD, "method=onelive", "data.planted.parts=4", "train.lr=0.05",
+            "--out", tmp_path / "run")  # fmt: skip
+    with unchecked():
+        succeed("export", tmp_path / "run", "--to", tmp_path / "bundle", "--graph")
+    eager, graph = sidestep.load(tmp_path / "bundle"), load_model(tmp_path / "bundle")
+    assert isinstance(graph, GraphModel)
+    ids, scores = eager.catalog.item_ids, []
+    for times, at in ((None, None), (["2021-05-03T08:00", "2021-05-03T23:30", None], "2021-05-04T21:00")):
+        mine, theirs = (
+            each.recommend([ids[2], "nothing", ids[7]], times=times, at=at, unknown="skip") for each in (graph, eager)
+        )
+        assert (mine.item_ids, mine.unknown) == (theirs.item_ids, theirs.unknown)
+        found = [[each.score for each in answer.recommendations] for answer in (mine, theirs)]
+        np.testing.assert_allclose(*found, atol=1e-5)
+        scores.append(found[0])
+    assert np.abs(np.array(scores[0]) - np.array(scores[1])).max() > 1e-3
+    digest, times, at = bundle.read(tmp_path / "bundle").digest, [[10**12, NO_TIME], [7]], [10**12 + 9, NO_TIME]
+    answers = [
+        opened(tmp_path / "bundle", digest, 1).answer([[2, 7], [5]], [[], []], 5, 20, None, True, times, at)
+        for opened in (GraphAnswering, Answering)
+    ]
+    assert answers[0]["items"] == answers[1]["items"]
 
 
 def test_without_its_runtime_a_graph_is_left_aside_and_that_is_said(
