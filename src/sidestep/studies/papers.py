@@ -72,6 +72,7 @@ _TABLE2 = (
     Row("rearec-prl", "rearec-prl", against="sasrec-ce", published=(_REAREC,)),
     _TIGER,
     _S2GR,
+    Row("s2gr, our defaults", "s2gr", against="tiger"),
     Row("tiger, 60 epochs", "tiger", _LONG, published=_TIGER.published),
     Row("s2gr, 60 epochs", "s2gr", _LONG, "tiger, 60 epochs", published=_S2GR.published, terms=PAPER),
     Row("s2gr, light thoughts, 60 epochs", "s2gr", (*_LONG, *LIGHT), "tiger, 60 epochs", terms=PAPER),
