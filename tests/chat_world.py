@@ -1,4 +1,11 @@
-"""Four candidates and a short history, to be talked about."""
+"""Four candidates and a short history, to be talked about; and a server that answers as one of a language model."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from sidestep.data.labels import ItemLabels
 from sidestep.llm.chat import Answer, Chat
@@ -27,3 +34,41 @@ ANSWERS = [Answer("because", executed(rule, SCENE)) for rule in ("brand", "next"
 
 def chat(cite: str = "slot", knowledge: bool = True, traced: bool = True) -> Chat:
     return Chat(TITLES, LABELS, SIDS if cite == "sid" else None, knowledge, traced)
+
+
+Reply = Callable[[dict[str, Any], int], tuple[int, str]]
+"""From a request's body and its number to a status and a body."""
+
+
+def said(text: str) -> str:
+    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
+
+
+@contextmanager
+def server(reply: Reply) -> Iterator[tuple[str, list[tuple[str, dict[str, Any], str | None]]]]:
+    """The address of a server, and what it has been asked: path, body and authorization."""
+    asked: list[tuple[str, dict[str, Any], str | None]] = []
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                asked.append((self.path, body, self.headers["Authorization"]))
+                status, content = reply(body, len(asked) - 1)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.server_port}/v1", asked
+    finally:
+        listening.shutdown()
+        listening.server_close()
+        thread.join()

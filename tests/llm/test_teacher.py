@@ -1,16 +1,11 @@
 """Teachers behind an endpoint: a server here with OpenAI's interface, answers that are kept, and sampling."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chat_world import CANDIDATES, HISTORY, LABELS, SCENE, chat
+from chat_world import CANDIDATES, HISTORY, LABELS, SCENE, chat, said, server
 from sidestep.errors import ArtifactError, TeacherError
 from sidestep.llm.chat import Answer
 from sidestep.llm.sampling import Lesson, Sampling, by_rules
@@ -18,43 +13,7 @@ from sidestep.llm.teacher import Answers, Endpoint
 from sidestep.rerankers.traces import accepted, executed, justifying
 from sidestep.rerankers.words import Names
 
-Reply = Callable[[dict[str, Any], int], tuple[int, str]]
-"""From a request's body and its number to a status and a body."""
 CHAT = [{"role": "user", "content": "hello"}]
-
-
-def said(text: str) -> str:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
-
-
-@contextmanager
-def server(reply: Reply) -> Iterator[tuple[str, list[tuple[str, dict[str, Any], str | None]]]]:
-    """The address of a server, and what it has been asked: path, body and authorization."""
-    asked: list[tuple[str, dict[str, Any], str | None]] = []
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                asked.append((self.path, body, self.headers["Authorization"]))
-                status, content = reply(body, len(asked) - 1)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(content.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.server_port}/v1", asked
-    finally:
-        listening.shutdown()
-        listening.server_close()
-        thread.join()
 
 
 def endpoint(url: str, key: str | None = None) -> Endpoint:
