@@ -64,7 +64,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "pipeline": (
         *("fast", "bundle"),
         *("recipes", "methods", "objectives", "training", "evaluation", "rerankers", "recommenders", "generators"),
-        *("scorers", "sids", "vectors", "data", "layers.products"),
+        *("scorers", "sids", "vectors", "encoders.directions", "data", "layers.products"),
         *("progress", *GROUND),
     ),
     "workshop": ("pipeline", "methods", "evaluation", "sids", "vectors", "encoders.directions", "data", *GROUND),
@@ -92,7 +92,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "data",
         *GROUND,
     ),
-    "launch": ("errors",),
+    "launch": ("progress", *GROUND),
     "cli": (
         *(
             "launch",

@@ -11,6 +11,7 @@ inside a server, where no client can mend it, derives from `ServerError` and sta
     |-- ArtifactError                   a saved noun: missing, altered, of another kind or configuration
     |   `-- LockedError                 a folder or file that another process is writing
     |-- TrainingError                   a training that cannot go on
+    |-- EngineError                     workers, or a cluster, that ended before their work
     |-- MissingExtraError               an optional library that is not installed
     |-- TeacherError                    a language model that is asked for traces and does not answer
     `-- NotKeptError                    a user's history, asked of a server that keeps none
@@ -70,6 +71,10 @@ class LockedError(ArtifactError):
 
 class TrainingError(SidestepError):
     """A training cannot go on: its loss is no number, or a cell of a study failed."""
+
+
+class EngineError(SidestepError):
+    """Workers, or a cluster, ended before their work; what is done stays."""
 
 
 class MissingExtraError(SidestepError):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli import align, doctor, listing, plan, reproduce, rerank, serve, sids, tune
+from sidestep.cli import align, batch, doctor, listing, plan, reproduce, rerank, serve, sids, tune
 from sidestep.cli.contents import Contents
 from sidestep.cli.options import (
     AllowOption,
@@ -68,6 +68,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(sids.app, name="sids")
+app.add_typer(batch.app, name="batch")
 app.command("rerank")(rerank.rerank)
 app.command("reproduce")(reproduce.reproduce)
 app.command("record")(reproduce.record)

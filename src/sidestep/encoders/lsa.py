@@ -10,6 +10,7 @@ from scipy import sparse
 from sidestep.encoders.directions import Matrix, unit_rows, with_mean_direction
 from sidestep.errors import DataError
 
+Fold = Callable[[Sequence[str]], Matrix]
 MAX_FEATURES = 50_000
 """Words kept, and as many trigrams: the most frequent."""
 
@@ -30,22 +31,22 @@ class LSA:
         """Unit vectors of the texts, `[N, <= width]`. Raises as `lsa`."""
         return lsa(texts, self.width, self.seed)
 
-    def encode_further(
-        self, further: Sequence[str], texts: Sequence[str], vectors: Matrix,
-        progress: Callable[[int, int], object] | None = None,
-    ) -> Matrix:  # fmt: skip
-        """Unit vectors `[M, D]` of further texts, folded into the space of `vectors` `[N, D]`, which `texts` gave.
+    def folding(
+        self, texts: Sequence[str], vectors: Matrix, progress: Callable[[int, int], object] | None = None
+    ) -> Fold:
+        """From further texts to their unit vectors `[M, D]`, folded into the space of `vectors` `[N, D]`, which `texts`
+        gave; each depends on its own text alone.
 
         Raises:
             DataError: the texts no longer give these vectors. As `lsa`.
         """
-        both = lsa(texts, self.width, self.seed, further=further)
-        if not np.allclose(both[: len(texts)], vectors, atol=1e-3):
+        own, fold = _fitted(texts, self.width, self.seed)
+        if not np.allclose(own, vectors, atol=1e-3):
             raise DataError(
                 "The catalogue's texts no longer give the run's vectors (another release of scikit-learn, perhaps), so "
                 "further texts would lie in another space; make the run again"
             )
-        return both[len(texts) :]
+        return fold
 
 
 def lsa(texts: Sequence[str], width: int, seed: int, further: Sequence[str] = ()) -> Matrix:
@@ -60,6 +61,12 @@ def lsa(texts: Sequence[str], width: int, seed: int, further: Sequence[str] = ()
     Raises:
         DataError: no text holds a letter or a digit.
     """
+    vectors, fold = _fitted(texts, width, seed)
+    return np.concatenate([vectors, fold(further)]) if further else vectors
+
+
+def _fitted(texts: Sequence[str], width: int, seed: int) -> tuple[Matrix, Fold]:
+    """The vectors of the texts, and what folds further ones in."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.utils.extmath import randomized_svd
 
@@ -76,9 +83,12 @@ def lsa(texts: Sequence[str], width: int, seed: int, further: Sequence[str] = ()
     rank = min(width, *features.shape)
     left, singular, right = randomized_svd(features, rank, random_state=seed)
     vectors = with_mean_direction((left * singular).astype(np.float32), empty)
-    if not further:
-        return vectors
-    new = sparse.hstack([words.transform(further), trigrams.transform(further)], format="csr") @ right.T
-    unit = unit_rows(np.asarray(new, dtype=np.float32))
-    unit[~unit.any(axis=1)] = vectors.mean(axis=0)  # a text that shares no feature with the texts
-    return np.concatenate([vectors, unit_rows(unit)])
+    mean = vectors.mean(axis=0)
+
+    def fold(further: Sequence[str]) -> Matrix:
+        new = sparse.hstack([words.transform(further), trigrams.transform(further)], format="csr") @ right.T
+        unit = unit_rows(np.asarray(new, dtype=np.float32))
+        unit[~unit.any(axis=1)] = mean  # a text that shares no feature with the texts
+        return unit_rows(unit)
+
+    return vectors, fold

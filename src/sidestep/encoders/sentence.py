@@ -31,17 +31,25 @@ class Sentence:
 
     def encode(self, texts: Sequence[str], progress: Callable[[int, int], object] | None = None) -> Matrix:
         """Unit vectors of the texts, `[N, D]`. Raises as `minilm` and `sentence_transformer`."""
-        model = minilm() if self.model is None else sentence_transformer(self.model)
-        return encode(model, texts, self.batch_size, progress)
+        return encode(self._model(), texts, self.batch_size, progress)
 
-    def encode_further(
-        self, further: Sequence[str], texts: Sequence[str], vectors: Matrix,
-        progress: Callable[[int, int], object] | None = None,
-    ) -> Matrix:  # fmt: skip
-        """Unit vectors `[M, D]` of further texts; empty ones get the mean direction of `vectors` `[N, D]`."""
-        encoded = self.encode(further, progress)
-        encoded[[not text for text in further]] = unit_rows(vectors.mean(axis=0, keepdims=True))
-        return encoded
+    def folding(
+        self, texts: Sequence[str], vectors: Matrix, progress: Callable[[int, int], object] | None = None
+    ) -> Callable[[Sequence[str]], Matrix]:
+        """From further texts to their unit vectors `[M, D]`; empty ones get the mean direction of `vectors` `[N, D]`.
+        Raises as `minilm` and `sentence_transformer`.
+        """
+        model, mean = self._model(), unit_rows(vectors.mean(axis=0, keepdims=True))
+
+        def fold(further: Sequence[str]) -> Matrix:
+            encoded = encode(model, further, self.batch_size, progress)
+            encoded[[not text for text in further]] = mean
+            return encoded
+
+        return fold
+
+    def _model(self) -> Any:
+        return minilm() if self.model is None else sentence_transformer(self.model)
 
 
 def encode(

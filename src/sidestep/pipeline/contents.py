@@ -14,6 +14,7 @@ from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.labels import ItemLabels, labels
 from sidestep.data.splits import Split, split
+from sidestep.encoders.directions import unit_rows
 from sidestep.errors import ArtifactError, ConfigError, MissingExtraError
 from sidestep.methods.method import FinishedRun, Materials, Method, SearchPlan
 from sidestep.methods.recipe import Recipe
@@ -206,6 +207,13 @@ class RunContents(FinishedRun):
         known = config.source != "none" and not further
         behaviour = ItemVectors.load(self.run.path("behaviour")).values if known else None
         return joined(vectors, behaviour, config)
+
+    def further_inputs(self, vectors: ItemVectors) -> ItemVectors:
+        """What the tokenizer reads of further items, from their vectors after the run's tuning. They have no neighbour
+        in the co-occurrence graph, which leaves their vectors unchanged, and no behaviour.
+        """
+        inputs = self.with_behaviour(vectors, further=True)
+        return ItemVectors(unit_rows(inputs.values)) if self.recipe.graph.enabled else inputs
 
     @cached_property
     def materials(self) -> Materials:

@@ -241,11 +241,13 @@ def check_format(path: Path) -> None:
 
 
 def write(answers: list[Answered], path: Path) -> None:
-    """One row per recommended item, with its path as JSON and its reasons where they were asked for; replaced in one
-    step.
+    """`as_table` as a file that is replaced in one step. The end of its name decides the format, see `check_format`."""
+    with replacing_file(path) as staging:
+        write_table(staging, as_table(answers), FORMATS[path.suffix.lower()])
 
-    The end of the file's name decides the format, see `check_format`.
-    """
+
+def as_table(answers: list[Answered]) -> pl.DataFrame:
+    """One row per recommended item, with its path as JSON and its reasons where they were asked for."""
     rows = [
         {
             "asked": answered.asked,
@@ -264,6 +266,4 @@ def write(answers: list[Answered], path: Path) -> None:
         "thoughts": pl.String, "reasons": pl.String,
     }  # fmt: skip
     table = pl.DataFrame(rows, schema=schema)
-    table = table.drop(name for name in ("thoughts", "reasons") if table[name].is_null().all())
-    with replacing_file(path) as staging:
-        write_table(staging, table, FORMATS[path.suffix.lower()])
+    return table.drop(name for name in ("thoughts", "reasons") if table[name].is_null().all())

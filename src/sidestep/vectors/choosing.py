@@ -73,10 +73,10 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Matrix:
         """Unit rows `[N, D]`. progress: called with the texts done and their number."""
 
-    def encode_further(
-        self, further: Sequence[str], texts: Sequence[str], vectors: Matrix, progress: Progress | None = None
-    ) -> Matrix:
-        """Unit rows `[M, D]` of further texts, in the space of `vectors` `[N, D]`, which `texts` gave."""
+    def folding(
+        self, texts: Sequence[str], vectors: Matrix, progress: Progress | None = None
+    ) -> Callable[[Sequence[str]], Matrix]:
+        """What makes unit rows `[M, D]` of further texts, in the space of `vectors` `[N, D]`, which `texts` gave."""
 
 
 def text_encoder(kind: Kind, config: EmbedConfig, seed: int) -> TextEncoder:
@@ -173,10 +173,25 @@ def embed_further(
         if given.width != vectors.width:
             raise DataError(f"{str(path)!r} has vectors of {given.width} dimensions, the run's have {vectors.width}")
         return given
-    old, new = _texts(catalog, config), _texts(further, config)
-    if not any(new):
+    if not any(_texts(further, config)):
         raise DataError(f"None of the {len(further)} further items has a text, so no vectors can be made for them")
-    return ItemVectors(text_encoder(kind, config, seed).encode_further(new, old, vectors.values, progress))
+    return folding(catalog, vectors, config, seed, progress)(further)
+
+
+def folding(
+    catalog: Catalog, vectors: ItemVectors, config: EmbedConfig, seed: int, progress: Progress | None = None
+) -> Callable[[Catalog], ItemVectors]:
+    """`embed_further` for many portions of further items: the encoder is loaded or fitted once. Items without a text
+    get the mean direction of `vectors`.
+
+    Raises:
+        ConfigError: the catalogue's vectors come from no text.
+    """
+    kind = chosen_kind(catalog, config)
+    if kind in ("file", "behaviour"):
+        raise ConfigError(f"The run's vectors are of embed.kind = {kind!r}, which makes none of further items' texts")
+    fold = text_encoder(kind, config, seed).folding(_texts(catalog, config), vectors.values, progress)
+    return lambda further: ItemVectors(fold(_texts(further, config) or [""] * len(further)))
 
 
 def _texts(catalog: Catalog, config: EmbedConfig) -> list[str]:

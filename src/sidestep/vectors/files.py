@@ -66,7 +66,7 @@ def read_known_vectors(path: Path, catalog: Catalog) -> Matrix:
             f"column {ITEM_ID!r}"
         )
     table, row_of = _by_item(path)
-    rows = _numbers(path, table, None)
+    rows = numbers(path, table, None)
     _check(path, rows)
     known = [item for item, item_id in enumerate(catalog.item_ids) if item_id in row_of]
     if len(catalog) > 1 and not known:
@@ -138,7 +138,7 @@ def _read_parquet(path: Path, catalog: Catalog, tensor: str | None) -> Array:
             "expected one for every item of the catalogue"
         )
     rows = [row_of[item_id] for item_id in catalog.item_ids]
-    return _numbers(path, table[rows], tensor)
+    return numbers(path, table[rows], tensor)
 
 
 def _by_item(path: Path) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -154,8 +154,12 @@ def _by_item(path: Path) -> tuple[pl.DataFrame, dict[str, int]]:
     return table.drop(ITEM_ID), {item_id: row for row, item_id in enumerate(ids.to_list())}
 
 
-def _numbers(path: Path, table: pl.DataFrame, column: str | None) -> Array:
-    """The one column of lists, or all columns of numbers, as an array."""
+def numbers(path: Path, table: pl.DataFrame, column: str | None = None) -> Array:
+    """The one column of lists, or all columns of numbers, of a table that was read from a file, as an array.
+
+    Raises:
+        DataError: neither is there, several columns of lists, or lists of unequal lengths.
+    """
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array)]
     if column is None and len(lists) > 1:
         raise DataError(f"{str(path)!r} has {len(lists)} columns of lists ({listed(lists)}); choose embed.tensor")
@@ -209,9 +213,9 @@ def _rows_by_ids(path: Path, catalog: Catalog) -> Ints:
     Raises:
         DataError: the ids are neither.
     """
-    numbers = _bare_numbers(catalog)
-    if numbers is not None:
-        return numbers
+    rows = _bare_numbers(catalog)
+    if rows is not None:
+        return rows
     parts = [re.fullmatch(r"(.*?)(\d{1,15})", item_id, flags=re.DOTALL) for item_id in catalog.item_ids]
     words = {part.group(1) if part else None for part in parts}
     counted = [int(part.group(2)) if part else -1 for part in parts]
@@ -230,6 +234,6 @@ def _bare_numbers(catalog: Catalog) -> Ints | None:
     ids = catalog.item_ids
     if not all(item_id.isascii() and item_id.isdigit() and len(item_id) < 16 for item_id in ids):
         return None
-    numbers = np.array([int(item_id) for item_id in ids], dtype=np.int64)
-    as_spelled = all(str(number) == item_id for number, item_id in zip(numbers.tolist(), ids, strict=True))
-    return numbers if as_spelled and numbers.min(initial=1) == 0 else None
+    rows = np.array([int(item_id) for item_id in ids], dtype=np.int64)
+    as_spelled = all(str(number) == item_id for number, item_id in zip(rows.tolist(), ids, strict=True))
+    return rows if as_spelled and rows.min(initial=1) == 0 else None

@@ -11,7 +11,6 @@ import torch
 from sidestep import artifact, durable
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.further import extended, read_further
-from sidestep.encoders.directions import unit_rows
 from sidestep.errors import ConfigError, DataError
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.table import method_of
@@ -58,8 +57,6 @@ def append(
 ) -> Appended:
     """Give new items IDs with the frozen tokenizer and the run's collision policy, and write the extended catalogue and
     IDs as the run's next version. Nothing else changes, and published IDs keep their codes.
-
-    A new item has no neighbour in the co-occurrence graph, so the graph leaves its vector unchanged.
 
     items: in the format of the run's items file; see `read_further`. vectors: a file with the new items' vectors, if
     the run's own came from a file. existing: refuse items that are already in the catalogue, or skip them.
@@ -117,8 +114,7 @@ def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) 
         _refuse_zero(vectors, further)
         vectors = first.after_tuning(vectors)
     say(f"vectors of {len(vectors):,} new items: {vectors.width} dimensions")
-    vectors = first.with_behaviour(vectors, further=True)
-    return ItemVectors(unit_rows(vectors.values)) if run.recipe.graph.enabled else vectors
+    return first.further_inputs(vectors)
 
 
 def _refuse_zero(vectors: ItemVectors, catalog: Catalog) -> None:

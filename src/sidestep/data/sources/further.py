@@ -38,10 +38,23 @@ def read_further(
     items = _conformed(items, path, catalog, say)
     if TEXT not in catalog.table.columns or fields is None:
         return Catalog(items)
+    return Catalog(_with_text(items, fields).select(items.columns))
+
+
+def texts_of(items: pl.DataFrame, config: DataConfig, catalog: Catalog) -> Catalog:
+    """A portion of further items, ids and texts alone: the file's column `text`, or else the texts of the fields that
+    made the catalogue's.
+
+    Raises:
+        DataError: a field is missing, or an item is there twice.
+    """
+    fields = _text_fields(items, config, catalog)
+    return Catalog((items if fields is None else _with_text(items, fields)).select(ITEM_ID, TEXT))
+
+
+def _with_text(items: pl.DataFrame, fields: list[str]) -> pl.DataFrame:
     texts = add_text(items, fields)
-    if TEXT not in texts.columns:
-        texts = texts.with_columns(pl.lit("").alias(TEXT))
-    return Catalog(texts.select(items.columns))
+    return texts if TEXT in texts.columns else texts.with_columns(pl.lit("").alias(TEXT))
 
 
 def extended(catalog: Catalog, further: Catalog) -> Catalog:

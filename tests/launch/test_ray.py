@@ -1,0 +1,122 @@
+"""Ray, on a cluster of two cores that is started once: the bytes of the local engine, also when a worker is killed.
+
+Everything here needs `pip install 'sidestep[ray]'` and takes minutes; nothing else in the tests imports Ray.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from command import contents, refuse, succeed
+from shard_jobs import Doubling, Dying
+from sidestep import load
+from sidestep.errors import DataError
+from sidestep.launch.batch import run
+from sidestep.launch.ray_data import session
+
+ray = pytest.importorskip("ray", reason="no Ray; pip install 'sidestep[ray]'")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, of its dependencies and of sockets that it leaves open
+]
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One for all tests of this module. Its workers find the tests' own modules and see the shapes unchecked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", os.environ.get("RAY_TMPDIR", "/tmp"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with session(2):
+            yield
+
+
+def write(folder: Path, *sizes: int) -> Path:
+    folder.mkdir()
+    begin = 0
+    for number, size in enumerate(sizes):
+        pl.DataFrame({"number": range(begin, begin + size)}).write_parquet(folder / f"{number}.parquet")
+        begin += size
+    return folder
+
+
+def test_embedding_assignment_and_lists_have_the_bytes_of_the_local_engine(finished: Path, tmp_path: Path) -> None:
+    model = load(finished)
+    table = model.catalog.table.drop("text")
+    (tmp_path / "items").mkdir()
+    for number in range(3):
+        named = pl.Series("item_id", [f"{number}-{row}" for row in range(len(table))])
+        table.with_columns(named).write_parquet(tmp_path / "items" / f"{number}.parquet")
+    users = model.interactions.user_ids
+    histories = pl.DataFrame({"user_id": users, "history": model.histories_of(users)})
+    histories.write_parquet(tmp_path / "histories.parquet")
+    for engine in ("local", "ray"):
+        words = ("--engine", engine, "--workers", 2 if engine == "ray" else 1, "--rows", 20)
+        out = tmp_path / engine
+        succeed("batch", "embed", finished, tmp_path / "items", "--out", out / "vectors", *words)
+        succeed("batch", "assign", finished, out / "vectors", "--out", out / "ids", *words)
+        succeed("batch", "recommend", finished, tmp_path / "histories.parquet", "--out", out / "lists", *words)
+    assert len(list((tmp_path / "ray" / "vectors").glob("part-*.parquet"))) == 9
+    assert contents(tmp_path / "local") == contents(tmp_path / "ray")
+
+
+def test_a_worker_that_is_killed_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    numbers, flag = write(tmp_path / "in", 60, 40), tmp_path / "died"
+    run(Doubling(), numbers, tmp_path / "local", rows=7)
+    done = run(Dying(at=45, flag=flag, pause=0.1), numbers, tmp_path / "ray", rows=7, workers=2, engine="ray")
+    assert flag.exists()  # it died, and Ray gave its shard to another
+    assert (done.shards, done.done, done.rows) == (15, 15, 100)
+    assert contents(tmp_path / "local") == contents(tmp_path / "ray")
+
+
+def test_what_one_engine_began_the_other_ends_and_a_mistake_is_the_same_line(finished: Path, tmp_path: Path) -> None:
+    numbers = write(tmp_path / "in", 40)
+    with pytest.raises(DataError, match=r"0\.parquet', rows 21 to 27: the number 25 is refused"):
+        run(Doubling(refuses=25), numbers, tmp_path / "out", rows=7, workers=2, engine="ray")
+    assert run(Doubling(), numbers, tmp_path / "out", rows=7).done < 6
+    run(Doubling(), numbers, tmp_path / "whole", rows=7)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    pl.DataFrame({"user_id": ["a"], "history": [["nothing"]]}).write_parquet(tmp_path / "h.parquet")
+    words = ("batch", "recommend", finished, tmp_path / "h.parquet", "--out")
+    lines = [refuse(*words, tmp_path / engine, "--engine", engine) for engine in ("local", "ray")]
+    assert lines[0] == lines[1]
+
+
+def test_a_command_by_itself_starts_a_cluster_and_prints_what_the_local_one_prints(
+    finished: Path, tmp_path: Path
+) -> None:
+    users = load(finished).interactions.user_ids[:4]
+    pl.DataFrame(
+        {"user_id": users, "history": [[]] * 4}, schema_overrides={"history": pl.List(pl.String)}
+    ).write_parquet(tmp_path / "h.parquet")
+    words = [
+        sys.executable,
+        "-m",
+        "sidestep",
+        "batch",
+        "recommend",
+        str(finished),
+        str(tmp_path / "h.parquet"),
+        "--out",
+    ]
+    shown = []
+    for engine in ("local", "ray"):
+        done = subprocess.run(
+            [*words, "lists", "--engine", engine], capture_output=True, text=True, cwd=_folder(tmp_path / engine)
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        shown.append(done.stdout)
+    assert shown[0] == shown[1]
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
