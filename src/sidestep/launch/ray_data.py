@@ -4,6 +4,7 @@ Ray decides which worker has which shard and starts a worker that died again; th
 by the workers, so that the input and the output must be folders that all nodes see. Nothing else imports Ray.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
 
@@ -38,6 +40,7 @@ def work(job: Job, missing: Sequence[Shard], out: Path, workers: int, report: Ca
         from ray.exceptions import RayError
 
         DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # the progress is said here
         rows = [{"number": s.number, "path": str(s.path), "begin": s.begin, "rows": s.rows} for s in missing]
         data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map_batches(
             _Worker,
