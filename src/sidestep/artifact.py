@@ -7,15 +7,16 @@ unpickled. Writing is deterministic: the same content gives the same digest.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as typed_dataclass
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from sidestep.durable import first_line, read_json, recover, replacing, sync, write_json
@@ -111,8 +112,10 @@ def seal(
     return manifest
 
 
-def load(folder: Path, kind: str) -> Artifact:
+def load(folder: Path, kind: str, mapped: bool = False) -> Artifact:
     """Read an artifact and verify every byte of it.
+
+    mapped: leave the tensors in their file, see `map_tensors`.
 
     Raises:
         ArtifactError: no artifact, another kind, a newer format, or bytes that differ from the manifest.
@@ -120,7 +123,8 @@ def load(folder: Path, kind: str) -> Artifact:
     manifest = verify(folder)
     if manifest.kind != kind:
         raise ArtifactError(f"{str(folder)!r} holds {manifest.kind!r}, expected {kind!r}")
-    tensors = read_tensors(folder / TENSORS) if TENSORS in manifest.files else {}
+    read = map_tensors if mapped else read_tensors
+    tensors = read(folder / TENSORS) if TENSORS in manifest.files else {}
     return Artifact(folder, manifest, _Parts(folder / TENSORS, tensors))
 
 
@@ -132,6 +136,50 @@ def read_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         return load_file(path)
     except (SafetensorError, KeyError, TypeError) as error:  # the last two: a type that numpy has not
         raise ArtifactError(f"Cannot read {str(path)!r}: {first_line(error)}") from None
+
+
+def map_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """The tensors of a file, which stay on the disk: pages are read when they are touched, and the system may drop them
+    again. What is written to them is this process's own and never reaches the file. Raises as `read_tensors`.
+    """
+    try:
+        with safe_open(path, framework="np") as checked:  # the whole header, and the size of the file
+            names = list(checked.keys())
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        return {name: _mapped(path, 8 + size, header[name], "c") for name in names}
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ArtifactError(f"Cannot read {str(path)!r}: {first_line(error)}") from None
+
+
+def tensor_to_fill(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A new file with one float32 tensor of zeros, as an array whose changes go to the file; for results that memory
+    does not hold. The bytes are those of `write_tensors` with the same values.
+    """
+    size = 4 * math.prod(shape)
+    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}, separators=(",", ":"))
+    header += " " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header.encode())
+        file.truncate(8 + len(header) + size)
+    return _mapped(path, 8 + len(header), {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}, "r+")
+
+
+TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
+    "BOOL": "?",
+}  # fmt: skip
+"""The types of safetensors that numpy has, too."""
+
+
+def _mapped(
+    path: Path, start: int, part: Mapping[str, Any], mode: Literal["c", "r+"]
+) -> np.ndarray[Any, np.dtype[Any]]:
+    shape, (begin, end) = tuple(part["shape"]), part["data_offsets"]
+    if begin == end:
+        return np.empty(shape, TYPES[part["dtype"]])
+    return np.asarray(np.memmap(path, TYPES[part["dtype"]], mode, start + begin, shape))
 
 
 def read_table(path: Path) -> "pl.DataFrame":

@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 SECTIONS = {
     "From files to answers": ("init", "run", "evaluate", "recommend", "report", "export", "serve"),
     "The stages of a run": ("prepare", "embed", "behave", "tune", "propagate", "tokenize", "train"),
-    "With a finished run": ("analyse", "compare", "align", "rerank", "sids", "doctor"),
+    "With a finished run": ("analyse", "compare", "align", "rerank", "sids", "batch", "doctor"),
     "Evidence": ("reproduce", "record"),
     "To look up": ("methods", "recipes", "config", "plan"),
 }

@@ -134,15 +134,19 @@ def propagate(run: Run, say: Say) -> None:
     graph (S2GR eqs 3-5), or pass them on where `graph.enabled` is off.
     """
     recipe, contents = run.recipe, RunContents(run)
-    vectors, meta = contents.with_behaviour(contents.vectors), None
-    if recipe.graph.enabled:
-        edges = contents.graph
-        vectors = graph.align(vectors, edges, recipe.graph, out=vectors.values)  # needed no more as they were
-        say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
-        for path in contents.graph_files:
-            say(f"graph: counted in {path.name}, which must leave out held-out interactions; nothing here can check it")
-        meta = _graph_inputs(contents)
-    vectors.save(run.path("aligned"), config=PROPAGATE.settings(recipe), parents=PROPAGATE.parents(run), meta=meta)
+    vectors, origin = contents.with_behaviour(contents.vectors), dict[str, Any]()
+    origin |= {"config": PROPAGATE.settings(recipe), "parents": PROPAGATE.parents(run)}
+    if not recipe.graph.enabled:
+        vectors.save(run.path("aligned"), **origin)
+        return
+    edges = contents.graph
+    with ItemVectors.filling(
+        run.path("aligned"), (len(vectors), vectors.width), meta=_graph_inputs(contents), **origin
+    ) as out:
+        graph.align(vectors, edges, recipe.graph, out=out)
+    say(f"graph: {edges.nnz // 2:,} pairs, {int((np.diff(edges.indptr) == 0).sum()):,} items without a neighbour")
+    for path in contents.graph_files:
+        say(f"graph: counted in {path.name}, which must leave out held-out interactions; nothing here can check it")
 
 
 def _graph_inputs(contents: RunContents) -> dict[str, Any] | None:
