@@ -22,6 +22,7 @@ PEERS = {
     "graph_law": ("onnxscript", "transformers", "cornac"),
     "trie": ("marisa_trie",),
     "scale": (),
+    "out_of_core": (),
     "long": (),
     "rerank": (),
     "gpu": (),

@@ -15,7 +15,8 @@ from sidestep import artifact, bundle
 from sidestep.data.catalog import ITEM_ID
 from sidestep.data.sources.further import texts_of
 from sidestep.errors import ConfigError, DataError, brief
-from sidestep.fast.model import can_run, has_graph
+from sidestep.fast.recommender import has_graph
+from sidestep.fast.session import can_run
 from sidestep.pipeline import versions
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.recommend import Answered, as_table

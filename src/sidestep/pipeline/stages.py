@@ -51,6 +51,7 @@ from sidestep.training.loop import CHECKPOINT
 from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
 from sidestep.vectors.files import row_note
+from sidestep.vectors.item_vectors import ItemVectors
 
 
 def prepare(run: Run, say: Say) -> None:
