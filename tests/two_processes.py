@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from torch import distributed, nn
 
 from sidestep.errors import DataError
+from sidestep.progress import meter
 from sidestep.sids.codebook import Codebook, Reset
-from sidestep.training.loop import fit
+from sidestep.training.loop import Hooks, Training, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.training.processes import Processes
 
@@ -78,6 +79,37 @@ def train_as_processes(rank: int, folder: str) -> None:
     fit(model, squares, FixedBatches(folder), TrainConfig(epochs=2, lr=0.1, warmup_steps=0, clip=0.0), seed=0)
     torch.save(model.state_dict(), Path(folder) / f"weights-{rank}.pt")
     distributed.destroy_process_group()
+
+
+def train_in_shards(rank: int, folder: str, run: str, epochs: int) -> None:
+    """Epochs of a regression as one of two processes that share a model; writes the weights and the share."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    meet = f"file://{folder}/meet-{run}-{epochs}"
+    distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    training = Training(
+        model, squares, FixedBatches(folder), open_ended(epochs, sharded=True), 0, Path(folder) / run,
+        Hooks(score=lambda: float(model.weight.sum()) + 9),
+    )  # fmt: skip
+    assert training.shards is not None
+    held = sum(value.to_local().numel() for value in training.model.parameters())  # type: ignore[operator]
+    assert not sum(value.numel() for value in model.parameters())
+    with meter("train", training.total_steps) as shown:
+        while not training.progress.finished:
+            training.epoch(shown)
+    training.close()
+    torch.save({**model.state_dict(), "held": torch.tensor(held)}, Path(folder) / f"{run}-{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def open_ended(epochs: int, sharded: bool = False) -> TrainConfig:
+    """A training that more epochs prolong, and whose weights are the last."""
+    return TrainConfig(
+        epochs=epochs, lr=0.1, warmup_steps=0, clip=1.0, schedule="constant", patience=0, sharded=sharded,
+        checkpoint_seconds=0,
+    )  # fmt: skip
 
 
 def says_who_it_is(say: Say) -> None:

@@ -3,7 +3,7 @@
 The random state is not part of it, because the loop seeds every step from (seed, step, rank).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from sidestep import artifact
 from sidestep.errors import ArtifactError
 from sidestep.training.averaging import Average
 from sidestep.training.optim import prolongs
+from sidestep.training.sharding import divided_like
 
 
 @dataclass
@@ -28,21 +29,48 @@ class Progress:
     finished: bool = False
 
 
+@dataclass(frozen=True)
+class Restored:
+    """best: weights of the best validation. totals: loss sums of the current epoch. world: processes that saved it."""
+
+    progress: Progress
+    best: dict[str, Tensor] | None
+    totals: dict[str, float]
+    world: int
+
+    def among(self, world: int, steps_per_epoch: int) -> "Restored":
+        """The same place in the data for another number of processes, which take other batches of an epoch at once: the
+        batches that were done are the first ones of its order. Where they are no whole number of steps, up to
+        `world - 1` batches are done again.
+
+        steps_per_epoch: of the new number.
+        """
+        if world == self.world:
+            return self
+        old = self.progress
+        batch = old.batch * self.world // world
+        share = batch / old.batch if old.batch else 0.0
+        progress = replace(old, batch=batch, step=old.epoch * steps_per_epoch + batch)
+        return Restored(progress, self.best, {name: total * share for name, total in self.totals.items()}, world)
+
+
 def save(
     folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    model: dict[str, Tensor],
+    optimizer: dict[int, dict[str, Tensor]],
     progress: Progress,
     best: dict[str, Tensor] | None,
     totals: dict[str, float],
     run: dict[str, object],
     average: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint. `totals` are the loss sums of the current epoch, `run` identifies the run."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    """Write a checkpoint. model, optimizer: their whole states. totals: loss sums of the current epoch. run: identifies
+    the run.
+    """
+    tensors = {f"model/{name}": value for name, value in model.items()}
     tensors |= {f"best/{name}": value for name, value in (best or {}).items()}
     tensors |= {f"average/{name}": value for name, value in (average or {}).items()}
-    for number, state in optimizer.state_dict()["state"].items():
+    for number, state in optimizer.items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
     meta = {"progress": asdict(progress), "totals": totals}
@@ -55,32 +83,39 @@ def restore(
     optimizer: torch.optim.Optimizer,
     run: dict[str, object],
     average: Average | None = None,
-) -> tuple[Progress, dict[str, Tensor] | None, dict[str, float]]:
+) -> Restored:
     """Load a checkpoint into the model, the optimiser and the moving average of the weights, where there is one. It may
-    be of a shorter training that this one prolongs.
+    be of a shorter training that this one prolongs, and of another number of processes, whose `Restored.among` goes on.
 
     Raises:
         ArtifactError: the checkpoint belongs to a run with other settings, or was modified.
     """
     saved = artifact.load(folder, "checkpoint")
-    if saved.manifest.config != run and not prolongs(saved.manifest.config, run):
-        changed = sorted(key for key in run if saved.manifest.config.get(key) != run[key])
+    old = {**saved.manifest.config, "world": run["world"]}
+    if old != run and not prolongs(old, run):
+        changed = sorted(key for key in run if old.get(key) != run[key])
         raise ArtifactError(
             f"The checkpoint in {str(folder)!r} belongs to a run with other settings ({', '.join(changed)}); "
             "use the same settings, choose another run folder, or start over with --force"
         )
     tensors = {name: torch.from_numpy(value) for name, value in saved.tensors.items()}
-    model.load_state_dict(_below("model/", tensors))
+    own = model.state_dict()
+    weights = _below("model/", tensors)
+    model.load_state_dict({name: divided_like(value, own.get(name, value)) for name, value in weights.items()})
     content = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     content["state"] = {}
     for name, value in _below("optimizer/", tensors).items():
         number, _, key = name.partition("/")
-        content["state"].setdefault(int(number), {})[key] = value
+        state = content["state"].setdefault(int(number), {})
+        state[key] = value.reshape(()) if key == "step" else divided_like(value, parameters[int(number)])
     optimizer.load_state_dict(content)
     if average is not None:
         average.load(_below("average/", tensors))
     best = _below("best/", tensors)
-    return Progress(**saved.manifest.meta["progress"]), best or None, dict(saved.manifest.meta["totals"])
+    world = int(saved.manifest.config["world"])
+    meta = saved.manifest.meta
+    return Restored(Progress(**meta["progress"]), best or None, dict(meta["totals"]), world)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

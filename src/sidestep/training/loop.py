@@ -29,6 +29,7 @@ from sidestep.training.averaging import Average
 from sidestep.training.log import JsonLog
 from sidestep.training.optim import TrainConfig, learning_rate, optimizer
 from sidestep.training.processes import Processes
+from sidestep.training.sharding import Sharded, optimizer_state
 
 CHECKPOINT = "checkpoint"
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
@@ -114,8 +115,14 @@ class Training:
         self.processes = Processes.joined(self.accelerator)
         if config.log_with:
             self.accelerator.init_trackers("sidestep")
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer(model, config))
-        self.bare = self.accelerator.unwrap_model(self.model)
+        self.shards: Sharded | None = None
+        if config.sharded and self.processes.size > 1:
+            self.shards = Sharded(model.to(self.accelerator.device), self.accelerator.device, self.processes.size)
+            self.bare, self.model = model, self.shards.module
+            self.optimizer = self.accelerator.prepare(optimizer(self.model, config))
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(model, optimizer(model, config))
+            self.bare = self.accelerator.unwrap_model(self.model)
         self.average = Average(self.bare, config.ema) if config.ema else None
         self.folder = folder / CHECKPOINT if folder is not None else None
         writes = folder is not None and self.processes.is_first
@@ -123,13 +130,16 @@ class Training:
         self.progress, self.best, self.totals = checkpoint.Progress(), None, dict[str, float]()
         self.identity: dict[str, object] = {"seed": seed, "world": self.processes.size}
         self.identity |= config.identity()
-        if self.folder is not None and artifact.exists(self.folder):
-            trained = (self.bare, self.optimizer.optimizer)
-            restored = checkpoint.restore(self.folder, *trained, self.identity, self.average)
-            self.progress, self.best, self.totals = restored
-            self.progress.finished = self.progress.epoch >= config.epochs or self._without_patience()  # or is prolonged
-        self.log.rewind(self.progress.step)
         self.steps_per_epoch = len(self.order(0))
+        if self.folder is not None and artifact.exists(self.folder):
+            trained = (self.bare if self.shards is None else self.model, self.optimizer.optimizer)
+            restored = checkpoint.restore(self.folder, *trained, self.identity, self.average)
+            self.log.rewind(restored.progress.step)
+            restored = restored.among(self.processes.size, self.steps_per_epoch)
+            self.progress, self.best, self.totals = restored.progress, restored.best, restored.totals
+            self.progress.finished = self.progress.epoch >= config.epochs or self._without_patience()  # or is prolonged
+        else:
+            self.log.rewind(0)
         self.total_steps = self.steps_per_epoch * config.epochs
         self.saved_at = time.monotonic()
 
@@ -158,7 +168,7 @@ class Training:
                 )
             note = f"epoch {progress.epoch + 1}, loss {self.totals['total'] / progress.batch:.4f}"
             shown.update(progress.epoch * self.steps_per_epoch + progress.batch, note + self._best_note())
-            if time.monotonic() - self.saved_at > self.config.checkpoint_seconds and progress.batch < len(order):
+            if self._due(self.config.checkpoint_seconds) and progress.batch < len(order):
                 self._save()
         row: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch}
         row |= {name: self.processes.mean(total) / len(order) for name, total in self.totals.items()}
@@ -170,7 +180,7 @@ class Training:
         self.accelerator.log({name: value for name, value in row.items() if value is not None}, step=progress.step)
         if self.hooks.after_epoch is not None:
             self.hooks.after_epoch(row)
-        if progress.finished or time.monotonic() - self.saved_at > self.config.checkpoint_seconds / 4:
+        if self._due(self.config.checkpoint_seconds / 4) or progress.finished:
             self._save()
 
     def _best_note(self) -> str:
@@ -213,7 +223,7 @@ class Training:
             score = row["score"] = self.processes.mean(self.score(self.hooks.score))  # one for all: all stop together
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_epoch, progress.worse = score, progress.epoch, 0
-            self.best = {name: value.detach().clone() for name, value in self._kept().items()}
+            self.best = {name: value.detach().clone() for name, value in self._kept().items()}  # collective in shards
         else:
             progress.worse += 1
             progress.finished = self._without_patience()
@@ -222,25 +232,38 @@ class Training:
         return 0 < self.config.patience <= self.progress.worse
 
     def _kept(self) -> dict[str, Tensor]:
-        """The weights that are validated and kept."""
-        return self.bare.state_dict() if self.average is None else self.average.tensors
+        """The weights that are validated and kept, whole."""
+        if self.average is not None:
+            return self.average.tensors
+        return self.bare.state_dict() if self.shards is None else self.shards.state()
 
     def score(self, ask: Callable[[], float]) -> float:
-        self.model.eval()
-        with torch.no_grad(), fast_products():
+        self.bare.eval()
+        with torch.no_grad(), fast_products(), nullcontext() if self.shards is None else self.shards.gathered():
             return ask()
+
+    def _due(self, seconds: float) -> bool:
+        """Whether the last checkpoint is that old; where all processes save together, by the first one's clock."""
+        due = time.monotonic() - self.saved_at > seconds
+        return due if self.shards is None else self.processes.of_first(due)
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
-        if self.folder is not None and self.processes.is_first:
+        if self.folder is None or not (self.processes.is_first or self.shards is not None):
+            return
+        weights = self.bare.state_dict() if self.shards is None else self.shards.state()
+        states = optimizer_state(self.optimizer.optimizer)  # in shards, all processes gather them
+        if self.processes.is_first:
             average = self.average.tensors if self.average is not None else None
-            trained = (self.bare, self.optimizer.optimizer, self.progress, self.best, self.totals)
+            trained = (weights, states, self.progress, self.best, self.totals)
             checkpoint.save(self.folder, *trained, self.identity, average)
 
     def close(self) -> None:
+        if self.shards is not None:
+            self.shards.end()
         if self.best is not None or self.average is not None:
             self.bare.load_state_dict(self.best or self._kept())
-        self.model.eval()
+        self.bare.eval()
         if self.config.log_with:
             self.accelerator.end_training()
 

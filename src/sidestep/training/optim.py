@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from sidestep.config import HomePath, Section
@@ -31,12 +31,16 @@ class TrainConfig(Section):
     patience: number of validations without a better score after which training stops; 0 never stops early.
     validate_every: epochs between validations.
     checkpoint_seconds: minimum time between checkpoints within an epoch.
+    sharded: of several processes, each keeps a share of the weights, the gradients and the optimiser's state (FSDP2),
+        for models that do not fit into one; a single process has no use for it.
     log_with: further places for the log of the training, each of which is an extra.
     start: a finished run whose weights this training begins with, instead of random ones; on the same log, and of the
         same shape but for thoughts, which it may lack.
     """
 
-    idle = frozenset({"checkpoint_seconds", "log_with", "start"})  # of the start the weights count, not where they lie
+    idle = frozenset(
+        {"checkpoint_seconds", "log_with", "sharded", "start"}
+    )  # of the start the weights count, not where they lie
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1)
@@ -52,8 +56,20 @@ class TrainConfig(Section):
     patience: int = Field(10, ge=0)
     validate_every: int = Field(1, ge=1)
     checkpoint_seconds: float = Field(120.0, ge=0)
+    sharded: bool = False
     log_with: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     start: HomePath | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        for name, value in (("optimizer", self.optimizer == "muon"), ("ema", self.ema)):
+            if self.sharded and value:
+                raise ValueError(
+                    f"sharded = true and {name} = {getattr(self, name)!r} do not go together, since it needs whole "
+                    f"matrices in every process; use {name} = {type(self).model_fields[name].default!r}, or "
+                    "sharded = false"
+                )
+        return self
 
     def identity(self) -> dict[str, object]:
         """The settings that a checkpoint must share with a run that resumes it. Keys of later releases are left out

@@ -10,6 +10,7 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, reduce, wait_for_everyone
+from torch import distributed
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for one of them. What runs before a training may take hours; a dead process is noticed at
@@ -49,6 +50,14 @@ class Processes:
         if self.size == 1:
             return value
         return float(reduce(torch.tensor(value, dtype=torch.float64, device=self.device), "mean"))
+
+    def of_first(self, value: bool) -> bool:
+        """The first process's value. All of them must call it."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.uint8, device=self.device)
+        distributed.broadcast(told, src=0)
+        return bool(told)
 
     def wait(self) -> None:
         """Return once all processes have called it."""
