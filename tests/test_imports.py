@@ -92,7 +92,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "data",
         *GROUND,
     ),
-    "launch": ("progress", *GROUND),
+    "launch": ("serving", "progress", *GROUND),
     "cli": (
         *(
             "launch",

@@ -3,9 +3,14 @@
 Everything here needs `pip install 'sidestep[ray]'` and takes minutes; nothing else in the tests imports Ray.
 """
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +23,9 @@ from sidestep import load
 from sidestep.errors import DataError
 from sidestep.launch.batch import run
 from sidestep.launch.ray_data import session
+from sidestep.launch.ray_serve import Cluster, editions
+from sidestep.pipeline.answering import Answering
+from sidestep.serving.settings import Settings
 
 ray = pytest.importorskip("ray", reason="no Ray; pip install 'sidestep[ray]'")
 pytestmark = [
@@ -25,7 +33,7 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),  # Ray's own, of its dependencies and of sockets that it leaves open
 ]
-TESTS = Path(__file__).parents[1]
+TESTS, PORT = Path(__file__).parents[1], 18_231
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,3 +128,54 @@ def test_a_command_by_itself_starts_a_cluster_and_prints_what_the_local_one_prin
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_serve_answers_as_the_library_and_changes_bundles_under_load_without_a_failed_request(
+    finished: Path, tmp_path: Path
+) -> None:
+    bundle, other = tmp_path / "shop", tmp_path / "other"
+    succeed("export", finished, "--to", bundle)
+    succeed("export", finished, "--to", other, "--field", "title")
+    history = load(bundle).catalog.item_ids[:3]
+    expected = load(bundle).recommend(history, k=4).item_ids
+    cluster = Cluster(Answering, Settings({"shop": bundle}, deadline_ms=60_000), (2, 2), cores=0.5)
+    cluster.start("127.0.0.1", PORT)
+    seen: list[tuple[int, str, list[str]]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            seen.append(post({"history": history, "k": 4}))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    try:
+        first = editions({"shop": bundle})["shop"][:12]
+        assert post({"history": history, "k": 4}) == (200, first, expected)
+        for asker in askers:
+            asker.start()
+        shutil.rmtree(bundle)
+        other.rename(bundle)
+        second = cluster.change()["shop"][:12]
+        assert second != first
+        until = time.monotonic() + 120
+        while {edition for _, edition, _ in seen[-20:]} != {second} and time.monotonic() < until:
+            time.sleep(0.2)
+    finally:
+        stop.set()
+        for asker in askers:
+            asker.join()
+        cluster.stop()
+    assert {status for status, _, _ in seen} == {200}
+    assert {edition for _, edition, _ in seen} == {first, second}
+    assert {edition for _, edition, _ in seen[-20:]} == {second}
+    assert all(items == expected for _, _, items in seen)
+
+
+def post(body: dict[str, object]) -> tuple[int, str, list[str]]:
+    """Status, edition and items."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/v1/recommend", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=90) as answer:
+        content = json.load(answer)
+    return answer.status, content["bundle"], [each["item_id"] for each in content["recommendations"]]

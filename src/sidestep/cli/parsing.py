@@ -42,6 +42,20 @@ def read_prefix(text: str) -> tuple[int, ...]:
     return read_numbers(text, "--code", "12 or 12,5")
 
 
+def read_replicas(text: str, engine: str) -> tuple[int, int]:
+    """`"2"` -> `(2, 2)`, `"1:4"` -> `(1, 4)`.
+
+    Raises:
+        ConfigError: anything else, or more than one without Ray.
+    """
+    fewest, _, most = text.partition(":")
+    if not fewest.isdecimal() or not (most or fewest).isdecimal() or not 1 <= int(fewest) <= int(most or fewest):
+        raise ConfigError(f"Cannot read --replicas {text!r}; expected a number from 1, or two as in 1:4")
+    if engine != "ray" and text != "1":
+        raise ConfigError(f"--replicas {text} needs --engine ray; without it, start several servers behind a balancer")
+    return int(fewest), int(most or fewest)
+
+
 def read_ids(text: str, option: str) -> list[str]:
     """`"a,b,c"`, or a JSON list where ids hold commas.
 

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sidestep.cli.options import RunArgument, say
+from sidestep.cli.parsing import read_replicas
 from sidestep.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -70,8 +71,15 @@ def serve(
     admin_key_file: Annotated[
         Path | None, typer.Option(help="A file with the key of /v1/admin [or SIDESTEP_ADMIN_KEY].")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This process, or replicas on a cluster by Ray Serve.")
+    ] = "local",
+    replicas: Annotated[
+        str, typer.Option(metavar="N[:MOST]", help="Of --engine ray; with two numbers, as many as requests need.")
+    ] = "1",
 ) -> None:
     """Serve bundles over HTTP, with a page at / that shows the path of thoughts. SIGHUP reloads them."""
+    number = read_replicas(replicas, engine)
     try:
         from sidestep.serving.settings import Settings
         from sidestep.serving.standing import run
@@ -98,7 +106,13 @@ def serve(
     )
     if host not in LOCAL and settings.api_key is None:
         say(f"warning: {host} can be reached from other machines, and no API key is set; set one with --api-key-file")
-    run(open_model, settings, host, port, lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)"))
+    ready: Callable[[str], None] = lambda url: say(f"Sidestep answers at {url} (Ctrl-C stops it)")  # noqa: E731
+    if engine == "ray":
+        from sidestep.launch.ray_serve import run as run_on_ray
+
+        run_on_ray(open_model, settings, number, host, port, ready)
+        return
+    run(open_model, settings, host, port, ready)
 
 
 def _refuse_other_than_bundle(folder: Path) -> None:
