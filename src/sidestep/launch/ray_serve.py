@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
+
 from sidestep import artifact
 from sidestep.errors import ConfigError, EngineError, SidestepError
 from sidestep.launch.ray_data import session
@@ -22,8 +24,21 @@ from sidestep.serving.settings import Settings
 from sidestep.serving.worker import Opener
 
 NAME, BUNDLES = "sidestep", "bundles"
-READY_SECONDS, POLL_SECONDS = 600.0, 0.2
+READY_SECONDS, POLL_SECONDS, GRACE_SECONDS = 600.0, 0.2, 30.0
 log = logging.getLogger("sidestep.serving")
+
+
+class Replica:
+    """What Ray starts on its nodes: the application, told which editions of its bundles are wanted."""
+
+    def __init__(self, opener: Opener, settings: Settings) -> None:
+        self._application = make_app(opener, settings)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return self._application
+
+    async def reconfigure(self, config: dict[str, dict[str, str]]) -> None:
+        await follow(self._application.state.server, config[BUNDLES])
 
 
 class Cluster:
@@ -37,7 +52,19 @@ class Cluster:
         bundles = {name: folder.absolute() for name, folder in settings.bundles.items()}  # replicas have other folders
         self._settings = settings = replace(settings, bundles=bundles)
         self._serve = _serve_of_ray()
-        self._deployment = self._deployed(opener, settings, replicas, cores)
+        fewest, most = replicas
+        number: dict[str, Any] = {"num_replicas": fewest}
+        if fewest < most:
+            number = {"autoscaling_config": {"min_replicas": fewest, "max_replicas": most}}
+        self._arguments = opener, settings
+        self._deployment = self._serve.deployment(
+            self._serve.ingress()(Replica),
+            name=NAME,
+            ray_actor_options={"num_cpus": cores},
+            max_ongoing_requests=settings.max_queue,
+            graceful_shutdown_timeout_s=GRACE_SECONDS,
+            **number,
+        )
 
     def start(self, host: str, port: int) -> None:
         """Return once every replica has loaded its bundles.
@@ -70,34 +97,11 @@ class Cluster:
         """Only the configuration differs from what runs already, so replicas are told it and none is started anew."""
         try:
             deployment = self._deployment.options(user_config={BUNDLES: dict(wanted)})
-            self._serve.run(deployment.bind(), name=NAME, route_prefix="/", blocking=False)
+            self._serve.run(deployment.bind(*self._arguments), name=NAME, route_prefix="/", blocking=False)
         except RuntimeError as error:
             first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
             raise EngineError(f"Ray Serve did not start the replicas: {first}; its logs have the reason") from None
         _wait_until_healthy(self._serve)
-
-    def _deployed(self, opener: Opener, settings: Settings, replicas: tuple[int, int], cores: float) -> Any:
-        def build() -> Any:
-            return make_app(opener, settings)
-
-        class Replica:
-            """The class that Ray starts on its nodes."""
-
-            async def reconfigure(self, config: dict[str, dict[str, str]]) -> None:
-                await follow(self.app.state.server, config[BUNDLES])  # type: ignore[attr-defined]
-
-        fewest, most = replicas
-        number: dict[str, Any] = {"num_replicas": fewest}
-        if fewest < most:
-            number = {"autoscaling_config": {"min_replicas": fewest, "max_replicas": most}}
-        return self._serve.deployment(
-            self._serve.ingress(build)(Replica),
-            name=NAME,
-            ray_actor_options={"num_cpus": cores},
-            max_ongoing_requests=settings.max_queue,
-            graceful_shutdown_timeout_s=30,
-            **number,
-        )
 
 
 async def follow(server: Any, wanted: Mapping[str, str]) -> None:
