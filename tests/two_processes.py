@@ -3,18 +3,26 @@
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import distributed, nn
 
 from sidestep.errors import DataError
+from sidestep.objectives.tokenizing import TOKENIZERS as TRAINED_BY
 from sidestep.progress import meter
+from sidestep.sids.batches import Indices, VectorBatches
 from sidestep.sids.codebook import Codebook, Reset
+from sidestep.sids.rq_vae import RQVAE
+from sidestep.sids.tokenizer import TokenizerConfig, Upkeep, build
 from sidestep.training.loop import Hooks, Training, fit
 from sidestep.training.optim import TrainConfig
 from sidestep.training.processes import Processes
+from sidestep.vectors.item_vectors import ItemVectors
 
 Say = Callable[[str], None]
 
@@ -30,6 +38,53 @@ def reset_in_one_of_two(rank: int, folder: str) -> None:
     level(torch.tensor([[3.0 + rank], [1.0]]))[1].sum().backward()
     (Path(folder) / str(rank)).write_text(str(book.codewords.flatten().tolist()))
     distributed.barrier()
+    distributed.destroy_process_group()
+
+
+TINY = {"num_levels": 2, "codebook_size": 8, "code_width": 4, "hidden": (16,), "epochs": 4, "batch_size": 16}
+TOKENIZERS = {
+    "balanced": TokenizerConfig.model_validate({**TINY, "warmup_steps": 0}),
+    "averages": TokenizerConfig.model_validate(
+        {**TINY, "kind": "rq-vae", "codebooks": "ema", "ema_decay": 0.8, "dead_codes": "reset", "idle_batches": 1}
+    ),
+}
+
+
+class Joined(VectorBatches):
+    """What two processes do in one step, as one batch."""
+
+    def batches(self, epoch: int) -> list[Indices]:
+        order = super().batches(epoch)
+        return [np.concatenate(pair) for pair in zip(order[::2], order[1::2], strict=True)]
+
+
+def learn_tokenizer(
+    folder: str, config: TokenizerConfig, batches: type[VectorBatches]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Train a tokenizer in whatever group this process is; the codes of all vectors, and the usage of all codes."""
+    vectors = ItemVectors(np.load(Path(folder) / "vectors.npy"))
+    model = build(vectors, config, seed=0)
+    assert isinstance(model, RQVAE)
+    fit(
+        model,
+        partial(TRAINED_BY[config.kind], tokenizer=config),
+        batches(vectors, config.batch_size, 0),
+        TrainConfig(epochs=config.epochs, lr=config.lr, warmup_steps=config.warmup_steps),
+        seed=0,
+        hooks=Hooks(before_epoch=Upkeep(model, vectors, 0)),
+    )
+    usage = torch.cat([book.usage for book in model.quantiser.codebooks])
+    return model.assign(torch.from_numpy(vectors.values)).numpy(), usage.numpy()
+
+
+def tokenizers_of_two(rank: int, folder: str) -> None:
+    """Train every one of `TOKENIZERS` as one of two processes; writes codes and usage."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for name, config in TOKENIZERS.items():
+        codes, usage = learn_tokenizer(folder, config, VectorBatches)
+        np.savez(Path(folder) / f"{name}-{rank}.npz", codes=codes, usage=usage)
     distributed.destroy_process_group()
 
 

@@ -19,7 +19,7 @@ from sidestep.sids.codebook import (
 )
 from sidestep.sids.kmeans import balanced_kmeans, kmeans
 from sidestep.sids.residual import ResidualQuantiser
-from two_processes import reset_in_one_of_two
+from two_processes import TOKENIZERS, Joined, learn_tokenizer, reset_in_one_of_two, tokenizers_of_two
 
 
 def points(number: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -236,7 +236,21 @@ def test_a_used_code_is_never_reset_nor_any_by_inputs_met_exactly() -> None:
 
 def test_processes_that_train_together_keep_the_same_codewords(tmp_path: Path) -> None:
     multiprocessing.spawn(reset_in_one_of_two, args=(str(tmp_path),), nprocs=2)
-    assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == ["[0.0, 3.0]"] * 2
+    assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == ["[0.0, 4.0]"] * 2  # of both batches
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_codes_of_one_with_the_same_batches(tmp_path: Path) -> None:
+    """Counts, moving averages and resets are over both; k-means sees the whole sample in each."""
+    np.save(tmp_path / "vectors.npy", points(64, 6).numpy())
+    multiprocessing.spawn(tokenizers_of_two, args=(str(tmp_path),), nprocs=2)
+    for name, config in TOKENIZERS.items():
+        codes, usage = learn_tokenizer(str(tmp_path), config, Joined)
+        for rank in (0, 1):
+            saved = np.load(tmp_path / f"{name}-{rank}.npz")
+            assert np.array_equal(saved["codes"], codes), name
+            np.testing.assert_allclose(saved["usage"], usage, rtol=1e-4)
+        assert len(np.unique(codes, axis=0)) > 10
 
 
 @pytest.mark.parametrize("policy", [Leave(), Reset(5)])

@@ -79,8 +79,7 @@ class MovingAverage:
     Computed as e_k + (1 - g) (sum - n_k e_k) / N_k, which is equal and needs no m_k: a codeword that k-means, `refit`
     or `revive` has moved is not pulled back by earlier sums. Unused codewords do not move.
 
-    decay: g, in GR2 .95 to .99. N_k is the codebook's `usage`. With several processes, only the batches of the first
-        one count.
+    decay: g, in GR2 .95 to .99. N_k is the codebook's `usage`. The batches of several processes count as one.
     """
 
     decay: float
@@ -96,7 +95,7 @@ class MovingAverage:
         codes: Int[Tensor, " B"],
     ) -> Float[Tensor, "K d"]:
         """The codewords after a batch. usage: N_k, this batch already counted."""
-        pull = torch.zeros_like(codewords).index_add_(0, codes, residuals - codewords[codes])
+        pull = summed(torch.zeros_like(codewords).index_add_(0, codes, residuals - codewords[codes]))
         return codewords + (1 - self.decay) * pull / usage.clamp(min=torch.finfo(usage.dtype).tiny)[:, None]
 
 
@@ -144,27 +143,53 @@ class Revive(Leave):
 @dataclass(frozen=True)
 class Reset(Leave):
     """GR2 stage 1a: a code that was idle for `idle_batches` training batches in a row moves onto the input of the batch
-    with the largest error; several idle codes take the inputs of largest error, one each. With several processes, the
-    batch of the first one decides.
+    with the largest error; several idle codes take the inputs of largest error, one each. The batches of several
+    processes count as one.
     """
 
     idle_batches: int
 
     def after_batch(self, codebook: "Codebook", residuals: Float[Tensor, "B d"], errors: Float[Tensor, " B"]) -> None:
         idle = (codebook.idle >= self.idle_batches).nonzero().flatten()
-        if len(idle):
+        if len(idle):  # the same in all processes, whose counts are one
+            errors, residuals = _worst(errors, residuals, len(idle))
             worst = errors.argsort(descending=True, stable=True)
             worst = worst[errors[worst] > 0][: len(idle)]
             codebook.move(idle[: len(worst)], residuals[worst])
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.broadcast(codebook.codewords.detach(), src=0)  # torch synchronises buffers, not parameters
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum over the processes that train together; of one alone, the value. All of them must call it."""
+    if _together():
+        distributed.all_reduce(value)
+    return value
+
+
+def _worst(
+    errors: Float[Tensor, " B"], residuals: Float[Tensor, "B d"], count: int
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
+    """The `count` inputs of largest error of every process, in all of them; of one alone, all inputs."""
+    if not _together():
+        return errors, residuals
+    kept = errors.argsort(descending=True, stable=True)[:count]
+    own = torch.zeros(count, residuals.shape[1] + 1, dtype=residuals.dtype, device=residuals.device)
+    own[: len(kept)] = torch.cat([errors[kept, None], residuals[kept]], dim=1)  # an error of 0 is passed over
+    every = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(every, own)
+    table = torch.cat(every)
+    return table[:, 0], table[:, 1:]
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 class Codebook(nn.Module):
     """A table of codewords and the assignment of residuals to them (S2GR eq. 6).
 
     codewords: `[K, d]`, trained by gradient, or a buffer that `learning` updates.
-    usage: `[K]`, recent use of each code, u_k of eq. 13: a running mean over training batches.
+    usage: `[K]`, recent use of each code, u_k of eq. 13: a running mean over training batches. The batches that several
+        processes have in a step count as one, so that they learn what one process learns from all of them.
     idle: `[K]`, training batches since each code was last chosen.
     delta, mu: scales of the distances between codewords in eqs 11 and 12; see `rescale`.
 
@@ -225,7 +250,7 @@ class Codebook(nn.Module):
     def _after_batch(
         self, residuals: Float[Tensor, "B d"], codes: Int[Tensor, " B"], codewords: Float[Tensor, "B d"]
     ) -> None:
-        counts = codes.bincount(minlength=len(self))
+        counts = summed(codes.bincount(minlength=len(self)))
         self.idle.add_(1).masked_fill_(counts > 0, 0)
         self.usage.lerp_(counts.to(self.usage.dtype), 1 - (self.learning.decay if self.learning else USAGE_DECAY))
         if self.learning is not None:
