@@ -31,8 +31,8 @@ from sidestep.sids.trie import Trie
 from sidestep.vectors.graph import COLUMNS_PER_BLOCK, Graph, normalise, propagate
 from sidestep.vectors.item_vectors import ROWS, ItemVectors
 
-WIDTH, WEIGHTS, LEVELS, GB = 384, 20, 3, 1e9
-"""Dimensions; stored weights of the graph an item, both directions counted; levels of an ID."""
+WIDTH, DRAWS, LEVELS, GB = 384, 10, 3, 1e9
+"""Dimensions; edges drawn for an item, some of them twice; levels of an ID."""
 SAMPLE, BASE = 65_536, 150e6
 """Items that the tokenizer is built from; bytes of blocks and of what libraries take at their first product."""
 
@@ -80,7 +80,7 @@ def world(folder: Path, items: int, watch: Watch) -> dict[str, Any]:
             rows = np.arange(begin, min(begin + ROWS, items))
             out[rows[0] : rows[-1] + 1] = centres[rows % len(centres)]
             out[rows[0] : rows[-1] + 1] += rng.standard_normal((len(rows), WIDTH), dtype=np.float32)
-    here = np.repeat(np.arange(items, dtype=np.int32), WEIGHTS // 2)
+    here = np.repeat(np.arange(items, dtype=np.int32), DRAWS)
     there = ((here + len(centres) * rng.integers(1, 9, len(here))) % items).astype(np.int32)
     upper = sparse.coo_array((np.ones(len(here), np.float32), (here, there)), shape=(items, items)).tocsr()
     edges = sparse.csr_array(upper + upper.T)
@@ -160,7 +160,7 @@ def main() -> None:
     rows = [[name, f"{cost['cpu']:.1f} s", f"{cost['peak']:.3f}", _formula(cost)] for name, cost in costs.items()]
     print(table(rows, ["", "CPU", "peak", "formula"]))
     results = {name: {key: rounded(float(value)) for key, value in cost.items()} for name, cost in costs.items()}
-    report("out-of-core", {"items": items, "width": WIDTH, "weights an item": WEIGHTS, "threads": 1}, results)
+    report("out-of-core", {"items": items, "width": WIDTH, "edges drawn an item": DRAWS, "threads": 1}, results)
 
 
 def _formula(cost: dict[str, Any]) -> str:

@@ -273,6 +273,20 @@ def test_a_module_stands_in_until_something_of_it_is_asked_for(tmp_path: Path, m
         _ = module.nothing
 
 
+def test_nothing_but_its_engines_knows_ray_and_they_import_it_when_they_run() -> None:
+    """Ray is an extra of hundreds of megabytes; neither a verb nor the local engine may wait for it or need it."""
+    knowing = set()
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "ray" for name in names):
+                knowing.add(module_name(path))
+                assert node not in tree.body, path
+    assert knowing == {"launch.ray_data", "launch.ray_serve"}
+
+
 def test_a_server_imports_no_reader_of_logs() -> None:
     code = (
         "import sys, sidestep.serving.app; print(any(name.startswith('sidestep.data.sources') for name in sys.modules))"
