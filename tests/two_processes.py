@@ -124,11 +124,11 @@ def squares(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"total": (model(batch[:, :-1]).squeeze(1) - batch[:, -1]).square().mean()}
 
 
-def train_as_processes(rank: int, folder: str) -> None:
-    """Two epochs of a regression as one of two processes; writes the weights."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+def train_as_processes(rank: int, folder: str, world: int = 2) -> None:
+    """Two epochs of a regression as one of several processes; writes the weights."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     fit(model, squares, FixedBatches(folder), TrainConfig(epochs=2, lr=0.1, warmup_steps=0, clip=0.0), seed=0)

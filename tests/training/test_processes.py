@@ -43,28 +43,37 @@ def test_two_processes_have_one_mean_and_leave_a_wait_together(tmp_path: Path) -
     assert said == [["0", "2", "True", "0.25", "True"], ["1", "2", "False", "0.25", "True"]]
 
 
-class Pairs(FixedBatches):
-    """What two processes do in one step, as one batch."""
+class Groups(FixedBatches):
+    """What some processes do in one step, as one batch."""
+
+    together = 2
 
     def batches(self, epoch: int) -> list[int]:
-        return [0, 2]
+        return list(range(0, len(self.rows), self.together))
 
     def load(self, index: int) -> torch.Tensor:
-        return torch.cat([self.rows[index], self.rows[index + 1]])
+        return self.rows[index : index + self.together].flatten(0, 1)
 
 
-def test_two_processes_train_as_one_does_on_their_batches_put_together(tmp_path: Path) -> None:
+class Fours(Groups):
+    together = 4
+
+
+@pytest.mark.parametrize(("world", "batches"), [(2, Groups), pytest.param(4, Fours, marks=pytest.mark.slow)])
+def test_several_processes_train_as_one_does_on_their_batches_put_together(
+    tmp_path: Path, world: int, batches: type[Groups]
+) -> None:
     rows = torch.randn(4, 8, 4, generator=torch.Generator().manual_seed(1))
     torch.save(rows, tmp_path / "rows.pt")
-    multiprocessing.spawn(train_as_processes, args=(str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"weights-{rank}.pt", weights_only=True) for rank in (0, 1))
-
+    multiprocessing.spawn(train_as_processes, args=(str(tmp_path), world), nprocs=world)
+    saved = [torch.load(tmp_path / f"weights-{rank}.pt", weights_only=True) for rank in range(world)]
     torch.manual_seed(0)
     alone = torch.nn.Linear(3, 1)
-    fit(alone, squares, Pairs(str(tmp_path)), TrainConfig(epochs=2, lr=0.1, warmup_steps=0, clip=0.0), seed=0)
+    config = TrainConfig(epochs=2, lr=0.1, warmup_steps=0, clip=0.0)
+    fit(alone, squares, batches(str(tmp_path)), config, seed=0)
     for name, value in alone.state_dict().items():
-        torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
-        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(saved[0][name], value, rtol=1e-5, atol=1e-6)
+        assert all(torch.equal(saved[0][name], each[name]) for each in saved)
 
 
 @pytest.mark.slow
@@ -87,7 +96,7 @@ def test_a_model_in_shards_is_trained_saved_and_resumed_by_two_processes_and_by_
         fit(model, squares, batches, open_ended(epochs), seed=0, folder=place, hooks=hooks)
         return model
 
-    expected = alone(Pairs(folder), 2, tmp_path / "alone").state_dict()
+    expected = alone(Groups(folder), 2, tmp_path / "alone").state_dict()
     for name, value in expected.items():
         first, second = (each[name] for each in saved["whole"])
         torch.testing.assert_close(first, value, rtol=1e-5, atol=1e-6)
