@@ -80,8 +80,14 @@ class RQVAE(nn.Module):
     @torch.no_grad()
     def assign(self, vectors: Float[Tensor, "N D"]) -> Int[Tensor, "N L"]:
         """The codes of any vectors, old or new, by plain distances. Pure: the same vectors give the same codes."""
-        with fast_products():
-            return torch.cat([self.quantiser.assign(self.encode(block)) for block in self._blocks(vectors)])
+        codes = vectors.new_empty(
+            (len(vectors), len(self.quantiser.levels)), dtype=torch.int64, device=self.mean.device
+        )
+        with fast_products():  # into one table: small results between large ones would keep the allocator's memory
+            for begin in range(0, len(vectors), ENCODE_ROWS):
+                rows = slice(begin, begin + ENCODE_ROWS)
+                codes[rows] = self.quantiser.assign(self.encode(vectors[rows]))
+        return codes
 
     def _blocks(self, vectors: Float[Tensor, "N D"]) -> Iterator[Tensor]:
         for begin in range(0, len(vectors), ENCODE_ROWS):

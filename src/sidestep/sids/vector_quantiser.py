@@ -49,5 +49,8 @@ class VectorQuantiser(nn.Module):
     @torch.no_grad()
     def assign(self, vectors: Float[Tensor, "N D"]) -> Int[Tensor, "N L"]:
         """The codes of any vectors, old or new. Pure: the same vectors give the same codes."""
+        codes = vectors.new_empty((len(vectors), len(self.quantiser.levels)), dtype=torch.int64)
         with fast_products():
-            return torch.cat([self.quantiser.assign(self.encode(vectors[block])) for block in blocks(*vectors.shape)])
+            for rows in blocks(*vectors.shape):
+                codes[rows] = self.quantiser.assign(self.encode(vectors[rows]))
+        return codes
