@@ -1,8 +1,8 @@
 """The server on Ray Serve: the same application in replicas on the nodes of a cluster, behind Ray's own proxies.
 
 A replica is what `sidestep serve` is on one machine: its models are processes of their own, its answers are the
-library's. Bundles are changed in every replica as they are there: the new edition is loaded and checked beside the old
-one, takes its place for new requests, and the old one ends with its last request.
+library's. Where the bundles change, Ray 2.60 replaces the replicas in turn, each after its last request; a release that
+keeps them and only tells them the wanted editions finds them ready for it, too.
 """
 
 import logging
@@ -94,7 +94,7 @@ class Cluster:
         self._serve.shutdown()
 
     def _run(self, wanted: Mapping[str, str]) -> None:
-        """Only the configuration differs from what runs already, so replicas are told it and none is started anew."""
+        """What differs from what runs already is the configuration alone: the wanted editions."""
         try:
             deployment = self._deployment.options(user_config={BUNDLES: dict(wanted)})
             self._serve.run(deployment.bind(*self._arguments), name=NAME, route_prefix="/", blocking=False)
