@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from sidestep.serving.worker import Answerer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
+HistoriesOption = Annotated[
+    str | None, typer.Option(help="The store of users' events: a SQLite file, or redis://HOST.")
+]
+SetsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=FILE", help="A named set of items: a file with one id per line."),
+]
+KeyOption = Annotated[Path | None, typer.Option(help="A file with the key that requests need [or SIDESTEP_API_KEY].")]
+AdminKeyOption = Annotated[Path | None, typer.Option(help="A file with the key of /v1/admin [or SIDESTEP_ADMIN_KEY].")]
+EngineOption = Annotated[
+    Literal["local", "ray"], typer.Option(help="This process, or replicas on a cluster by Ray Serve.")
+]
+ReplicasOption = Annotated[
+    str, typer.Option(metavar="N[:MOST]", help="Of --engine ray; with two numbers, as many as requests need.")
+]
 
 
 def export(
@@ -46,13 +61,8 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
-    histories: Annotated[
-        str | None, typer.Option(help="The store of users' events: a SQLite file, or redis://HOST.")
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=FILE", help="A named set of items: a file with one id per line."),
-    ] = None,
+    histories: HistoriesOption = None,
+    sets: SetsOption = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each model [all cores but one].")] = max(
         (os.cpu_count() or 2) - 1, 1
     ),
@@ -65,18 +75,10 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="Maximum bytes of a request.")] = 1_000_000,
     hang_seconds: Annotated[float, typer.Option(min=0.1, help="Replace a model that hangs for so long.")] = 30.0,
     kept_events: Annotated[int, typer.Option(min=1, help="Number of latest events stored per user.")] = 1_000,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="A file with the key that requests need [or SIDESTEP_API_KEY].")
-    ] = None,
-    admin_key_file: Annotated[
-        Path | None, typer.Option(help="A file with the key of /v1/admin [or SIDESTEP_ADMIN_KEY].")
-    ] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="This process, or replicas on a cluster by Ray Serve.")
-    ] = "local",
-    replicas: Annotated[
-        str, typer.Option(metavar="N[:MOST]", help="Of --engine ray; with two numbers, as many as requests need.")
-    ] = "1",
+    api_key_file: KeyOption = None,
+    admin_key_file: AdminKeyOption = None,
+    engine: EngineOption = "local",
+    replicas: ReplicasOption = "1",
 ) -> None:
     """Serve bundles over HTTP, with a page at / that shows the path of thoughts. SIGHUP reloads them."""
     number = read_replicas(replicas, engine)
