@@ -274,7 +274,7 @@ def measure(
     found["memory"] = memory(bench, shop, marks, shop.beams[0])
     if million:
         found["a million"] = a_million(bench, million)
-    return found if graph is None else {**found, **by_graphs(bench, graph)}
+    return found if graph is None else {**found, "by graph": by_graphs(bench, graph)}
 
 
 def main() -> None:
@@ -305,14 +305,10 @@ def main() -> None:
         many = (20_000 if quick else MANY_ITEMS) if options.million else 0
         marks = LONG if options.long else (64, 128) if quick else MEMORY
         if options.graph_only:
-            found = by_graphs(bench, stock)
+            found = {"by graph": by_graphs(bench, stock)}
         else:
             found = measure(bench, ask, marks, many, None if quick else stock)
-    protocol = {
-        "bundle": str(options.bundle or ("made up" if items else "Beauty")),
-        "items": len(shop.item_ids),
-        "threads": 1,
-    }
+    protocol = {"bundle": str(options.bundle or stock.name), "items": len(shop.item_ids), "threads": 1}
     report("serve", {**protocol, "seconds": bench.seconds, "rounds": bench.rounds, "quick": quick}, found)
 
 
