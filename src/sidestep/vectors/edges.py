@@ -11,6 +11,7 @@ from scipy import sparse
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.sources.files import reading
+from sidestep.data.sources.pages import check_pages
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import DataError, brief, did_you_mean, listed
 from sidestep.vectors.files import located
@@ -71,6 +72,7 @@ def _numbered(path: Path, numbers: pl.LazyFrame) -> pl.DataFrame:
     """The edges of one file in item numbers: the smaller one in `low`."""
     with reading(path):
         schema = pl.read_parquet_schema(path)
+        check_pages(path)
     for name in (SRC, DST, COUNT):
         if name not in schema:
             hint = did_you_mean(name, list(schema))

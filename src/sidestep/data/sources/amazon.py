@@ -8,6 +8,7 @@ and `meta_*.jsonl.gz`; items are known by their parent ASIN there. https://amazo
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         try:
-            row = ast.literal_eval(line.decode("utf-8"))
+            with warnings.catch_warnings():  # about spellings such as 1or 2, which are no literals anyway
+                warnings.simplefilter("ignore", SyntaxWarning)
+                row = ast.literal_eval(line.decode("utf-8"))
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
     return row if isinstance(row, dict) else None

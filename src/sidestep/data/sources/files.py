@@ -12,6 +12,7 @@ from polars.exceptions import NoDataError, PanicException, PolarsError
 from sidestep.data.sources import delimited, json_lines
 from sidestep.data.sources.content import check_name, check_size, neighbours, opened, plain_text, read_bytes
 from sidestep.data.sources.delimited import Ragged
+from sidestep.data.sources.pages import check_pages
 from sidestep.errors import DataError, brief, did_you_mean, listed
 
 DELIMITED = (".csv", ".tsv", ".txt")
@@ -136,9 +137,10 @@ def _silent_panics() -> Iterator[None]:
 
 
 def _check_parquet(path: Path, columns: int) -> None:
-    """Refuse a small file of very many rows: repeated values cost Parquet nothing until they are read."""
+    """Refuse damaged pages, and a small file of very many rows: Parquet holds repeated values once."""
     if path.is_dir():
         raise IsADirectoryError
+    check_pages(path)
     rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     check_size(path, rows * max(columns, 1) * CELL_BYTES, max(path.stat().st_size, 1))
 
