@@ -73,10 +73,8 @@ def _wrong_in_chunk(file: BinaryIO, meta: Struct, size: int) -> Iterator[str]:
 
 
 class Compact:
-    """Thrift's compact protocol: structs as dicts of field numbers.
-
-    Raises:
-        IndexError, ValueError: the bytes are no such struct.
+    """Thrift's compact protocol: structs as dicts of field numbers. Bytes that are no such struct end in an IndexError
+    or a ValueError.
     """
 
     def __init__(self, content: bytes) -> None:
