@@ -248,6 +248,13 @@ def test_levels_say_the_planted_departments_and_shelves_and_shuffled_labels_say_
         return
     assert (v_measure(first, department) or 0) >= 0.95
     assert (v_measure(both, shelf) or 0) >= 0.9
+    left = vectors.values - model.decode(torch.zeros(1, 3 * 18)).numpy()
+    every, said = float(np.square(left).sum()), torch.zeros(N, 3 * 18)
+    np.testing.assert_allclose(left.mean(0), 0, atol=1e-4)  # no code says the mean
+    for place, level in enumerate(model.levels):
+        said += level.codewords.detach()[made.codes[:, place]]
+        rest = float(np.square(vectors.values - model.decode(said).numpy()).sum())
+        assert rest < (0.7 if place else 0.9) * every
     resolved, _ = tokenizer.without_collisions(model, made, rows, settings, 0, None)
     assert len(np.unique(resolved.codes, axis=0)) == N
     again = tokenizer.build(rows, settings, 9, content)

@@ -214,15 +214,18 @@ class Unified(nn.Module):
             latents = self.encode(rows)
             self.quantiser.initialize(latents, generator)
             codes = self.quantiser.assign(latents)
-            said = torch.stack([level.codewords[codes[:, place]] for place, level in enumerate(self.levels)]).sum(0)
-            vectors = self.inputs.parts(rows)[0].to(said)
-        self.offset.copy_(vectors.double().mean(0))
-        centred, targets = (said - said.mean(0)).double(), vectors.double() - self.offset
-        gram = centred.T @ centred
-        ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
-        gram.diagonal().add_(ridge)
-        self.readout.copy_(torch.linalg.solve(gram, centred.T @ targets))
-        self.offset.sub_(said.mean(0) @ self.readout)
+        rest = self.inputs.parts(rows)[0].to(latents).double()
+        self.offset.copy_(rest.mean(0))
+        rest = rest - rest.mean(0)
+        for place, level in enumerate(self.levels):  # coarse to fine, each on what those before it leave
+            said = level.codewords[codes[:, place], level.block].double()
+            along = F.normalize(said.mean(0), dim=0)  # no level says the mean: the others may not have been said yet
+            said = said - (said @ along)[:, None] * along
+            gram = said.T @ said
+            gram.diagonal().add_(1e-6 * gram.diagonal().mean().clamp(min=1e-12))
+            readout = torch.linalg.solve(gram, said.T @ rest)
+            self.readout[level.block] = (readout - along[:, None] * (along @ readout)).float()
+            rest = rest - said @ readout
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "N D2"]) -> Float[Tensor, "N D"]:
