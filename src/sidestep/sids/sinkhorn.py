@@ -1,7 +1,5 @@
 """Balance by assignment: a bias for every code, with which the largest sum of logit and bias uses all codes alike."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,7 +14,7 @@ def biases(logits: Float[Tensor, "N K"], eps: float, iterations: int) -> Float[T
 
         max_Q sum_nk Q_nk z_nk + eps H(Q)  with  sum_k Q_nk = 1,  sum_n Q_nk = N / K,
 
-    by alternating scaling in logarithms, in double precision. The solution is Q_nk = softmax_k((z_nk + b_k) / eps), so
+    by alternating scaling, in double precision. The solution is Q_nk = softmax_k((z_nk + b_k) / eps), so
     a code of any item, old or new, is the largest of z + b. The mean of b is 0.
 
     eps: in standard deviations of the logits, reached in halves from a coarser one, each with all `iterations`.
@@ -26,12 +24,16 @@ def biases(logits: Float[Tensor, "N K"], eps: float, iterations: int) -> Float[T
     spread = float(z.std()) if z.numel() > 1 else 0.0
     if not spread > 0:
         return bias.to(logits.dtype)
-    wanted, smoothing = math.log(num_items / num_codes), max(COARSEST, eps)
+    smoothing, tiny = max(COARSEST, eps), torch.finfo(z.dtype).tiny
     while True:
         width = smoothing * spread
-        for _ in range(iterations):
-            shares = torch.log_softmax((z + bias) / width, dim=1)
-            bias = bias + width * (wanted - torch.logsumexp(shares, dim=0))
+        tilted = z + bias
+        shares = torch.exp((tilted - tilted.amax(dim=1, keepdim=True)) / width)
+        scale = torch.ones_like(bias)
+        for _ in range(iterations):  # products of a matrix with a vector: one exponential of each logit a smoothing
+            rows = 1 / (shares @ scale).clamp(min=tiny)
+            scale = num_items / num_codes / (shares.T @ rows).clamp(min=tiny)
+        bias = bias + width * scale.log()
         if smoothing <= eps:
             return (bias - bias.mean()).to(logits.dtype)
         smoothing = max(smoothing / 2, eps)
