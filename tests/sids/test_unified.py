@@ -231,7 +231,7 @@ def test_levels_say_the_planted_departments_and_shelves_and_shuffled_labels_say_
         table = catalog.table
         mixed = table["categories"].gather(np.random.default_rng(1).permutation(N))
         catalog = Catalog(table.with_columns(mixed))
-    settings = config(unified={"encoder": "mlp", "hide": 1.0 if shuffle else 0.3})
+    settings = config(unified={"encoder": "mlp", "turn": 2, "hide": 1.0 if shuffle else 0.3})
     content = Content(catalog, settings)
     rows = content.rows(vectors, catalog)
     if shuffle:

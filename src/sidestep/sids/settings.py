@@ -29,7 +29,8 @@ class UnifiedConfig(Section):
     rec, rec_weight: reconstruction of the words of title, categories and brand, from the queries' outputs ("words") or
         through the codes ("codes", a control), and its weight.
     balance: weight of the divergence of the mean softmax of each level from uniform.
-    turn: whether logits are turned after the training, which changes no loss, so that the largest tell more apart.
+    turn: number of first levels whose logits are turned after the training, which changes no loss: their codes then
+        agree with the classes. More levels agree more, with each other too, and more items share an ID.
     sinkhorn: smoothing of the balanced assignment in standard deviations of the logits; 0 takes the largest logit.
     """
 
@@ -45,7 +46,7 @@ class UnifiedConfig(Section):
     rec: Literal["words", "codes"] = "words"
     rec_weight: float = Field(0.1, ge=0)
     balance: float = Field(0.0, ge=0)
-    turn: bool = True
+    turn: int = Field(1, ge=0)
     sinkhorn: float = Field(0.05, ge=0)
 
 

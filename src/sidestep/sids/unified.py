@@ -143,7 +143,7 @@ class Unified(nn.Module):
         super().__init__()
         self.inputs, d, self.through_codes = inputs, config.width, config.rec == "codes"
         levels = [
-            SpokenLevel(size, d, place, len(sizes), turned=config.turn, smoothing=config.sinkhorn)
+            SpokenLevel(size, d, place, len(sizes), turned=place < config.turn, smoothing=config.sinkhorn)
             for place, size in enumerate(sizes)
         ]
         self.quantiser = ResidualQuantiser(levels)

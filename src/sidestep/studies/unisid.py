@@ -6,7 +6,7 @@ _TEXT = ("graph.enabled=false", *TEXT_ALONE, "tokenizer.collisions=keep")
 _KIND = ("tokenizer.kind=unisid", *_TEXT)
 _PAPER = 'tokenizer.unified.levels=["categories:3","categories:4","categories"]'
 _BRAND = 'tokenizer.unified.levels=["categories:4","categories","categories+brand"]'
-_LARGEST, _STILL = "tokenizer.unified.sinkhorn=0", "tokenizer.unified.turn=false"
+_LARGEST, _STILL = "tokenizer.unified.sinkhorn=0", "tokenizer.unified.turn=0"
 
 
 def _row(name: str, *sets: str, against: str | None = None) -> Row:
@@ -25,6 +25,7 @@ UNISID = Study(
         _row("+ brand", *_KIND, _BRAND),
         _row("unisid", *_KIND),
         _row("without turn", *_KIND, _STILL),
+        _row("all levels turned", *_KIND, "tokenizer.unified.turn=3"),
         _row("without balance", *_KIND, _LARGEST),
         _row("balance by a loss", *_KIND, _LARGEST, "tokenizer.unified.balance=1"),
         _row("without embedding", *_KIND, "tokenizer.unified.embed_weight=0"),
