@@ -14,7 +14,7 @@ help:
 	@echo "make test       check, then the test suite"
 	@echo "make test-slow  the tests that take minutes, on real data where it is found"
 	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-graph-law,"
-	@echo "     bench-trie, bench-scale, bench-out-of-core, bench-serve, bench-long, bench-rerank"
+	@echo "     bench-trie, bench-scale, bench-out-of-core, bench-serve, bench-long, bench-rerank, bench-slices"
 	@echo "                us and our peers on the same work, minutes each; see benchmarks/README.md"
 	@echo "make check-gpu  is a GPU's answer the CPU's, and what does it give? A minute where there is one"
 	@echo "make clean      remove .venv and caches; runs/ stays"
@@ -63,7 +63,7 @@ demo: .venv/core
 	@echo "See it think, in the browser: $(BIN)/sidestep serve $(DEMO)-bundle"
 
 # make bench-decode ARGS=--quick
-BENCHES := decode train end-to-end tokenize graph graph-law trie scale out-of-core serve long rerank
+BENCHES := decode train end-to-end tokenize graph graph-law trie scale out-of-core serve long rerank slices
 SCRIPT_tokenize := tokenizer
 .PHONY: $(BENCHES:%=bench-%)
 $(BENCHES:%=bench-%): bench-%: .venv/bench-%

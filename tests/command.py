@@ -24,6 +24,13 @@ WORLD = (
 )
 """A shop of 48 items and 60 shoppers, u01 to u60, and a model to match."""
 
+STREAMS = (
+    *("method=tiger", "data.planted.streams=24", "data.planted.topics=4", "data.planted.slices=6", *MODEL),
+    *("data.planted.users=60", "slices.kind=windows", "slices.width=8", "slices.hidden=8", "slices.epochs=1"),
+    *("tokenizer.kind=rq-kmeans", "graph.enabled=false", "train.epochs=1"),
+)
+"""24 channels, S01 to S24, whose content moves through 6 days from the first of January 2023."""
+
 
 @dataclass(frozen=True)
 class Done:

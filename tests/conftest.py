@@ -50,3 +50,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "finished"
     succeed("run", "s2gr-planted", *WORLD, "--out", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of tiny planted streams, whose semantic IDs follow content. Read it only."""
+    from command import STREAMS, succeed
+
+    folder = tmp_path_factory.mktemp("runs") / "streams"
+    made = succeed("run", "s2gr-planted", *STREAMS, "--out", folder)
+    assert "windows: 6 slices" in made.err
+    assert "of the items on air in each" in made.err
+    return folder

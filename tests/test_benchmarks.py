@@ -25,6 +25,7 @@ PEERS = {
     "out_of_core": (),
     "long": (),
     "rerank": (),
+    "slices": (),
     "gpu": (),
     "fuzz": (),
     "crash": (),

@@ -40,9 +40,8 @@ def test_a_printed_recipe_is_a_recipe_and_keys_are_explained(tmp_path: Path) -> 
     (section,) = json.loads(succeed("config", "train.lr", "--json").out)
     assert [key["name"] for key in section["keys"]] == ["train.lr"]
     assert [each["name"] for each in json.loads(succeed("config", "data", "--json").out)] == ["data", "data.planted"]
-    assert "did you mean 'behaviour.epochs' or 'tokenizer.epochs' or 'train.epochs' or 'reranker.epochs'?" in refuse(
-        "config", "epochs"
-    )
+    near = [f"'{section}.epochs'" for section in ("behaviour", "slices", "tokenizer", "train", "reranker")]
+    assert f"did you mean {' or '.join(near)}?" in refuse("config", "epochs")
     assert "did you mean 's2gr-planted'?" in refuse("recipes", "s2gr-plantd")
 
 

@@ -107,6 +107,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "recipes",
             "methods",
             "data.inspect",
+            "data.times",
         ),
         *GROUND,
     ),

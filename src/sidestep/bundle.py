@@ -7,6 +7,8 @@
     semantic_ids.safetensors     codes, codewords and clusters
     trie.safetensors             the tree of the semantic IDs, ready to be mapped into memory, and the items' popularity
     vectors.safetensors          the items' vectors, if the model reads them
+    slices.safetensors           IDs slice by slice, and what is on air, where IDs follow content
+    slicer.safetensors           what gives items an ID in a further slice
     tuner.safetensors            what vectors of further items go through first, if the run has tuned its vectors
     labels.parquet               category and brand of every item, if the model reads them
     items.parquet                outside id, title, category, popularity, and further fields
@@ -45,8 +47,8 @@ else:
     pl = at_use("polars")
 
 KIND = "bundle"
-WEIGHTS, SIDS, TRIE, VECTORS, TUNER = (
-    f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors", "tuner")
+WEIGHTS, SIDS, TRIE, VECTORS, TUNER, SLICES, SLICER = (
+    f"{name}.safetensors" for name in ("model", "semantic_ids", "trie", "vectors", "tuner", "slices", "slicer")
 )  # the weights have the Hub's file name
 GRAPH = "graph.onnx"
 CHECK = "check.json"
@@ -81,6 +83,8 @@ class _Meta:
     version: Count
     reads: _Reads | None = None
     absolute_times: bool = False
+    slice: int | None = None
+    kept_slices: Count | None = None
 
 
 _META = TypeAdapter(_Meta)
@@ -100,7 +104,8 @@ class Bundle:
     @property
     def meta(self) -> dict[str, Any]:
         """method, num_items, codebook_sizes (empty for a method without semantic IDs), thinks, max_history, reads
-        (`recent`, `long`, `times`), absolute_times, beams, version (of the catalogue and its semantic IDs).
+        (`recent`, `long`, `times`), absolute_times, beams, version (of the catalogue and its semantic IDs), and, where
+        IDs follow content, slice (when the last one begins, in milliseconds) and kept_slices.
         """
         return self.manifest.meta
 

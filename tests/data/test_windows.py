@@ -8,7 +8,8 @@ import pytest
 
 from sidestep.data.catalog import Catalog
 from sidestep.data.interactions import NO_TIME
-from sidestep.data.windows import Windows, read_windows, slices_at
+from sidestep.data.sources.windows import read_windows
+from sidestep.data.windows import Windows, slices_at
 from sidestep.errors import DataError
 
 CATALOG = Catalog(pl.DataFrame({"item_id": ["a", "b", "c"]}))

@@ -56,9 +56,9 @@ def test_keys_that_cannot_change_a_result_stand_in_no_settings_and_no_cell(key: 
 @pytest.mark.parametrize(
     ("key", "value", "decides"),
     [
-        ("seed", 1, {"prepare", "embed", "tune", "behave", "tokenize", "train"}),
-        ("data.ties", "shuffled", {"prepare"}),
-        ("split.kind", "global-time", {"embed", "tune", "behave", "propagate", "train"}),
+        ("seed", 1, {"prepare", "embed", "tune", "window", "blend", "behave", "tokenize", "train"}),
+        ("data.ties", "shuffled", {"prepare", "window"}),
+        ("split.kind", "global-time", {"embed", "tune", "blend", "behave", "propagate", "train"}),
         ("tune.steps", 8, {"tune"}),
         ("behaviour.width", 8, {"behave"}),
         ("behaviour.weight", 2.0, set()),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli import align, batch, doctor, listing, plan, reproduce, rerank, serve, sids, tune
+from sidestep.cli import align, batch, doctor, evaluating, listing, plan, reproduce, rerank, serve, sids, tune
 from sidestep.cli.contents import Contents
 from sidestep.cli.options import (
     AllowOption,
@@ -35,7 +35,7 @@ from sidestep.cli.options import (
     say,
     show,
 )
-from sidestep.cli.parsing import read_depths, read_ids_or_file, read_question, read_where
+from sidestep.cli.parsing import read_ids_or_file, read_question, read_where
 from sidestep.errors import ConfigError, SidestepError, one_line
 from sidestep.studies.child import end_with_input
 
@@ -72,6 +72,7 @@ app.add_typer(batch.app, name="batch")
 app.command("rerank")(rerank.rerank)
 app.command("reproduce")(reproduce.reproduce)
 app.command("record")(reproduce.record)
+app.command("evaluate")(evaluating.evaluate)
 app.command("export")(serve.export)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
@@ -201,22 +202,6 @@ def train(
         return
     print(watch(replace(opened, force=force), say, trace).text())
     say(f"nothing was trained; written to {opened.folder}")
-
-
-@app.command()
-def evaluate(
-    folder: RunArgument,
-    at: Annotated[str | None, typer.Option(help="The K of the metrics, such as 1,5,10 [default: evaluate.at].")] = None,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """HR, NDCG and MRR at item level, compared with popularity and item-kNN."""
-    from sidestep.pipeline.evaluate import evaluate as judge
-    from sidestep.pipeline.run import Run
-    from sidestep.report.terminal import metrics_table
-
-    result = judge(Run.open(folder, force=force), read_depths(at))
-    show(as_json, result.as_json(), metrics_table(result))
 
 
 @app.command()

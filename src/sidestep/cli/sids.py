@@ -135,6 +135,31 @@ def append(
     show(as_json, asdict(done), done.text())
 
 
+@app.command("slice")
+def slice_(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN|BUNDLE", help="A run whose IDs follow content, or its bundle.")
+    ],
+    windows: Annotated[Path, typer.Option(help="A Parquet file: item_id, start and vectors of what is on air.")],
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When it begins, for a file without a column start.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a slice of time: what is on air now, with IDs by its content of now. Nothing is trained.
+
+    A running server goes over to it, without a restart, when it loads the bundle again (SIGHUP or POST
+    /v1/admin/reload).
+    """
+    from dataclasses import asdict
+
+    from sidestep.data.times import read_time
+    from sidestep.pipeline.further_slices import add
+
+    done = add(folder, windows, None if start is None else read_time(start, "--start", absolute=True))
+    show(as_json, asdict(done), done.text())
+
+
 @app.command()
 def requantise(
     folder: RunArgument,

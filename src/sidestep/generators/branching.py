@@ -90,7 +90,7 @@ class Branching(EncoderDecoder):
     def predict(self, batch: SequenceBatch) -> Prediction:
         encoded, per_item = self.encode(batch)
         real, branches = batch.targets >= 0, len(self.branch)
-        tokens = self.tokens[batch.targets.clamp(min=0)].long()
+        tokens = self._tokens_of(batch.targets, batch.asked).long()
         seen = self._seen(batch.visible * per_item, encoded)
         begin = self._begin(batch, batch.visible, encoded, seen)  # [B, P, 1, D]
         first = (begin + self.branch).flatten(1, 2)[:, :, None]

@@ -13,6 +13,7 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.generators.item_part import ItemPart
 from sidestep.generators.prediction import Prediction
+from sidestep.generators.sliced_tokens import SlicedTokens
 from sidestep.generators.state import DecodingState
 from sidestep.layers.attention import AttentionParts
 from sidestep.layers.blocks import Decoder, DecoderBlock, Encoder
@@ -92,7 +93,8 @@ class EncoderDecoder(nn.Module):
     no change. block: what its decoder is made of.
 
     clock: what it is told of times, set by whoever builds it: added to the history's items and to the decoder's first
-    input. None, or a batch without times: nothing is added.
+    input. None, or a batch without times: nothing is added. sliced: set likewise, where items have other IDs at other
+    times.
 
     A level's output head is tied to the embeddings of its codes. These are kept small (`D ** -0.5`) and multiplied by
     `D ** 0.5` on the way in, as in Vaswani et al. 2017 (section 3.4): the function is T5's, which keeps them large and
@@ -128,6 +130,7 @@ class EncoderDecoder(nn.Module):
             self.encoder = Encoder(*shape, config.encoder_layers, config.dropout, causal, config.attention)
         self.decoder = config.decoder(config.decoder_layers, block)
         self.clock: Clock | None = None
+        self.sliced: SlicedTokens | None = None
 
     @torch.no_grad()
     def _start_from(self, sids: SemanticIds) -> None:
@@ -139,7 +142,7 @@ class EncoderDecoder(nn.Module):
     @property
     def reads(self) -> Reads:
         """What it reads of a history."""
-        return Reads(self.config.max_history, times=self.clock is not None)
+        return Reads(self.config.max_history, times=self.clock is not None or self.sliced is not None)
 
     @property
     def every_position(self) -> bool:
@@ -175,7 +178,7 @@ class EncoderDecoder(nn.Module):
     def encoder_input(self, batch: SequenceBatch) -> tuple[Float[Tensor, "B M D"], Bool[Tensor, "B M"], int]:
         """The histories as the encoder reads them, False at padding, and how many positions each item takes."""
         real = torch.arange(batch.history.shape[1], device=batch.lengths.device) < batch.lengths[:, None]
-        x = self.read(self.tokens[batch.history.clamp(min=0)])  # [B, T, L, D]
+        x = self.read(self._tokens_of(batch.history, batch.times))  # [B, T, L, D]
         own = self._beside_codes(batch)
         if self.config.history == "items":
             items = self.item_projection(x.flatten(2)).float()  # the layers add up in float32 under autocast, too
@@ -183,6 +186,11 @@ class EncoderDecoder(nn.Module):
         x = x if own is None else x + own[:, :, None]
         x, real = x.flatten(1, 2), real.repeat_interleave(self.num_levels, dim=1)
         return x, real, self.num_levels
+
+    def _tokens_of(self, items: Int[Tensor, "B S"], times: Int[Tensor, "B S"] | None) -> Int[Tensor, "B S L"]:
+        """The codes of items, those of their time where IDs move; of padding, any."""
+        items = items.clamp(min=0)
+        return self.tokens[items] if self.sliced is None else self.sliced(items, times)
 
     def _beside_codes(self, batch: SequenceBatch) -> Float[Tensor, "B T D"] | None:
         """What an item of the history has beside its codes: a vector of its own, and what its time tells."""
@@ -200,7 +208,7 @@ class EncoderDecoder(nn.Module):
         """`forward` of the generator alone, where a subclass trains more than a generator."""
         encoded, per_item = self.encode(batch)
         real = batch.targets >= 0
-        tokens = self.tokens[batch.targets.clamp(min=0)].long()
+        tokens = self._tokens_of(batch.targets, batch.asked).long()
         seen = self._seen(batch.visible * per_item, encoded)
         begin = self._begin(batch, batch.visible, encoded, seen)
         prediction = self.decode(tokens, real, begin, encoded, seen, self.recall(batch, tokens))

@@ -137,6 +137,10 @@ def _same_log(own: FinishedRun, part: FinishedRun, place: str) -> None:
         raise ConfigError(f"{place} was trained on another log than this run's")
     if part.recipe.split != own.recipe.split:
         raise ConfigError(f"{place} was trained on another split than this run's")
+    if part.recipe.slices.kind != own.recipe.slices.kind:
+        raise ConfigError(
+            f"{place} has slices.kind = {part.recipe.slices.kind!r}, and this run {own.recipe.slices.kind!r}"
+        )
 
 
 def _refuse_other_ids(own: FinishedRun, part: FinishedRun, place: str) -> None:

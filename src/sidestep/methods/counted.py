@@ -8,8 +8,9 @@ from torch import nn
 
 from sidestep.config import Section
 from sidestep.data.splits import TrainingInteractions
-from sidestep.methods.method import Materials, Method, Needs, Phase, SearchPlan
+from sidestep.methods.method import Materials, Method, Needs, Phase
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.rerankers.cases import TrainingCases
 from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig

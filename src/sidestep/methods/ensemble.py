@@ -14,8 +14,9 @@ from sidestep.generators.ensemble import Ensemble, EnsembleConfig
 from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods.assembling import generator_of, same_ids
 from sidestep.methods.generative import SHAPES, THOUGHTFUL, Thoughtful
-from sidestep.methods.method import FinishedRun, Materials, Method, SearchPlan
+from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.recommenders.ensemble import EnsembleRecommender
 from sidestep.recommenders.generative import trie_of
 from sidestep.training.loop import Objective
@@ -27,6 +28,7 @@ class GeneratorsTogether(Thoughtful):
     sections: ClassVar[Mapping[str, type[Section]]] = {**SHAPES, "ensemble": EnsembleConfig}
     grows = False  # a further item would need an ID of every tokenizer
     ranks_by_paths = False
+    follows_content = False
     exports_graph = False
     names_parts = "ensemble"
 

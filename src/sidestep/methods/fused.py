@@ -18,9 +18,10 @@ from sidestep.generators.thinking import ThinkingConfig
 from sidestep.methods import assembling
 from sidestep.methods.balance import best_balance, best_weight
 from sidestep.methods.generative import SHAPES, THOUGHTFUL, Thoughtful, codes_alone, supervised, thoughts_at_chance
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Ranks, Say, SearchPlan
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs, Ranks, Say
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.scoring import two_towers
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.objectives import fused as objective_fused
 from sidestep.recommenders.fused import FusedRecommender
 from sidestep.recommenders.itemwise import ItemwiseRecommender
@@ -38,6 +39,7 @@ class GeneratorAndScorer(Thoughtful):
     }
     grows = False  # its scorer knows items by their numbers
     ranks_by_paths = False
+    follows_content = False
     exports_graph = False
 
     @property

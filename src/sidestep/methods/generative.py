@@ -11,10 +11,12 @@ from torch import nn
 from sidestep.config import Section
 from sidestep.errors import ConfigError
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
+from sidestep.generators.sliced_tokens import SlicedTokens
 from sidestep.generators.thinking import Thinking, ThinkingConfig
 from sidestep.methods.assembling import begin_from
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, SearchPlan
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.methods.time import TimeConfig
 from sidestep.objectives import generating
 from sidestep.recommenders.recommender import Servable
@@ -64,6 +66,7 @@ class Generative(Method):
     sections: ClassVar[Mapping[str, type[Section]]] = {**SHAPES, "time": TimeConfig}
     grows = True
     ranks_by_paths = True
+    follows_content = True
     exports_graph = True
 
     @property
@@ -76,6 +79,8 @@ class Generative(Method):
     def build(self, materials: Materials, recipe: Recipe) -> nn.Module:
         model = self.generator(materials, recipe)
         model.clock = self.time(recipe).clock(model.config.width)
+        if materials.timeline is not None:
+            model.sliced = SlicedTokens(materials.timeline, model.vocabulary)
         return model
 
     def generator(self, materials: Materials, recipe: Recipe) -> EncoderDecoder:
@@ -89,7 +94,7 @@ class Generative(Method):
         begin_from(model, own, start)
 
     def recommender(self, model: Any, recipe: Recipe, plan: SearchPlan) -> Servable:
-        return plan.searcher(model)
+        return plan.over_time(model)
 
     def beams(self, recipe: Recipe) -> int:
         return max(recipe.evaluate.num_beams, recipe.evaluate.k)

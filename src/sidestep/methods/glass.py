@@ -26,6 +26,7 @@ class LooksBack(Thoughtful):
     """GLASS: the model reads items before its window by the hierarchy of their IDs."""
 
     sections: ClassVar[Mapping[str, type[Section]]] = {**Thoughtful.sections, "long": LongConfig}
+    follows_content = False
     exports_graph = False
 
     @property

@@ -15,12 +15,12 @@ from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.methods.time import TimeConfig
-from sidestep.recommenders.generative import GenerativeRecommender, Precision
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.rerankers.cases import TrainingCases
 from sidestep.sids.semantic_ids import SemanticIds
-from sidestep.sids.trie import Trie
+from sidestep.sids.timeline import Timeline
 from sidestep.training.loop import Batches, Objective
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.item_vectors import ItemVectors
@@ -55,7 +55,7 @@ class Materials:
     """What a model is built from, of the run's N items.
 
     popularity: occurrences in training, `[N]`. sids, vectors, labels: None where the method does not need them. titles:
-    there where labels are.
+    there where labels are. timeline: the semantic IDs slice by slice, where they follow content.
     """
 
     popularity: Ints
@@ -63,6 +63,7 @@ class Materials:
     vectors: ItemVectors | None = None
     labels: ItemLabels | None = None
     titles: Sequence[str] | None = None
+    timeline: Timeline | None = None
 
     @property
     def ids(self) -> SemanticIds:
@@ -103,26 +104,6 @@ class Work:
 
     name: str
     do: Callable[[Path, Say], object]
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a recommender answers from, and how it searches.
-
-    popularity: occurrences in training, `[N]`. tree: the semantic IDs of the catalogue, or their trie; None for a
-    method that needs none. num_beams: paths that are searched at once. precision: of the model's projections.
-    """
-
-    popularity: Ints
-    tree: SemanticIds | Trie | None
-    num_beams: int
-    precision: Precision = "fp32"
-
-    def searcher(self, model: Any, tree: SemanticIds | Trie | None = None) -> GenerativeRecommender:
-        """A generator as a recommender. tree: in place of the plan's."""
-        tree = self.tree if tree is None else tree
-        assert tree is not None
-        return GenerativeRecommender(model, tree, self.popularity, model.reads, self.num_beams, self.precision)
 
 
 @dataclass(frozen=True)
@@ -191,6 +172,8 @@ class Method(ABC):
     """Whether the trained model also answers with items that get their semantic IDs later."""
     ranks_by_paths: ClassVar[bool] = False
     """Whether its answers are ranked by the paths of their codes alone, so that `analyse` explains them."""
+    follows_content: ClassVar[bool] = False
+    """Whether its items may have other semantic IDs at other times ([slices])."""
     exports_graph: ClassVar[bool] = False
     """Whether its whole search can be exported as one graph (`pipeline/graph.py`)."""
 

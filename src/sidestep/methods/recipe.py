@@ -11,6 +11,7 @@ from sidestep.data.splits import SplitConfig
 from sidestep.sids.settings import TokenizerConfig
 from sidestep.training.optim import TrainConfig
 from sidestep.vectors.behaviour import BehaviourConfig
+from sidestep.vectors.blend import SlicesConfig
 from sidestep.vectors.choosing import EmbedConfig
 from sidestep.vectors.graph import GraphConfig
 from sidestep.vectors.tuning import TuneConfig
@@ -61,6 +62,7 @@ class Recipe(Section):
     tune: TuneConfig = TuneConfig()
     behaviour: BehaviourConfig = BehaviourConfig()
     graph: GraphConfig = GraphConfig()
+    slices: SlicesConfig = SlicesConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -23,11 +23,11 @@ from sidestep.methods.method import (
     Phase,
     Ranks,
     Say,
-    SearchPlan,
     SecondLook,
     Work,
 )
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.methods.second_looks import Lessons, ListwiseOrder, ReasonedOrder, SecondOrder
 from sidestep.recommenders.recommender import Recommender
 from sidestep.recommenders.reranked import RerankedRecommender

@@ -12,8 +12,9 @@ from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
 from sidestep.methods.assembling import begin_from
-from sidestep.methods.method import FinishedRun, Materials, Method, Needs, SearchPlan
+from sidestep.methods.method import FinishedRun, Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.methods.time import TimeConfig
 from sidestep.objectives import scoring
 from sidestep.recommenders.itemwise import ItemwiseRecommender

@@ -8,7 +8,7 @@ from typing import Any
 from sidestep import config
 from sidestep.config import Section
 from sidestep.errors import ConfigError, did_you_mean
-from sidestep.methods import branching, ensemble, fused, generative, glass, onelive, plugins, reranking, scoring
+from sidestep.methods import branching, ensemble, fused, generative, glass, onelive, plugins, reranking, scoring, slices
 from sidestep.methods.method import Method
 from sidestep.methods.recipe import Recipe, recipe_with
 
@@ -79,7 +79,9 @@ def saved_recipe(values: Mapping[str, Any]) -> Recipe:
     if isinstance(name := values.get("method"), str):
         method_named(name)  # before its sections are taken for misspelt keys
     recipe = config.build(RECIPE, values)
-    method_of(recipe).check(recipe)
+    method = method_of(recipe)
+    method.check(recipe)
+    slices.check(recipe, method)
     return recipe
 
 

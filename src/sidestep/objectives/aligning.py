@@ -1,7 +1,8 @@
-"""The objective of item alignment; the last line is the paper's total loss."""
+"""The objectives that item vectors are aligned by; the last line of each is the total loss."""
 
 from torch import Tensor, nn
 
+from sidestep.data.sequences import SequenceBatch
 from sidestep.losses.contrastive import info_nce
 from sidestep.vectors.pair_batches import PairBatch
 
@@ -12,3 +13,12 @@ def align(model: nn.Module, batch: PairBatch, tau: float) -> dict[str, Tensor]:
     Without its next-token loss: a map has no text to predict.
     """
     return {"total": info_nce(model(batch.left), model(batch.right), batch.barred, tau)}
+
+
+def two_towers(model: nn.Module, batch: SequenceBatch, tau: float) -> dict[str, Tensor]:
+    """OneLive's towers (arXiv 2602.08612, sec. 3): -log softmax_j(cos(u_i, x_j) / tau) at j = i, the mean over the
+    targets of a batch, each of which is a negative for all others but those of the same item.
+    """
+    users, items, numbers = model(batch)
+    barred = (numbers[:, None] == numbers).fill_diagonal_(False)
+    return {"total": info_nce(users, items, barred, tau)}

@@ -97,6 +97,11 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     contents = RunContents(run)
     if not contents.method.ranks_by_paths:
         raise ConfigError(f"{run.recipe.method!r} is no generator of semantic IDs; there are no paths to look at")
+    if run.recipe.slices.kind != "none":
+        raise ConfigError(
+            f"{str(run.folder)!r} has other semantic IDs in every slice of time, and no one tree to look at; "
+            f"`sidestep evaluate {run.folder} --replay` shows how it does over time"
+        )
     recommender = cast(GenerativeRecommender, contents.trained())
     cases = contents.split.test.sample(users, run.recipe.seed)
     forced, answers = _forced(recommender, cases), _answers(recommender, cases, run.recipe.evaluate.k)

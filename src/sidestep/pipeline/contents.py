@@ -16,26 +16,26 @@ from sidestep.data.labels import ItemLabels, labels
 from sidestep.data.splits import Split, split
 from sidestep.encoders.directions import unit_rows
 from sidestep.errors import ArtifactError, ConfigError, MissingExtraError
-from sidestep.methods.method import FinishedRun, Materials, Method, SearchPlan
+from sidestep.methods.method import FinishedRun, Materials, Method
 from sidestep.methods.recipe import Recipe
-from sidestep.methods.table import OWN_COUNTS, OWN_COUNTS_BY_HOUR, method_of
-from sidestep.pipeline import lineage, versions
+from sidestep.methods.search_plan import SearchPlan
+from sidestep.methods.table import method_of
+from sidestep.pipeline import lineage, missing, slicing, versions
+from sidestep.pipeline.baselines import baseline
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.settings import changes
 from sidestep.pipeline.stage import TRAIN, vectors_of
 from sidestep.recommenders.generative import Precision
-from sidestep.recommenders.itemwise import ItemwiseRecommender
 from sidestep.recommenders.recommender import Recommender, Servable
+from sidestep.recommenders.sliced import OnAirRecommender
 from sidestep.recommenders.trained import TrainedModel
 from sidestep.rerankers.cases import TrainingCases
-from sidestep.scorers.counts import OwnCounts, OwnCountsByHour
-from sidestep.scorers.item_knn import ItemKNN, ItemKNNConfig
-from sidestep.scorers.popularity import Popularity
 from sidestep.sids import tokenizer
 from sidestep.sids.content import Content
 from sidestep.sids.names import cluster_names
 from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.sids.timeline import Timeline
 from sidestep.vectors.behaviour import joined
 from sidestep.vectors.edges import edges_path, graph_of
 from sidestep.vectors.files import located
@@ -49,11 +49,13 @@ from sidestep.vectors.tuning import VectorMap
 class RunContents(FinishedRun):
     """The parts of a run, each read once.
 
-    version: of the catalogue and the semantic IDs; training and evaluation know the first alone.
+    version: of the catalogue and the semantic IDs; training and evaluation know the first alone. later: whether slices
+        count that were added to the finished run; they come after what is evaluated.
     """
 
     run: Run
     version: int = 1
+    later: bool = False
 
     def path(self, name: str) -> Path:
         """Where an artifact lies, in this version where versions have it, once it is known to belong to the others.
@@ -88,6 +90,26 @@ class RunContents(FinishedRun):
         """What the tokenizer learnt from, of the first version's items."""
         return ItemVectors.load(self.path("aligned"))
 
+    @property
+    def taught(self) -> ItemVectors:
+        """What the tokenizer learns from: `rows`, or where there are slices, the vectors of all of them in training."""
+        return ItemVectors.load(self.path("moving")) if self.recipe.slices.kind != "none" else self.rows
+
+    @cached_property
+    def slices(self) -> slicing.RunSlices:
+        """What a run with slices holds of them."""
+        return slicing.RunSlices(self.run, self.path, self.later)
+
+    @cached_property
+    def timeline(self) -> Timeline | None:
+        """The semantic IDs of every slice and what is on air there; for a method without IDs, the latter alone. None
+        where the recipe has no slices.
+        """
+        if self.recipe.slices.kind == "none":
+            return None
+        needed = self.method.needs.ids
+        return self.slices.sliced[0] if needed else slicing.on_air(self.slices.windows, len(self.catalog))
+
     @cached_property
     def content(self) -> Content | None:
         """What the tokenizer is told of the first version's items besides vectors; None where it is told nothing."""
@@ -118,7 +140,7 @@ class RunContents(FinishedRun):
         """
         recipe = self.run.recipe
         saved = artifact.load(self.path("tokenizer"), "weights")
-        model = tokenizer.build(self.rows, recipe.tokenizer, recipe.seed, self.content)
+        model = tokenizer.build(self.taught, recipe.tokenizer, recipe.seed, self.content)
         try:
             model.load_state_dict({name: torch.from_numpy(value) for name, value in saved.tensors.items()})
         except RuntimeError as error:
@@ -141,7 +163,7 @@ class RunContents(FinishedRun):
 
     @cached_property
     def path_names(self) -> PathNames:
-        sids, categories = self.materials.sids or self.sids, labels(self.catalog, "category")
+        sids, categories = self.named_sids or self.sids, labels(self.catalog, "category")
         return PathNames(sids, self.catalog.titles, categories, self.popularity)
 
     @property
@@ -221,7 +243,8 @@ class RunContents(FinishedRun):
         needs = self.method.needs
         sids = self.method.supervision(self.sids, self.recipe) if needs.ids else None
         known, titles = (ItemLabels.of(self.catalog), self.catalog.titles) if needs.labels else (None, None)
-        return Materials(self.popularity, sids, self.vectors if needs.vectors else None, known, titles)
+        timeline = self.timeline if needs.ids else None
+        return Materials(self.popularity, sids, self.vectors if needs.vectors else None, known, titles, timeline)
 
     @cached_property
     def cases(self) -> TrainingCases | None:
@@ -242,36 +265,25 @@ class RunContents(FinishedRun):
                 )
 
     def refuse_what_is_missing(self) -> None:
-        """Raises:
-        ConfigError: the log or the catalogue has not what the run's method needs.
-        """
-        needs, name = self.method.needs, self.recipe.method
-        if needs.times and not self.interactions.absolute_times:
-            raise ConfigError(
-                f"Method {name!r} needs times that can be compared between users, and this log has none; name a column "
-                "of absolute times in data.time"
-            )
-        time = self.method.time(self.recipe)
-        if time.needs_calendar and not self.interactions.absolute_times:
-            raise ConfigError(
-                f"time.fields = {list(time.fields)} need times that tell the hour and the day, and this log has none; "
-                'name a column of absolute times in data.time, or take time.fields=["gap"]'
-            )
-        if time.told and self.interactions.times is None:
-            raise ConfigError(f"Method {name!r} is told times, and this log has none; name their column in data.time")
-        if needs.text and not any(self.catalog.texts or ()):
-            raise ConfigError(
-                f"Method {name!r} needs texts and no item has any; name their columns in data.text_fields"
-            )
+        """Raises as `missing.refuse`."""
+        missing.refuse(self.recipe, self.interactions, self.catalog)
 
     @property
     def tree(self) -> SemanticIds | None:
-        """The semantic IDs that answers are searched among; None where the method needs none."""
-        return self.sids if self.method.needs.ids else None
+        """The semantic IDs that answers are searched among, now; None where the method needs none."""
+        if not self.method.needs.ids:
+            return None
+        return self.sids if self.timeline is None else self.timeline.sids(len(self.timeline) - 1, self.sids)
+
+    @property
+    def named_sids(self) -> SemanticIds | None:
+        """The semantic IDs that name paths: those that supervise the model, or those of now where they move."""
+        return self.materials.sids if self.timeline is None else self.tree
 
     def recommending(self, model: Any, num_beams: int, precision: Precision = "fp32") -> Servable:
         """A model of the run's method, trained or still in training, as a recommender."""
-        return self.method.recommender(model, self.recipe, SearchPlan(self.popularity, self.tree, num_beams, precision))
+        plan = SearchPlan(self.popularity, self.tree, num_beams, precision, self.materials.timeline)
+        return self.method.recommender(model, self.recipe, plan)
 
     def trained(self) -> Servable:
         """The trained model as a recommender."""
@@ -312,20 +324,15 @@ class RunContents(FinishedRun):
 
     def model(self) -> TrainedModel:
         """The trained model as users hold it."""
-        sids = self.materials.sids
+        sids = self.named_sids
         return TrainedModel(self.trained(), self.catalog, self.interactions, sids, lambda: self.path_names)
 
     def recommender(self, name: str) -> Recommender:
-        """The trained model by its method's name, or a baseline that needs no training."""
-        train, num_items = self.split.train, len(self.catalog)
-        if name == "popularity":
-            return ItemwiseRecommender(Popularity.fit(train, num_items), num_items)
-        if name == OWN_COUNTS:
-            return ItemwiseRecommender(OwnCounts.fit(train, num_items), num_items)
-        if name == OWN_COUNTS_BY_HOUR:
-            return ItemwiseRecommender(OwnCountsByHour.fit(train, num_items), num_items, OwnCountsByHour.reads)
-        if name in ("item-knn", "item-knn-recent"):
-            config = ItemKNNConfig(half_life=1 if name == "item-knn-recent" else None)
-            return ItemwiseRecommender(ItemKNN.fit(train, num_items, config), num_items)
-        second = self.trained()
-        return second if name == self.recipe.method else self.method.first_look(second)
+        """The trained model by its method's name, or a baseline that needs no training. All of them answer with what is
+        on air, where the run has slices.
+        """
+        found, timeline = baseline(name, self.split.train, len(self.catalog)), self.timeline
+        if found is None:
+            second = self.trained()
+            found = second if name == self.recipe.method else self.method.first_look(second)
+        return found if timeline is None or isinstance(found, OnAirRecommender) else OnAirRecommender(found, timeline)

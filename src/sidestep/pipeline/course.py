@@ -12,8 +12,9 @@ from sidestep.data.sequences import SequenceBatch, TrainingSequences
 from sidestep.data.splits import Cases, TrainingInteractions
 from sidestep.evaluation.metrics import ndcg
 from sidestep.evaluation.ranking import rank_cases
-from sidestep.methods.method import Materials, Method, Phase, Say, SearchPlan, Work
+from sidestep.methods.method import Materials, Method, Phase, Say, Work
 from sidestep.methods.recipe import Recipe
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.pipeline.contents import RunContents
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.sids.semantic_ids import SemanticIds
@@ -65,7 +66,10 @@ class Course:
         return self.valid if users == "all" else self.valid.sample(users, self.recipe.seed)
 
     def recommending(self, model: Any, num_beams: int) -> Servable:
-        return self.method.recommender(model, self.recipe, SearchPlan(self.materials.popularity, self.tree, num_beams))
+        return self.method.recommender(model, self.recipe, self._plan(num_beams))
+
+    def _plan(self, num_beams: int) -> SearchPlan:
+        return SearchPlan(self.materials.popularity, self.tree, num_beams, timeline=self.materials.timeline)
 
     def ranks(self, recommender: Recommender) -> Ints:
         """The ranks of the targets of `sample`, seen items masked."""

@@ -21,7 +21,7 @@ from sidestep.methods.table import NON_NEURAL, OWN_COUNTS, OWN_COUNTS_BY_HOUR, m
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.settings import changes
-from sidestep.pipeline.stage import Stage
+from sidestep.pipeline.stage import Stage, timeline_of
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 
@@ -72,9 +72,9 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
     Raises:
         ConfigError: a K below 1 or above the length of the lists.
     """
-    contents, ks = RunContents(run), _depths(run, at)
-    repeats = _repeats(contents.split.test)
-    look, baselines = contents.method.second_look(run.recipe), _baselines(run.recipe, repeats)
+    contents, ks = RunContents(run), depths(run, at)
+    repeats = held_out_repeats(contents.split.test)
+    look, baselines = contents.method.second_look(run.recipe), baselines_for(run.recipe, repeats)
     first = [look.first] if look is not None and look.first not in baselines else []
     ranks = {name: ranked(contents, name) for name in (*baselines, *first, run.recipe.method)}
     tables = [
@@ -136,16 +136,23 @@ def _loaded(contents: RunContents, stage: str, seen: Seen) -> RankTable:
 def rank_stage(run: Run, name: str) -> Stage:
     """The ranking of the test cases by the run's method, or by one that needs no training."""
     trained = name not in NON_NEURAL
-    sids = ["sids"] * (method_of(run.recipe).needs.ids and artifact.exists(run.path("sids")))
+    still = run.recipe.slices.kind == "none"
+    sids = ["sids"] * (still and method_of(run.recipe).needs.ids and artifact.exists(run.path("sids")))
+    air = [] if still else [timeline_of(run.recipe)]
     return Stage(
         "evaluate",
         tuple(f"evaluation/{name}-{seen}" for seen in get_args(Seen)),
         lambda recipe: {"split": True, "evaluate": method_of(recipe).ranking if trained else frozenset({"k"})},
-        lambda _: ("interactions", *sids, *["model"] * trained),
+        lambda _: ("interactions", *sids, *air, *["model"] * trained),
     )
 
 
-def _depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
+def depths(run: Run, at: Sequence[int]) -> tuple[int, ...]:
+    """The K of the metrics, rising; none takes the recipe's.
+
+    Raises:
+        ConfigError: a K below 1 or above the length of the lists.
+    """
     ks, longest = tuple(sorted(set(at or run.recipe.evaluate.at))), run.recipe.evaluate.k
     if ks[0] < 1 or ks[-1] > longest:
         raise ConfigError(
@@ -167,7 +174,7 @@ def _ranked(run: Run, stage: str, settings: Mapping[str, Any], parents: Mapping[
     return run.done(stage, settings, parents)
 
 
-def _baselines(recipe: Recipe, repeats: bool) -> tuple[str, ...]:
+def baselines_for(recipe: Recipe, repeats: bool) -> tuple[str, ...]:
     """The baselines without training: one that knows the request's time stands beside models that know it, too.
 
     repeats: whether some held-out item is a repetition.
@@ -177,7 +184,8 @@ def _baselines(recipe: Recipe, repeats: bool) -> tuple[str, ...]:
     return tuple(name for name in NON_NEURAL if not idle.get(name))
 
 
-def _repeats(cases: Cases) -> bool:
+def held_out_repeats(cases: Cases) -> bool:
+    """Whether some held-out item is a repetition."""
     return any(target in cases.history(case) for case, target in enumerate(cases.targets))
 
 
@@ -185,7 +193,8 @@ def protocol(run: Run) -> str:
     """What a reader must know to compare a figure with another."""
     recipe = run.recipe
     words = f"{recipe.split.name}, full ranking at item level, ties {recipe.data.ties}, seed {recipe.seed}"
-    return ", ".join([words, *method_of(recipe).search_protocol(recipe)])
+    air = ["what is on air at the time of each target, for all rows"] if recipe.slices.kind != "none" else []
+    return ", ".join([words, *air, *method_of(recipe).search_protocol(recipe)])
 
 
 def _rank(contents: RunContents, name: str, recommender: Recommender, seen: Seen) -> RankTable:

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from sidestep import artifact, bundle, durable
 from sidestep.bundle import Bundle
-from sidestep.config import decisive
+from sidestep.config import Keys, decisive
 from sidestep.data.interactions import Ints, by_popularity
 from sidestep.data.labels import labels
 from sidestep.data.sequences import question
 from sidestep.errors import ArtifactError, ConfigError, did_you_mean
 from sidestep.fast.recommender import CLOSE, GraphRecommender
 from sidestep.fast.recommender import check as check_graph
-from sidestep.methods.method import Materials, SearchPlan
+from sidestep.methods.method import Materials
+from sidestep.methods.search_plan import SearchPlan
 from sidestep.methods.table import method_of, saved_recipe
-from sidestep.pipeline import versions
+from sidestep.pipeline import slicing, versions
 from sidestep.pipeline.card import model_card
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.graph import check_exportable, write_graph
@@ -30,6 +31,7 @@ from sidestep.pipeline.stage import TRAIN
 from sidestep.recommenders.generative import trie_of
 from sidestep.recommenders.recommender import Recommendations, Recommender, Servable
 from sidestep.sids.flat_trie import FlatTrie
+from sidestep.sids.timeline import Timeline
 from sidestep.sids.trie import Trie
 from sidestep.vectors.item_vectors import ItemVectors
 
@@ -47,12 +49,14 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
         ArtifactError: a stage not done, altered bytes, or a folder that holds something else. ConfigError: no such
         column, or a method without a graph. MissingExtraError: the libraries that write a graph.
     """
-    contents = RunContents(run, versions.newest(run))
+    contents = RunContents(run, versions.newest(run), later=True)
     recipe = run.recipe
+    _check_slices(contents)
     if graph:
         check_exportable(recipe)
     model = contents.trained()
-    settings = decisive(recipe, {**TRAIN.keys(recipe), "evaluate": True})
+    moving: Keys = {"tokenizer": True} if contents.materials.timeline is not None else {}
+    settings = decisive(recipe, {**TRAIN.keys(recipe), "evaluate": True, **moving})
     parents = {name: run.digest(name) for name in ("interactions", "model")}
     if contents.materials.vectors is not None or contents.materials.sids is not None:
         parents["vectors"] = run.digest("vectors")
@@ -63,13 +67,16 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
     with bundle.writing(folder, meta, {"recipe": settings}, parents) as staging:
         artifact.write_tensors(staging / bundle.WEIGHTS, artifact.load(run.path("model"), "weights").tensors)
         if contents.materials.sids is not None:
-            artifact.write_tensors(staging / bundle.SIDS, contents.materials.sids.as_tensors())
-            tree = trie_of(contents.materials.sids, contents.popularity)
+            named = contents.named_sids or contents.materials.sids
+            artifact.write_tensors(staging / bundle.SIDS, named.as_tensors())
+            tree = trie_of(named, contents.popularity)
             artifact.write_tensors(staging / bundle.TRIE, kept_tree(tree, contents.popularity))
             if graph:
                 flat = FlatTrie.of(trie_tensors(tree))
                 absolute = contents.interactions.absolute_times
                 write_graph(staging / bundle.GRAPH, contents.module, flat, model.reads, absolute)
+        if contents.materials.timeline is not None:
+            _write_slices(contents, staging)
         if contents.materials.vectors is not None:
             artifact.write_tensors(staging / bundle.VECTORS, {"values": contents.materials.vectors.values})
         if "tuner" in parents:
@@ -90,6 +97,24 @@ def export(run: Run, folder: Path, fields: list[str] | None = None, graph: bool 
     return artifact.read_manifest(folder)
 
 
+def _check_slices(contents: RunContents) -> None:
+    """Raises:
+    ConfigError: slices of a method without semantic IDs.
+    """
+    if contents.recipe.slices.kind != "none" and not contents.method.needs.ids:
+        raise ConfigError(
+            f"A bundle knows what is on air by semantic IDs, and method {contents.recipe.method!r} has none; export a "
+            "run of tiger or onelive"
+        )
+
+
+def _write_slices(contents: RunContents, staging: Path) -> None:
+    timeline, sightings = contents.slices.sliced
+    kept = timeline.last(contents.recipe.slices.kept)
+    artifact.write_tensors(staging / bundle.SLICES, slicing.as_tensors(kept, sightings))
+    artifact.write_tensors(staging / bundle.SLICER, contents.slices.slicer.as_tensors())
+
+
 def recommender_of(opened: Bundle) -> Servable:
     """`module_and_recommender` without the module."""
     return module_and_recommender(opened)[1]
@@ -107,7 +132,8 @@ def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
         vectors = None
         if bundle.VECTORS in opened.manifest.files:
             vectors = ItemVectors(opened.tensors(bundle.VECTORS)["values"])
-        model = method.build(_materials(opened, vectors), recipe)
+        materials = _materials(opened, vectors)
+        model = method.build(materials, recipe)
         model.load_state_dict(load_file(opened.folder / bundle.WEIGHTS), assign=True)
         trie = None
         if opened.sids is not None:
@@ -118,13 +144,15 @@ def module_and_recommender(opened: Bundle) -> tuple[nn.Module, Servable]:
             "export it again from its run"
         ) from None
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    plan = SearchPlan(opened.popularity, trie, recipe.evaluate.num_beams, recipe.evaluate.precision)
+    plan = SearchPlan(opened.popularity, trie, recipe.evaluate.num_beams, recipe.evaluate.precision, materials.timeline)
     return model, method.recommender(model.eval(), recipe, plan)
 
 
 def _materials(opened: Bundle, vectors: ItemVectors | None) -> Materials:
     titles = None if opened.labels is None else opened.catalog.titles
-    return Materials(opened.popularity, opened.sids, vectors, opened.labels, titles)
+    sliced = bundle.SLICES in opened.manifest.files
+    timeline = Timeline.of_tensors(opened.tensors(bundle.SLICES)) if sliced else None
+    return Materials(opened.popularity, opened.sids, vectors, opened.labels, titles, timeline)
 
 
 def check(opened: Bundle, model: Recommender) -> None:
@@ -154,7 +182,12 @@ def _meta(contents: RunContents, model: Servable) -> dict[str, Any]:
         "absolute_times": contents.interactions.absolute_times,
         "beams": model.num_beams,
         "version": contents.version,
+        **_sliced(contents.materials.timeline, contents.recipe.slices.kept),
     }
+
+
+def _sliced(timeline: Timeline | None, kept: int) -> dict[str, int]:
+    return {} if timeline is None else {"slice": timeline.now, "kept_slices": kept}
 
 
 def _ask(model: Recommender, history: list[int], k: int, explain: bool = False) -> Recommendations:

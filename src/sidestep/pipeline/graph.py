@@ -33,6 +33,11 @@ def check_exportable(recipe: Recipe) -> None:
             f"--graph: the search of method {recipe.method!r} cannot be exported as a graph; leave --graph out, and "
             "the bundle answers with PyTorch"
         )
+    if recipe.slices.kind != "none":
+        raise ConfigError(
+            "--graph: a graph has one tree, and this run has one for every slice; leave --graph out, and the bundle "
+            "answers with PyTorch"
+        )
     if recipe.evaluate.precision != "fp32":
         raise ConfigError(
             f"--graph: the graph computes in fp32, and this run answers in {recipe.evaluate.precision}; leave --graph "

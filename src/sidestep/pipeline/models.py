@@ -104,7 +104,7 @@ def of_run(run: Run) -> Model:
     Raises:
         ArtifactError: a stage is not done yet, or altered bytes.
     """
-    contents = RunContents(run, versions.newest(run))
+    contents = RunContents(run, versions.newest(run), later=True)
     model = contents.model()
     return Model(
         model.recommender, model.catalog, model.interactions, model.sids, model.make_names,

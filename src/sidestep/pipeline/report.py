@@ -202,7 +202,8 @@ def _ranks(run: Run) -> dict[str, dict[str, RankTable]]:
 
 def _analysis(contents: RunContents) -> Analysis | None:
     enough = contents.split.test.num_users > 1
-    return analyse(contents.run, ANALYSED) if contents.method.ranks_by_paths and enough else None
+    one_tree = contents.method.ranks_by_paths and contents.recipe.slices.kind == "none"
+    return analyse(contents.run, ANALYSED) if one_tree and enough else None
 
 
 def _examples(contents: RunContents, ranks: dict[str, dict[str, RankTable]]) -> list[Example]:

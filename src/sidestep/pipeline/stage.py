@@ -66,9 +66,18 @@ class Stage:
         return all(run.done(name, settings, parents, self.before(name), self.prolonged) for name in self.makes)
 
 
+def static_of(recipe: Recipe) -> str:
+    """The artifact of the items' vectors, before windows of moving content are blended in."""
+    return "tuned" if recipe.tune.kind != "none" else "vectors"
+
+
 def vectors_of(recipe: Recipe) -> str:
     """The artifact of the items' vectors, before those from behaviour and before the graph."""
-    return "tuned" if recipe.tune.kind != "none" else "vectors"
+    return "blended" if _moves(recipe) else static_of(recipe)
+
+
+def _moves(recipe: Recipe) -> bool:
+    return recipe.slices.kind != "none"
 
 
 def _behaves(recipe: Recipe) -> bool:
@@ -92,11 +101,17 @@ def _training_reads(recipe: Recipe) -> tuple[str, ...]:
     needs = method_of(recipe).needs
     own = (
         *["sids"] * needs.ids,
+        *[timeline_of(recipe)] * _moves(recipe),
         *[vectors_of(recipe)] * needs.vectors,
         *["catalog"] * needs.labels,
         *["cases"] * needs.cases,
     )
     return ("interactions", *own)
+
+
+def timeline_of(recipe: Recipe) -> str:
+    """The artifact that says what is on air in every slice, and, where the method needs IDs, these."""
+    return "timeline" if method_of(recipe).needs.ids else "windows"
 
 
 def _case_keys(recipe: Recipe) -> Keys:
@@ -147,6 +162,16 @@ TUNE = Stage(
     },
     lambda _: ("catalog", "interactions", "vectors"),
 )
+WINDOW = Stage(
+    "window", ("windows",), lambda _: {"slices": frozenset({"kind", "path"}), "data": True, "seed": True},
+    lambda _: ("catalog", "interactions"),
+)  # fmt: skip
+BLEND = Stage(
+    "blend",
+    ("blend", "moving", "blended"),
+    lambda _: {"slices": True, "split": True, "seed": True},
+    lambda recipe: ("interactions", "windows", static_of(recipe)),
+)
 BEHAVE = Stage(
     "behave",
     ("behaviour",),
@@ -170,14 +195,16 @@ TOKENIZE = Stage(
     _tokenizer_keys,
     lambda recipe: (
         "aligned",
+        *["moving"] * _moves(recipe),
         *["interactions"] * recipe.tokenizer.uses_interactions,
         *["catalog"] * recipe.tokenizer.uses_labels,
     ),
 )
+SLICE = Stage("slice", ("timeline",), lambda _: {"slices": True}, lambda _: ("windows", "blend", "tokenizer", "sids"))
 CASES = Stage("cases", ("cases",), _case_keys, _case_reads, _trained_parts)
 TRAIN = Stage("train", ("model",), _training_keys, _training_reads, _trained_parts, prolonged=True)
 
-STAGES = (PREPARE, EMBED, TUNE, BEHAVE, PROPAGATE, TOKENIZE, CASES, TRAIN)
+STAGES = (PREPARE, EMBED, TUNE, WINDOW, BLEND, BEHAVE, PROPAGATE, TOKENIZE, SLICE, CASES, TRAIN)
 """In the order in which they run."""
 
 

@@ -21,7 +21,7 @@ from sidestep.data.splits import TrainingInteractions, split
 from sidestep.errors import ConfigError
 from sidestep.methods.method import Say
 from sidestep.methods.table import as_values, saved_recipe
-from sidestep.pipeline import apart
+from sidestep.pipeline import apart, moving
 from sidestep.pipeline.behaviour import counted_vectors, learnt_vectors
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.course import Course
@@ -43,6 +43,7 @@ from sidestep.pipeline.stage import (
 )
 from sidestep.pipeline.tokenizing import tokenized
 from sidestep.pipeline.tuning import neighbourhoods, tuned_encoder, tuned_map
+from sidestep.pipeline.weights import save_weights
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
 from sidestep.rerankers.cases import TrainingCases, cross_fitted, proposed
@@ -103,7 +104,7 @@ def tune(run: Run, say: Say) -> None:
     else:
         model = mapped = tuned_map(*materials)
         vectors = mapped.apply_to(own)
-    _save_weights(run, "tuner", model, settings, parents)
+    save_weights(run, "tuner", model, settings, parents)
     meta = _graph_inputs(contents) if recipe.tune.uses_graph else None
     vectors.save(run.path("tuned"), config=settings, parents=TUNE.origin(run, "tuned"), meta=meta)
     for line in neighbourhoods(contents, own, vectors).lines():
@@ -159,7 +160,7 @@ def tokenize(run: Run, say: Say) -> None:
     """Train or fit the tokenizer and give every item its semantic ID."""
     settings, parents = TOKENIZE.settings(run.recipe), TOKENIZE.parents(run)
     model, sids = tokenized(run, run.training_folder("tokenizer-train", settings, parents), say)
-    _save_weights(run, "tokenizer", model, settings, parents)
+    save_weights(run, "tokenizer", model, settings, parents)
     images = RunContents(run).images
     meta = None if images is None else inputs([images])
     sids.save(run.path("sids"), config=settings, parents=TOKENIZE.origin(run, "sids"), meta=meta)
@@ -221,7 +222,7 @@ def train(run: Run, say: Say) -> None:
     method.tune(model, materials, recipe, course.ranks, say)
     if prolonged:  # what was judged is the shorter training's
         shutil.rmtree(run.path("evaluation"), ignore_errors=True)
-    _save_weights(run, "model", model, settings, parents)
+    save_weights(run, "model", model, settings, parents)
 
 
 def _prolonged(run: Run, settings: Mapping[str, Any], say: Say) -> bool:
@@ -256,6 +257,7 @@ _RUN: dict[Stage, Callable[[Run, Say], None]] = {
     TOKENIZE: tokenize,
     CASES: cases,
     TRAIN: train,
+    **moving.STAGES,
 }
 
 
@@ -302,10 +304,3 @@ def _work_apart(folder: Path, recipe: dict[str, Any], force: bool, names: Sequen
 
 def _nothing(line: str) -> None:
     """What processes but the first say."""
-
-
-def _save_weights(run: Run, name: str, model: nn.Module, settings: dict[str, Any], parents: dict[str, str]) -> None:
-    if not Processes.launched().is_first:  # all processes hold the same weights
-        return
-    tensors = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
-    artifact.save(run.path(name), "weights", tensors=tensors, config=settings, parents=parents)

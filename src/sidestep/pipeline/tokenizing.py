@@ -30,13 +30,13 @@ def tokenized(run: Run, folder: Path, say: Callable[[str], None]) -> tuple[token
     folder: for checkpoints.
     """
     contents, config, seed = RunContents(run), run.recipe.tokenizer, run.recipe.seed
-    rows, content = contents.rows, contents.content
-    for note in tokenizer.notes(rows, config, seed):
+    rows, taught, content = contents.rows, contents.taught, contents.content
+    for note in tokenizer.notes(taught, config, seed):
         say(note)
     if content is not None and (told := content.note()):
         say(told)
-    model = tokenizer.build(rows, config, seed, content)
-    learn(run, model, rows, content, folder)
+    model = tokenizer.build(taught, config, seed, content)
+    learn(run, model, taught, content, folder)
     popularity = contents.popularity if config.uses_interactions else None
     assigned = tokenizer.semantic_ids(model, rows, config, seed)
     sids, note = tokenizer.without_collisions(model, assigned, rows, config, seed, popularity)

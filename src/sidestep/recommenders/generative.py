@@ -91,6 +91,12 @@ class GenerativeRecommender:
         other.num_beams = num_beams
         return other
 
+    def over(self, trie: Trie) -> "GenerativeRecommender":
+        """The same model over another tree of the same items, which is on its device."""
+        other = copy(self)
+        other.trie = trie
+        return other
+
     @property
     def num_items(self) -> int:
         return len(self._counts)

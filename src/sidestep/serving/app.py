@@ -148,6 +148,7 @@ def _recommend_routes(app: FastAPI, server: Server) -> None:
                     "max_history": reads.recent,
                     **{key: meta[key] for key in ("method", "num_items", "codebook_sizes", "thinks")},
                     **{key: meta[key] for key in ("beams", "version")},
+                    "slice": meta.get("slice"),
                 }
             )
         return JSONResponse({"models": infos, "default": server.editions.names[0]})

@@ -172,6 +172,9 @@ class ModelInfo(BaseModel):
     max_history: int = Field(description="As reads.recent.")
     beams: int | None
     version: int = Field(description="Of the catalogue and its semantic IDs.")
+    slice: int | None = Field(
+        description="Where IDs follow content: when the last slice of time begins, in milliseconds since 1970."
+    )
 
 
 class ModelsResponse(BaseModel):

@@ -57,6 +57,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
     own = contents.method if trained else None
     tables = {table.seen: table for table in ranked(contents, name)}
     cases = contents.split.test
+    one_tree = settings.slices.kind == "none"
     return CellResult(
         method=name,
         recipe=Path(recipe).stem if recipe else "",
@@ -75,7 +76,7 @@ def record(folder: Path, *, recipe: str = "", method: str | None = None, analyse
         lengths=cases.lengths,
         targets=targets_digest(cases.users, cases.lengths, cases.targets),
         balance=own.chosen(contents.tensors()).get("balance") if own else None,
-        analysis=analyse(run) if analyse is not None and own and own.ranks_by_paths else None,
+        analysis=analyse(run) if analyse is not None and own and own.ranks_by_paths and one_tree else None,
     )
 
 

@@ -71,6 +71,11 @@ def append(
             f"{str(run.folder)!r} is a run of {run.recipe.method!r}, which has one embedding per training item and "
             "cannot score new ones; append to the run of a generator"
         )
+    if run.recipe.slices.kind != "none":
+        raise ConfigError(
+            f"{str(run.folder)!r} is a run whose IDs follow content, and its blend knows the items that it was trained "
+            "on; train a run of all of them"
+        )
     with run.writing():
         return _append(run, items, say, vectors, existing)
 
@@ -139,6 +144,10 @@ def requantise(run: Run, vectors: Path, out: Path) -> SemanticIds:
     """
     if out.exists():
         raise ConfigError(f"--out {str(out)!r} exists; choose another folder")
+    if run.recipe.slices.kind != "none":
+        raise ConfigError(
+            f"{str(run.folder)!r} has slices of time already; add one with `sidestep sids slice {run.folder}`"
+        )
     contents, recipe = RunContents(run), run.recipe
     other = read_vectors(vectors, contents.catalog, recipe.embed.tensor)
     if other.width != contents.embedded.width:
