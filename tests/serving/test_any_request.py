@@ -16,7 +16,10 @@ from starlette.testclient import TestClient
 FEW, MANY = 300, 10_000
 """Requests in the fast suite and in the slow one, over all routes together."""
 QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
-AMOUNTS = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
+AMOUNTS = [
+    pytest.param(FEW, id="few"),
+    pytest.param(MANY, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+]
 
 IDS = [f"P{number:02}" for number in range(1, 49)]
 STRANGE = ["", "P99", "../P01", "P01/../P02", "%2e%2e", "a\0b", "\ud800", "\u202e", "é" * 256, "x" * 257, "'; --", "🙂"]
