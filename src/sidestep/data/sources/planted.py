@@ -49,6 +49,9 @@ class PlantedConfig(Section):
         home shelves of a shopper, the probability that the next shelf is one of them, and that of the own brand there.
     parts, clocked: above 0, the world of `clocked.py`: parts of the day, and what depends on them, the "rounds" through
         the departments or the "brands".
+    streams, topics: above 0, the world of `streams.py` in place of the shop: channels, and what they may talk about.
+    slices, slice_hours: of streams: stretches of time in which contents stay, and how long one is.
+    stay, live: of streams: probability that a channel keeps its topic in the next slice, and that it is on air.
     """
 
     departments: int = Field(default=6, ge=1)
