@@ -178,6 +178,8 @@ def test_the_adapters_chat_is_what_the_recipe_asks_for() -> None:
     assert len(RULES) == 8
 
 
-def test_a_teacher_that_is_a_model_has_a_name() -> None:
+def test_a_teacher_that_is_a_model_has_a_name_and_one_behind_an_endpoint_an_address() -> None:
     with pytest.raises(ValueError, match=r"set llm\.teacher_model"):
         LLMConfig(teacher="endpoint")
+    with pytest.raises(ValueError, match=r"set llm\.endpoint, as in http"):
+        LLMConfig(teacher="endpoint", teacher_model="t")

@@ -212,16 +212,16 @@ def test_a_condition_on_a_column_is_the_librarys(shop: TestClient, model: Traine
 
 def test_times_are_numbers_or_iso_and_unknown_items_are_named(shop: TestClient) -> None:
     events = [
-        {"user_id": "iso", "item_id": "P02", "time": "2001-09-09T01:46:41Z"},
-        {"user_id": "iso", "item_id": "none", "time": 1e9 + 2},
-        {"user_id": "iso", "item_id": "P01", "time": 1e9},
+        {"user_id": "of-no-other-test", "item_id": "P02", "time": "2001-09-09T01:46:41Z"},
+        {"user_id": "of-no-other-test", "item_id": "none", "time": 1e9 + 2},
+        {"user_id": "of-no-other-test", "item_id": "P01", "time": 1e9},
     ]
     assert shop.post("/v1/events", json={"events": events}).json()["unknown"] == ["none"]
-    kept = shop.get("/v1/users/iso").json()["history"]
+    kept = shop.get("/v1/users/of-no-other-test").json()["history"]
     assert [(event["item_id"], event["time"]) for event in kept] == [("P01", 1e9), ("P02", 1e9 + 1), ("none", 1e9 + 2)]
     timed = [{"item_id": "P02", "time": "2001-09-09T01:46:41Z"}, {"item_id": "P01", "time": 1e9}]
     assert [card["item_id"] for card in ask(shop, history=timed)["history"]] == ["P01", "P02"]
-    assert shop.delete("/v1/users/iso").json() == {"forgotten": 3}
+    assert shop.delete("/v1/users/of-no-other-test").json() == {"forgotten": 3}
 
 
 def test_every_answer_has_a_request_id_which_is_the_clients_own(

@@ -41,7 +41,7 @@ class LLMConfig(Section):
     knowledge: bool = True
     teacher: Literal["rules", "endpoint", "local"] = "rules"
     teacher_model: str = ""
-    endpoint: str = "http://localhost:8000/v1"
+    endpoint: str = ""
     key_env: str = "OPENAI_API_KEY"
     traces: Traces = "rejection"
     tries: int = Field(4, ge=1)
@@ -66,7 +66,9 @@ class LLMConfig(Section):
     valid_cases: int = Field(200, ge=1)
 
     @model_validator(mode="after")
-    def _a_teacher_has_a_name(self) -> "LLMConfig":
+    def _a_teacher_can_be_found(self) -> "LLMConfig":
         if self.teacher != "rules" and not self.teacher_model:
             raise ValueError(f"teacher = {self.teacher!r} is a model without a name; set llm.teacher_model")
+        if self.teacher == "endpoint" and not self.endpoint:
+            raise ValueError("teacher = 'endpoint' has no address; set llm.endpoint, as in http://localhost:8000/v1")
         return self
