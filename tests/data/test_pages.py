@@ -70,6 +70,17 @@ def test_a_damaged_count_or_size_of_a_page_is_refused(tmp_path: Path, field: int
         read_table(path, [])
 
 
+def test_a_footer_of_other_kinds_than_parquets_is_left_to_the_reader(tmp_path: Path) -> None:
+    """A flipped bit can make bytes of the struct that a column's place and sizes stand in."""
+    footer = b"\x49\x1c" + b"\x19\x1c" + b"\x38\x10" + b"abcdefghijklmnop" + b"\x00" + b"\x00" + b"\x00"
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    assert Compact(footer).struct() == {4: [{1: [{3: b"abcdefghijklmnop"}]}]}
+    check_pages(path)
+    with pytest.raises(DataError, match="Parquet"):
+        read_table(path, [])
+
+
 FLIPS = """
 import io, sys
 import polars as pl

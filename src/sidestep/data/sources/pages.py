@@ -32,7 +32,7 @@ def check_pages(path: Path) -> None:
     try:
         with path.open("rb") as file:
             wrong = next(_wrong_pages(file), None)
-    except (struct.error, IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError):
+    except (struct.error, AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError):
         return
     if wrong is not None:
         raise DataError(f"Cannot read {str(path)!r} as Parquet: {wrong}; it is damaged, copy or download it again")
