@@ -102,9 +102,10 @@ def _beyond(result: "Evaluation") -> str:
 
 def _against_best(result: "Evaluation", best: float) -> str:
     lines = [f"\n{result.main}, all users, seen kept. Best possible in this planted data: {best:.4f}"]
-    for row in result.table.to_dicts():
-        if row["users"] == "all" and row["seen"] == "kept":
-            lines.append(f"  {row['method']:12} {row[result.main]:.4f}  {row[result.main] / best:6.1%} of it")
+    rows = [row for row in result.table.to_dicts() if row["users"] == "all" and row["seen"] == "kept"]
+    width = max((len(row["method"]) for row in rows), default=0)
+    for row in rows:
+        lines.append(f"  {row['method']:{width}} {row[result.main]:.4f}  {row[result.main] / best:6.1%} of it")
     return "\n".join(lines)
 
 
