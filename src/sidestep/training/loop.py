@@ -28,7 +28,7 @@ from sidestep.training import checkpoint
 from sidestep.training.averaging import Average
 from sidestep.training.log import JsonLog
 from sidestep.training.optim import TrainConfig, learning_rate, optimizer
-from sidestep.training.processes import Processes
+from sidestep.training.processes import Processes, keep_to_each
 from sidestep.training.sharding import Sharded, optimizer_state
 
 CHECKPOINT = "checkpoint"
@@ -121,6 +121,7 @@ class Training:
             self.bare, self.model = model, self.shards.module
             self.optimizer = self.accelerator.prepare(optimizer(self.model, config))
         else:
+            keep_to_each(model)
             self.model, self.optimizer = self.accelerator.prepare(model, optimizer(model, config))
             self.bare = self.accelerator.unwrap_model(self.model)
         self.average = Average(self.bare, config.ema) if config.ema else None

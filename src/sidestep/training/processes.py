@@ -10,7 +10,8 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, reduce, wait_for_everyone
-from torch import distributed
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for one of them. What runs before a training may take hours; a dead process is noticed at
@@ -18,6 +19,14 @@ once, since its connection closes.
 """
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher sets in the environment of its processes."""
+
+
+def keep_to_each(model: nn.Module) -> None:
+    """Let DDP leave buffers of 16-bit integers to each process: gloo cannot send them, and they are the catalogue's
+    constants, alike everywhere.
+    """
+    names = [name for name, buffer in model.named_buffers() if buffer.dtype == torch.int16]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
 
 
 @dataclass(frozen=True)
