@@ -26,7 +26,7 @@ def keep_to_each(model: nn.Module) -> None:
     constants, alike everywhere.
     """
     names = [name for name, buffer in model.named_buffers() if buffer.dtype == torch.int16]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
