@@ -134,7 +134,7 @@ TOUR = ("quickstart", "guides/own-data", "guides/own-vectors", "guides/choosing"
         "guides/growing", "guides/semantic-ids", "guides/report", "guides/aligning")  # fmt: skip
 ELSEWHERE = re.compile(r"FOLDER|serve|reproduce|record|published|kunde|events\.csv|--profile")
 """Commands on files that are not here, or that go on for ever; tests of their own run them."""
-SMALLER = {"P003": "P03", "P017": "P17", "u0007": "u07", "12,5": "1"}
+SMALLER = {"P003": "P03", "P017": "P17", "u0007": "u07", "12,5": "1", "runs/nyc": "runs/beauty"}
 
 
 @pytest.mark.slow
