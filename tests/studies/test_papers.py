@@ -62,6 +62,7 @@ def test_the_paper_s_rows_are_the_paper_s_method_whatever_s2gr_has_become(recipe
         for row in rows:
             ours = Cell(row.method, 0, row.settings(), recipe).read()
             assert (identity(ours) == paper) == (row.name != "s2gr, our defaults")
+    assert identity(Cell("s2gr", 0, (), recipe).read()) != paper
 
 
 def test_a_study_s_terms_give_way_to_the_user_and_its_rows_do_not() -> None:
