@@ -22,7 +22,7 @@ from sidestep.fast.session import Session
 from sidestep.layers.clock import Clock
 from sidestep.pipeline.answering import Answering
 from sidestep.pipeline.exporting import recommender_of, trie_tensors
-from sidestep.pipeline.graph import write_graph
+from sidestep.pipeline.graph import traced, write_graph
 from sidestep.recommenders.generative import GenerativeRecommender, trie_of
 from sidestep.sids.flat_trie import FlatTrie
 from small_world import THINKING, awake, make, make_sids
@@ -162,6 +162,19 @@ def test_exporting_twice_gives_the_same_graph(run: Path, exported: Path, tmp_pat
     with unchecked():
         succeed("export", run, "--to", tmp_path / "again", "--graph")
     assert contents(tmp_path / "again") == contents(exported)
+
+
+def test_a_search_is_traced_for_any_batch() -> None:
+    """Nothing on the way may take a size for a number. What is converted then is tried by the slow tests."""
+    sids = make_sids(60, (6, 6, 6))
+    model = make("tiger", sids, encoder_layers=1, decoder_layers=1, max_history=30)
+    trie = FlatTrie.of(trie_tensors(trie_of(sids, np.zeros(60, dtype=np.int64))))
+    with unchecked():
+        program, names = traced(model, trie, model.reads)
+    assert {"items", "scores"} <= set(names)
+    sizes = program.range_constraints.values()
+    assert len(sizes) == 6  # rows, items of a history, excluded items, beams, paths, answers
+    assert all(size.upper > 7 for size in sizes)
 
 
 @pytest.mark.slow

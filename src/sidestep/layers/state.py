@@ -180,7 +180,7 @@ class BeamCache:
         """
         assert self.parents is not None
         width = self.layers[0][-1][0].shape[1]
-        return self.parents + torch.arange(len(self.parents), device=self.parents.device)[:, None] * width
+        return self.parents + torch.arange(self.parents.shape[0], device=self.parents.device)[:, None] * width
 
 
 def first_positions(visible: Int[Tensor, "B Q"], width: int) -> Bool[Tensor, "B Q M"]:

@@ -61,14 +61,9 @@ def write_graph(path: Path, model: nn.Module, trie: FlatTrie, reads: Reads, abso
     Raises:
         ConfigError: it does not fit into one file.
     """
-    model = deepcopy(model).cpu().eval()
-    if isinstance(model, Thinker):
-        model.fix_centroids()
-    graph = SearchGraph(model, trie, absolute_times)
-    with torch.no_grad(), warnings.catch_warnings():
+    program, names = traced(model, trie, reads, absolute_times)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(graph, _example(trie, reads), dynamic_shapes=_shapes(reads), strict=False)
-        names = list(graph(*_example(trie, reads)))
         proto = _converted(program, INPUTS if reads.times else INPUTS[: -len(TIMES)], names)
     if proto.ByteSize() > LARGEST:
         raise ConfigError(
@@ -76,6 +71,20 @@ def write_graph(path: Path, model: nn.Module, trie: FlatTrie, reads: Reads, abso
             "leave --graph out"
         )
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def traced(
+    model: nn.Module, trie: FlatTrie, reads: Reads, absolute_times: bool = False
+) -> tuple[torch.export.ExportedProgram, list[str]]:
+    """The search as operations on inputs of any size, and the names of what it gives."""
+    model = deepcopy(model).cpu().eval()
+    if isinstance(model, Thinker):
+        model.fix_centroids()
+    graph, example = SearchGraph(model, trie, absolute_times), _example(trie, reads)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(graph, example, dynamic_shapes=_shapes(reads), strict=False)
+        return program, list(graph(*example))
 
 
 def _example(trie: FlatTrie, reads: Reads) -> tuple[torch.Tensor, ...]:
