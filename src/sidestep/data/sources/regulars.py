@@ -33,6 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidestep.data.interactions import Ints
 from sidestep.data.sources.planted import NOTHING, Floats, PlantedWorld
@@ -87,6 +88,20 @@ class RegularsWorld(PlantedWorld):
         """
         histories = [cases.history(case) for case in range(len(cases))]
         return self.best_hit_rate(histories, k, homes_seen, brands_seen)
+
+    def oracle_hits(
+        self, cases: Cases, k: int, homes_seen: int | None = None, brands_seen: int | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether the target of every case is among the k likeliest items, `[C]`: what the best ranking reaches on
+        these very cases, where `best_possible` is what it reaches on average. See `best_hit_rate`.
+        """
+        found = np.empty(len(cases), dtype=np.bool_)
+        for begin in range(0, len(cases), CASES_AT_ONCE):
+            some = np.arange(begin, min(begin + CASES_AT_ONCE, len(cases)))
+            probs = self._probs([cases.history(int(case)) for case in some], homes_seen, brands_seen)
+            best = np.argsort(-probs, axis=1, kind="stable")[:, :k]
+            found[some] = (best == cases.targets[some][:, None]).any(axis=1)
+        return found
 
     def _probs(self, histories: Sequence[Ints], homes_seen: int | None, brands_seen: int | None) -> Floats:
         """The law of the next item of every history, `[C, N]`."""
