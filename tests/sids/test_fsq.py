@@ -3,7 +3,7 @@ import torch
 
 from sidestep.sids import fsq
 from sidestep.sids.codebook import Codebook
-from sidestep.sids.fsq import FSQ, Directions, autoencoder, itq
+from sidestep.sids.fsq import FSQ, Directions, HiddenFSQ, autoencoder, itq
 from sidestep.sids.residual import ResidualQuantiser
 
 CORNERS = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).repeat(50, 1)
@@ -124,6 +124,24 @@ def test_learning_restores_what_orthogonal_directions_cannot() -> None:
     ]
     assert errors[0] == pytest.approx(0.01, rel=0.2)  # the noise
     assert errors[1] > 2 * errors[0]
+
+
+def test_hyperplanes_of_a_hidden_layer_are_bent() -> None:
+    """|x| > 1 by hand: relu(x) + relu(-x)."""
+    level = HiddenFSQ(1, 1)
+    level.first[0, :2] = torch.tensor([1.0, -1.0])
+    level.directions[:2] = 1
+    level.thresholds[:] = 1
+    assert level.assign(torch.tensor([[-3.0], [-0.5], [0.0], [0.9], [2.0]])).tolist() == [1, 0, 0, 0, 1]
+
+
+def test_a_hidden_layer_learns_the_corners_of_a_slanted_box_too() -> None:
+    edges = torch.randn(3, 3, generator=torch.Generator().manual_seed(2))
+    values = CORNERS @ edges + 5 + 0.1 * torch.randn(400, 3, generator=seeded())
+    level = HiddenFSQ(3, 3)
+    level.initialize(values, seeded())
+    assert (values - level.codewords[level.assign(values)]).square().mean().item() == pytest.approx(0.01, rel=0.3)
+    assert (bits_of(level, values).sum(0) <= 200).all()
 
 
 def test_residuals_beside_the_median_do_not_hang_on_rounding() -> None:

@@ -19,7 +19,7 @@ from sidestep.sids.codebook import (
     balanced_start,
     random_start,
 )
-from sidestep.sids.fsq import FSQ
+from sidestep.sids.fsq import FSQ, HiddenFSQ
 from sidestep.sids.product import Block, product_levels
 from sidestep.sids.residual import Level, ResidualQuantiser
 from sidestep.sids.unified import SpokenLevel
@@ -33,6 +33,7 @@ FITTED: dict[str, Callable[[], nn.Module]] = {
     "one codeword": lambda: Codebook(1, WIDTH),
     "bits": lambda: FSQ(3, WIDTH),
     "learnt bits": lambda: FSQ(3, WIDTH, fsq.autoencoder),
+    "hidden layer": lambda: HiddenFSQ(3, WIDTH),
     "as many bits as dimensions": lambda: FSQ(WIDTH, WIDTH),
     "no bits": lambda: FSQ(0, WIDTH),
     "block": lambda: Block(8, WIDTH, slice(1, 3)),

@@ -46,6 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rq-kmeans, balanced": {"kind": "rq-kmeans", "size_balanced": True},
     "res-kmeans-fsq": {"kind": "res-kmeans-fsq"},
     "res-kmeans-fsq, learnt": {"kind": "res-kmeans-fsq", "learnt_bits": True},
+    "res-kmeans-fsq, mlp": {"kind": "res-kmeans-fsq", "learnt_bits": "mlp"},
     "pq": {"kind": "pq"},
     "opq": {"kind": "opq"},
 }

@@ -1,5 +1,6 @@
 """A level whose code is a row of bits: each is the side of a hyperplane on which a residual lies."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,7 @@ ITQ_ITERATIONS = 50  # of Gong and Lazebnik (2011), sec. 2.2
 LEARNING_STEPS = 1000
 LEARNING_BATCH = 1024
 LEARNING_RATE = 3e-2
+HIDDEN = 64  # of a public re-build of QARM V2, which found 128 worse
 LEAST_GAP = 1e-6  # relative to the longest residual: smaller differences of projections may be rounding
 
 
@@ -49,25 +51,58 @@ def autoencoder(residuals: Float[Tensor, "N d"], bits: int, generator: torch.Gen
 
     The generator draws the batches.
     """
-    residuals = residuals.detach()
-    mean, covariance = moments(residuals)
-    spread = covariance.diagonal().mean().sqrt().clamp(min=torch.finfo(residuals.dtype).tiny)
     start = itq(residuals, bits, generator)
+    weights, decoder = start.clone(), start.T.clone()
+    _learn(residuals, [weights], decoder, lambda inputs: inputs @ weights, generator)
+    return weights
+
+
+def hidden_layer(
+    residuals: Float[Tensor, "N d"], bits: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "d h"], Float[Tensor, " h"], Float[Tensor, "h b"]]:
+    """As `autoencoder`, with round(sigmoid(relu(r A + a) W)): A, a and W. The generator draws the start, too."""
+    width = residuals.shape[1]
+    first, last, decoder = (
+        torch.randn(rows, columns, generator=generator).to(residuals) * (2 / rows) ** 0.5
+        for rows, columns in ((width, HIDDEN), (HIDDEN, bits), (bits, width))
+    )
+    bias = residuals.new_zeros(HIDDEN)
+    mean, spread = _learn(
+        residuals, [first, bias, last], decoder, lambda inputs: (inputs @ first + bias).relu() @ last, generator
+    )
+    return first / spread, bias - mean / spread @ first, last
+
+
+def _learn(
+    residuals: Float[Tensor, "N d"],
+    encoder: list[Tensor],
+    decoder: Float[Tensor, "b d"],
+    project: Callable[[Float[Tensor, "n d"]], Float[Tensor, "n b"]],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, " d"], Float[Tensor, ""]]:
+    """Learn the parameters of an encoder and a linear decoder in their place.
+
+    Returns the mean and the spread that the inputs of `project` were standardised with.
+    """
+    residuals = residuals.detach()
+    mean, covariance = (moment.to(residuals.dtype) for moment in moments(residuals))
+    spread = covariance.diagonal().mean().sqrt().clamp(min=torch.finfo(residuals.dtype).tiny)
+    learnt = [parameter.requires_grad_() for parameter in (*encoder, decoder)]
     with torch.enable_grad():
-        weights = start.clone().requires_grad_()
-        decoder = start.T.clone().requires_grad_()
-        optimiser = torch.optim.Adam([weights, decoder], lr=LEARNING_RATE)
+        optimiser = torch.optim.Adam(learnt, lr=LEARNING_RATE)
         for step in range(LEARNING_STEPS):
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / LEARNING_STEPS)
             rows = torch.randint(len(residuals), (min(LEARNING_BATCH, len(residuals)),), generator=generator)
-            inputs = (residuals[rows.to(residuals.device)] - mean.to(residuals.dtype)) / spread.to(residuals.dtype)
-            soft = torch.sigmoid(inputs @ weights)
+            inputs = (residuals[rows.to(residuals.device)] - mean) / spread
+            soft = torch.sigmoid(project(inputs))
             rounded = soft + (soft.round() - soft).detach()
             loss = (inputs - (2 * rounded - 1) @ decoder).square().sum(1).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-    return weights.detach()
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    return mean, spread
 
 
 class FSQ(nn.Module):
@@ -103,11 +138,19 @@ class FSQ(nn.Module):
     def __len__(self) -> int:
         return len(self.codewords)
 
+    def features(self, residuals: Float[Tensor, "B d"]) -> Float[Tensor, "B f"]:
+        """What is projected on the directions."""
+        return residuals
+
+    def find(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> Float[Tensor, "f bits"]:
+        """The directions, of any length and in any order."""
+        return self.fit(residuals, self.bits, generator)
+
     @torch.no_grad()
     def assign(self, residuals: Float[Tensor, "B d"]) -> Int[Tensor, " B"]:
         """The code of every residual from its sides of the hyperplanes, not from distances. Pure."""
         values = 2 ** torch.arange(self.bits - 1, -1, -1, device=residuals.device)
-        return ((residuals @ self.directions > self.thresholds) * values).sum(1)
+        return ((self.features(residuals) @ self.directions > self.thresholds) * values).sum(1)
 
     @torch.no_grad()
     def initialize(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> None:
@@ -115,12 +158,39 @@ class FSQ(nn.Module):
         if not self.bits:
             self.codewords.copy_(residuals.double().mean(0, keepdim=True))
             return
-        directions = self.fit(residuals, self.bits, generator)
+        directions = self.find(residuals, generator)
         directions = directions / directions.norm(dim=0).clamp(min=torch.finfo(directions.dtype).tiny)
-        order = (residuals @ directions).var(0, correction=0).argsort(descending=True, stable=True)
+        features = self.features(residuals)
+        order = (features @ directions).var(0, correction=0).argsort(descending=True, stable=True)
         self.directions.copy_(directions[:, order])
-        self.thresholds.copy_(_medians(residuals @ self.directions, residuals.norm(dim=1).max()))
+        self.thresholds.copy_(_medians(features @ self.directions, features.norm(dim=1).max()))
         self.codewords.copy_(_decoded(residuals, self.assign(residuals), self.bits))
+
+
+class HiddenFSQ(FSQ):
+    """`FSQ` of a hidden layer's numbers instead of the residuals themselves: its hyperplanes are bent. Everything else
+    holds of it, too: every bit halves the residuals, and codewords are affine in the bits.
+
+    first: `[d, HIDDEN]`. bias: `[HIDDEN]`. directions: `[HIDDEN, bits]`.
+    """
+
+    first: Tensor
+    bias: Tensor
+
+    def __init__(self, bits: int, width: int) -> None:
+        super().__init__(bits, width)
+        self.register_buffer("first", torch.zeros(width, HIDDEN))
+        self.register_buffer("bias", torch.zeros(HIDDEN))
+        self.register_buffer("directions", torch.zeros(HIDDEN, bits))
+
+    def features(self, residuals: Float[Tensor, "B d"]) -> Float[Tensor, "B f"]:
+        return (residuals @ self.first + self.bias).relu()
+
+    def find(self, residuals: Float[Tensor, "N d"], generator: torch.Generator) -> Float[Tensor, "f bits"]:
+        first, bias, directions = hidden_layer(residuals, self.bits, generator)
+        self.first.copy_(first)
+        self.bias.copy_(bias)
+        return directions
 
 
 def moments(rows: Float[Tensor, "N d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:

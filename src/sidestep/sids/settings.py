@@ -70,7 +70,8 @@ class TokenizerConfig(Section):
     num_clusters: clusters of each level's codes, which thoughts are aligned with (eq. 18); "auto" chooses by level.
     clusters: "balanced" gives all clusters the same number of codes, "plain" is the paper's k-means.
     size_balanced: rq-kmeans and res-kmeans-fsq only: clusters of equal size while fitting.
-    learnt_bits: res-kmeans-fsq only: learn the bits' directions by gradient instead of PCA and ITQ.
+    learnt_bits: res-kmeans-fsq only: learn the bits' directions by gradient instead of PCA and ITQ; "mlp" with a hidden
+        layer before them.
     one_hot: length, beside vectors of length 1, of a one-hot of the whole category; 0 leaves it out. A control of
         unisid, which is told categories.
 
@@ -96,7 +97,7 @@ class TokenizerConfig(Section):
     num_clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
     clusters: Literal["balanced", "plain"] = "balanced"
     size_balanced: bool = False
-    learnt_bits: bool = False
+    learnt_bits: bool | Literal["mlp"] = False
     code_width: int = Field(32, ge=1)
     hidden: tuple[int, ...] = (512, 256, 128)
     commitment: float = Field(1.0, ge=0)

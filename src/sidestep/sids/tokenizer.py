@@ -32,7 +32,7 @@ from sidestep.sids.codebook import (
 from sidestep.sids.collisions import Assigned, resolve_collisions, with_further_levels
 from sidestep.sids.content import Content, refuse_zero
 from sidestep.sids.estimators import rotation, straight_through
-from sidestep.sids.fsq import FSQ, autoencoder, itq
+from sidestep.sids.fsq import FSQ, HiddenFSQ, autoencoder, itq
 from sidestep.sids.kinds import PLUGINS, plugin_levels
 from sidestep.sids.product import product_levels
 from sidestep.sids.residual import ResidualQuantiser
@@ -206,7 +206,11 @@ def _fitted_levels(width: int, sizes: tuple[int, ...], most: int, config: Tokeni
     levels: list[nn.Module] = [Codebook(min(size, most), width, start=start) for size in sizes]
     if config.kind == "res-kmeans-fsq":
         bits = (sizes[-1] - 1).bit_length()
-        levels[-1] = FSQ(bits, width, autoencoder if config.learnt_bits else itq)
+        levels[-1] = (
+            HiddenFSQ(bits, width)
+            if config.learnt_bits == "mlp"
+            else FSQ(bits, width, autoencoder if config.learnt_bits else itq)
+        )
     return levels
 
 

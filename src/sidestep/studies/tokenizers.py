@@ -31,6 +31,7 @@ TABLE3 = Study(
         _row("rq-kmeans, size-balanced", "tokenizer.kind=rq-kmeans", "tokenizer.size_balanced=true", *_TEXT),
         _row("res-kmeans-fsq", "tokenizer.kind=res-kmeans-fsq", *_TEXT),
         _row("res-kmeans-fsq, learnt bits", "tokenizer.kind=res-kmeans-fsq", "tokenizer.learnt_bits=true", *_TEXT),
+        _row("res-kmeans-fsq, hidden layer", "tokenizer.kind=res-kmeans-fsq", "tokenizer.learnt_bits=mlp", *_TEXT),
         _row("pq", "tokenizer.kind=pq", *_TEXT),
         _row("opq", "tokenizer.kind=opq", *_TEXT),
         _row("rq-vae", *_LONGER, published=_paper(0.00069, 0.9586)),
