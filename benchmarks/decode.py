@@ -34,6 +34,7 @@ MODES: dict[str, dict[str, str]] = {"T5": {"encoder": "bidirectional", "history"
 KINDS = ("TIGER", "S2GR")
 LIGHT = ("TIGER-MTP", "S2GR-MTP")
 """The same with a light module for each code after the first."""
+GRAPHS = (("TIGER", "T5"), ("S2GR", "T5"), ("TIGER", "causal"))
 ALL_CORES = ("transformers T5 + trie", "cornac TIGER")
 Answer = Callable[[SequenceBatch], object]
 
@@ -62,11 +63,11 @@ class Bench:
     t5: T5
     half_t5: T5
     cornac: Cornac
-    graphs: dict[str, GraphRecommender]
+    graphs: dict[tuple[str, str], GraphRecommender]
 
     @classmethod
     def open(cls, shop: Shop, num_users: int, dropout: float = 0.0, graphs: bool = False) -> "Bench":
-        """graphs: also the T5-mode models as exported graphs, which takes minutes."""
+        """graphs: also some of the models as exported graphs, which takes minutes."""
         models = {(kind, mode): make(shop, kind, mode, dropout=dropout) for kind in (*KINDS, *LIGHT) for mode in MODES}
         tiger, codes = models["TIGER", "T5"], torch.from_numpy(shop.sids.codes)
         given = (codes, shop.sids.codebook_sizes, tiger.config)
@@ -74,7 +75,7 @@ class Bench:
         copy_weights(tiger, t5, cornac)
         copy_weights(tiger, half)
         half.model.bfloat16()
-        exported = {kind: graph_of(shop, models[kind, "T5"]) for kind in ("TIGER", "S2GR") if graphs}
+        exported = {which: graph_of(shop, models[which]) for which in GRAPHS if graphs}
         return cls(shop, shop.users(num_users), models, t5, half, cornac, exported)
 
     def ours(self, kind: str, mode: str, beams: int, batch: int, precision: Precision = "fp32") -> Row:
@@ -85,10 +86,9 @@ class Bench:
 
     def by_graph(self, beams: int) -> list[Row]:
         """Our models as one graph each."""
-        work = {kind: self.arithmetic(kind, "T5") for kind in self.graphs}
         return [
-            Row(f"sidestep {kind}, T5, graph", grapher(graph, beams), batch, work=work[kind])
-            for kind, graph in self.graphs.items()
+            Row(f"sidestep {kind}, {mode}, graph", grapher(graph, beams), batch, work=self.arithmetic(kind, mode))
+            for (kind, mode), graph in self.graphs.items()
             for batch in (64, 1)
         ]
 
@@ -151,6 +151,7 @@ def _under(row: Row, batch: SequenceBatch) -> object:
 def one_list(bench: Bench, beams: int) -> list[Row]:
     """A list at a time by all contestants, and a batch beside its floor."""
     ours = [bench.ours(kind, "T5", beams, batch) for kind in KINDS for batch in (64, 1)]
+    ours += [bench.ours("TIGER", "causal", beams, 64)]
     peers = [row for row in bench.peers(beams) if row.batch == 1 and row.precision == "fp32" and not row.fast]
     return [*ours, *bench.by_graph(beams), *peers]
 
@@ -240,6 +241,9 @@ def single_ratios(ms: dict[str, float]) -> dict[str, float]:
             found[f"floor/{how}, batch 64"] = ms[f"floor {t5} fp32"] / ms[f"{ours} fp32 b64"]
             found |= {f"{name}/{how}, batch 1": ms[f"{peer} fp32 b1"] / mine for name, peer in peers.items()}
             found[f"S2GR/TIGER {how}, batch 1"] = ms[f"{ours.replace('TIGER', 'S2GR')} fp32 b1"] / mine
+    causal = "sidestep TIGER, causal"
+    if (graph := ms.get(f"{causal}, graph fp32 b64")) is not None:
+        found["floor/our graph, causal, batch 64"] = ms[f"floor {causal}, graph fp32"] / graph
     return found
 
 
