@@ -50,3 +50,18 @@ LONG = Study(
     costs=True,
     recipe="glass-nyc",
 )
+
+FILMS = Study(
+    "long-movielens",
+    "Long histories where nothing repeats",
+    "Does looking back help where an older item of the same code says little about the next one?",
+    (
+        Row("own-counts", "own-counts", against="tiger"),
+        Row("item-knn-recent", "item-knn-recent", against="tiger"),
+        Row("tiger", "tiger"),
+        Row("glass", "glass", against="tiger"),
+        _window(200, "tiger", "glass"),
+    ),
+    costs=True,
+    recipe="glass-movielens",
+)

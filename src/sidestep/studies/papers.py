@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sidestep.errors import ConfigError
 from sidestep.studies.clock import CLOCK
 from sidestep.studies.foundation import BASE
-from sidestep.studies.long import LONG, REGULARS
+from sidestep.studies.long import FILMS, LONG, REGULARS
 from sidestep.studies.rows import MAIN, METRICS, PAPER, S2GR, Published, Row, Study, study_of
 from sidestep.studies.screen import BEST, CONFIRM, LIGHT, OPTIMISERS, SCREEN
 from sidestep.studies.second_looks import RERANK
@@ -218,6 +218,7 @@ STUDIES: dict[str, Study] = {
         CLOCK,
         REGULARS,
         LONG,
+        FILMS,
         RERANK,
     )
 }
