@@ -101,7 +101,7 @@ def python_page() -> str:
     return "\n".join(parts)
 
 
-FUNCTIONS = ("fit", "load", "from_pretrained", "save_pretrained", "recipe")
+FUNCTIONS = ("example", "fit", "load", "from_pretrained", "save_pretrained", "recipe")
 WIDEST = 80
 ANSWERS = (Answers, Answer, Recommendation, Step, NamedCluster, OlderItem)
 INNER = {"batch_size", "make_names", "recommender", "source", "path_names"}

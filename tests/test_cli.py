@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -286,6 +287,26 @@ def test_comparing_gives_the_difference_with_its_interval(finished: Path, other:
     text = succeed("compare", finished, other).out
     assert f"B = {other}" in text
     assert "Paired bootstrap" in text
+
+
+def test_a_comparison_ends_with_all_methods_the_best_first(finished: Path, other: Path) -> None:
+    def rows(folder: Path) -> list[dict[str, Any]]:
+        table = json.loads(succeed("evaluate", folder, "--json").out)["rows"]
+        return [row for row in table if row["users"] == "all" and row["seen"] == "kept"]
+
+    best = json.loads(succeed("evaluate", finished, "--json").out)["best_possible_HR@10"]
+    known = [(row["method"], row["HR@10"], row["NDCG@10"]) for row in rows(finished) if row["method"] != "s2gr"]
+    for run, folder in (("A", finished), ("B", other)):
+        own = rows(folder)[-1]
+        known.append((f"{own['method']} ({run})", own["HR@10"], own["NDCG@10"]))
+    known.sort(key=lambda row: row[1:], reverse=True)
+    _, _, text = succeed("compare", finished, other).out.partition(
+        "All methods, 60 cases of all users, seen items kept:"
+    )
+    lines = [line.split() for line in text.splitlines()[3:] if line.strip()]
+    assert lines[0] == ["best", "possible", f"{best:.4f}"]
+    expected = [[*name.split(), f"{hr:.4f}", f"{ndcg:.4f}", f"{hr / best:.1%}"] for name, hr, ndcg in known]
+    assert lines[1:] == expected
 
 
 def test_a_generator_without_thoughts_explains_by_codes_alone(other: Path) -> None:

@@ -10,6 +10,7 @@ From a log of interactions to a generative recommender, in Python:
     model.semantic_ids, model.item_vectors, model.module   # what was learnt
     model.save("bundle")                                   # one folder; sidestep.load("bundle") reads it
 
+example           the log and the items of a made-up shop, to try everything on
 fit               train on tables, and return the model
 load              a model from a run folder or a bundle
 from_pretrained   a model from a bundle's folder, or from the Hugging Face Hub
@@ -26,6 +27,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sidestep.data.sources.example import example
     from sidestep.errors import SidestepError
     from sidestep.methods.recipe import Recipe
     from sidestep.pipeline.fitting import fit
@@ -39,6 +41,7 @@ __all__ = [
     "Recipe",
     "SidestepError",
     "__version__",
+    "example",
     "fit",
     "from_pretrained",
     "load",
@@ -50,6 +53,7 @@ _PLACES = {
     "Model": ("pipeline.models", "Model"),
     "Recipe": ("methods.table", "RECIPE"),
     "SidestepError": ("errors", "SidestepError"),
+    "example": ("data.sources.example", "example"),
     "fit": ("pipeline.fitting", "fit"),
     "from_pretrained": ("pipeline.models", "from_pretrained"),
     "load": ("pipeline.models", "load"),

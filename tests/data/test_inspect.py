@@ -5,8 +5,11 @@ import json
 import tomllib
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+import sidestep
+from command import refuse, succeed
 from sidestep.config import build
 from sidestep.data.inspect import Findings, inspect
 from sidestep.data.sources import DataConfig, read
@@ -48,6 +51,22 @@ def test_columns_are_guessed_counted_and_measured(tmp_path: Path) -> None:
     for part in ("3 users, 2 items, 5 interactions", "2014-01-01 to 2014-03-01", "'rating' looks like a rating"):
         assert part in said
     reread(found)
+
+
+def test_the_files_of_the_example_are_read_without_a_question(tmp_path: Path) -> None:
+    succeed("example", tmp_path)
+    found = inspect(tmp_path / "log.csv", tmp_path / "items.csv")
+    assert found.problems == []
+    assert (found.users, found.items, found.interactions) == (400, 144, 4_699)
+    assert found.config.text_fields == ["title", "brand", "category"]  # in_stock says yes and no, which is no text
+    roles = {taken.column: taken.role for taken in found.columns}
+    assert {name: roles[name] for name in ("price", "in_stock")} == dict.fromkeys(("price", "in_stock"), "metadata")
+    reread(found)
+    log, items = sidestep.example()
+    assert log.equals(pl.read_csv(tmp_path / "log.csv"))
+    assert items.equals(pl.read_csv(tmp_path / "items.csv"))
+    assert "exists; choose another folder" in refuse("example", tmp_path)
+    succeed("example", tmp_path, "--force")
 
 
 def test_the_join_column_and_the_public_id_are_found_by_their_values(tmp_path: Path) -> None:

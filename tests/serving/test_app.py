@@ -1,5 +1,6 @@
 """What clients are answered: the library's answers, the catalogue's cards, and one sentence for every mistake."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,10 @@ def test_a_condition_on_a_column_is_the_librarys(shop: TestClient, model: Traine
     for where in ({"brand": brand}, {"brand": [brand, "another"], "title": model.catalog.title(3)}):
         answer = model.recommend(["P05"], 48, where=where)
         assert ids(ask(shop, history=["P05"], k=48, filters={"where": where})) == answer.item_ids != []
+    told = {each["name"]: each for each in shop.get("/v1/columns").json()["columns"]}
+    brands = {each["name"]: each["num_items"] for each in told["brand"]["values"]}
+    assert brands == Counter(model.catalog.table["brand"])
+    assert told["popularity"]["kind"] == "number"
     assert "did you mean 'brand'" in refused(shop, 422, filters={"where": {"brant": "a"}})
     assert "a range needs numbers" in refused(shop, 422, filters={"where": {"brand": {"max": 3}}})
 

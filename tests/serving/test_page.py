@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -32,7 +33,9 @@ SECONDS = 20
 
 @pytest.fixture(scope="module")
 def nasty(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny shop with a title that is markup on its most popular item, and in all of that item's category."""
+    """The tiny shop with a title that is markup on its most popular item, and in all of that item's category; with
+    prices from 0.5 to 24 and half of the items in stock.
+    """
     whole = bundle.read(exported)
     folder = tmp_path_factory.mktemp("nasty") / "nasty"
     first = int(whole.popularity.argmax())
@@ -41,6 +44,8 @@ def nasty(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     renamed = table.with_columns(
         title=pl.when(pl.col("row") == first).then(pl.lit(NASTY)).otherwise("title"),
         category=pl.when(pl.col("category") == category).then(pl.lit(NASTY)).otherwise("category"),
+        price=(pl.col("row") + 1) / 2,
+        in_stock=pl.col("row") % 2 == 0,
     )
     manifest = whole.manifest
     with bundle.writing(folder, manifest.meta, manifest.config, manifest.parents) as staging:
@@ -184,7 +189,7 @@ def test_a_history_is_built_with_the_keyboard_alone(page: Any) -> None:
     page.keyboard.type(item["item_id"])
     page.locator("#found").get_by_role("option").first.wait_for()
     page.keyboard.press("ArrowDown")
-    assert find.get_attribute("aria-activedescendant") == "found-0"
+    expect(find).to_have_attribute("aria-activedescendant", "found-0")  # once the results are those of the whole id
     page.keyboard.press("Enter")
     page.locator(".answers .path").first.wait_for()
     assert history(page) == [item["item_id"]]
@@ -250,6 +255,67 @@ def test_the_address_restores_history_filters_and_place(page: Any) -> None:
     assert page.locator("#category").input_value() == category
     assert page.locator("#k").input_value() == "3"
     assert not page.locator("#unseen").is_checked()
+
+
+def test_a_condition_on_a_column_is_asked_for_and_stays_in_the_address(page: Any) -> None:
+    item = popular(page)[5]["item_id"]
+    brand = brands_of(page)[0]["name"]
+    page.goto(f"/#h={item}&k=40&seen=1")
+    answered(page)
+
+    def narrowed(where: dict[str, Any], number: int) -> None:
+        """The answers are those of a request with these conditions, and fewer than before."""
+        found = told(page, history=[item], k=40, filters={"exclude_seen": False, "where": where})["recommendations"]
+        expect(page.locator(".answers > li")).to_have_count(len(found))
+        assert answered(page) == [each["item_id"] for each in found]
+        assert len(found) < number
+        expect(page.locator("#more-title")).to_have_text(f"Filters ({len(where)} on), models, users")
+
+    page.get_by_label("price from").fill("3.5")
+    page.keyboard.press("Tab")
+    narrowed({"price": {"min": 3.5}}, 41)
+    page.get_by_label("price to").fill("15")
+    page.keyboard.press("Enter")
+    narrowed({"price": {"min": 3.5, "max": 15}}, 40)
+    page.get_by_label("in_stock").select_option("yes")
+    narrowed({"price": {"min": 3.5, "max": 15}, "in_stock": True}, 24)
+    page.get_by_label("brand").select_option(brand)
+    narrowed({"price": {"min": 3.5, "max": 15}, "in_stock": True, "brand": brand}, 12)
+    page.reload()
+    narrowed({"price": {"min": 3.5, "max": 15}, "in_stock": True, "brand": brand}, 12)
+    assert page.get_by_label("price from").input_value() == "3.5"
+    assert page.get_by_label("in_stock").input_value() == "true"
+    assert page.get_by_label("brand").input_value() == brand
+    for label in ("brand", "in_stock"):
+        page.get_by_label(label).select_option("any")
+    for label in ("price from", "price to"):
+        page.get_by_label(label).fill("")
+        page.keyboard.press("Tab")
+    expect(page.locator(".answers > li")).to_have_count(40)
+    expect(page.locator("#more-title")).to_have_text("Filters, models, users")
+    assert "where" not in page.url
+
+
+def test_a_condition_that_no_control_shows_stands_beside_them_and_can_be_removed(page: Any) -> None:
+    brands = [each["name"] for each in brands_of(page)[:2]]
+    where = {"brand": brands, "price": [1, 1.5, 2]}
+    page.goto(f"/#h=&k=40&where={quote(json.dumps(where))}")
+    answer = told(page, history=[], k=40, filters={"where": where})
+    assert answered(page) == [each["item_id"] for each in answer["recommendations"]]
+    stated = [f"brand: {' or '.join(brands)}", "price: 1 or 1.5 or 2"]
+    assert [text[:-2] for text in page.locator(".odd button").all_inner_texts()] == stated  # without the cross
+    page.get_by_role("button", name="Remove the condition on price").click()
+    expect(page.locator(".odd button")).to_have_count(1)
+    page.get_by_label("brand").select_option(brands[0])
+    expect(page.locator(".odd button")).to_have_count(0)
+    page.goto("/#h=&where=nonsense")
+    assert answered(page)
+
+
+def brands_of(page: Any) -> list[dict[str, Any]]:
+    columns = page.request.get("v1/columns").json()["columns"]
+    found: list[dict[str, Any]] = next(each["values"] for each in columns if each["name"] == "brand")
+    return found
 
 
 def test_two_models_stand_side_by_side_and_equal_ones_agree(page: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli import align, batch, doctor, evaluating, listing, plan, reproduce, rerank, serve, sids, tune
+from sidestep.cli import align, batch, doctor, evaluating, example, listing, plan, reproduce, rerank, serve, sids, tune
 from sidestep.cli.contents import Contents
 from sidestep.cli.options import (
     AllowOption,
@@ -77,6 +77,7 @@ app.command("export")(serve.export)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
+app.command("example")(example.example)
 app.command("methods")(listing.methods)
 app.command("recipes")(listing.recipes)
 app.command("config")(listing.config)
@@ -227,12 +228,14 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="RUN_B")],
     as_json: JsonOption = False,
 ) -> None:
-    """Two evaluated runs on the same users, with a paired bootstrap test."""
+    """Two evaluated runs on the same users, with a paired bootstrap test; below, all methods in one table."""
     from sidestep.pipeline.evaluate import compare as contrast
-    from sidestep.report.terminal import comparison_table
+    from sidestep.pipeline.standings import standings
+    from sidestep.report.terminal import comparison_table, standings_table
 
     rows = contrast(first, second)
-    show(as_json, rows, comparison_table(rows, str(first), str(second)))
+    tests = comparison_table(rows, str(first), str(second))
+    show(as_json, rows, "" if as_json else f"{tests}\n\n{standings_table(standings(first, second))}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 SECTIONS = {
-    "From files to answers": ("init", "run", "evaluate", "recommend", "report", "export", "serve"),
+    "From files to answers": ("example", "init", "run", "evaluate", "recommend", "report", "export", "serve"),
     "The stages of a run": ("prepare", "embed", "behave", "tune", "propagate", "tokenize", "train"),
     "With a finished run": ("analyse", "compare", "align", "rerank", "sids", "batch", "doctor"),
     "Evidence": ("reproduce", "record"),

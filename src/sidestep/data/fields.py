@@ -1,7 +1,8 @@
 """The catalogue's columns as filters: ranges of numbers, truth values, and words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,46 @@ item without a value meets none.
 TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 CODE = r"^[+-]?0\d"
 """A number that begins with a further 0 is a code, such as a postal one."""
+LISTED = 400
+"""The most values of one column that are listed."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column holds, for those who choose a condition on it.
+
+    kind: what its values are. num_items: with a value. min, max: of numbers, else None. values: of text that has as
+        many items as twice its values, or more: each with the number of its items, the most frequent first and at most
+        `LISTED`; else empty.
+    """
+
+    name: str
+    kind: Literal["number", "truth", "text"]
+    num_items: int
+    min: float | None = None
+    max: float | None = None
+    values: tuple[tuple[str, int], ...] = ()
+
+
+def columns_of(table: pl.DataFrame) -> list[Column]:
+    """The columns that conditions can be put on and that hold any value, in the table's order."""
+    found = [_column(typed(table[name])) for name in table.columns]
+    return [column for column in found if column is not None]
+
+
+def _column(column: pl.Series) -> Column | None:
+    known = column.drop_nulls()
+    if known.dtype.is_numeric():
+        numbers = known.cast(pl.Float64).to_numpy()
+        numbers = numbers[np.isfinite(numbers)]
+        return Column(column.name, "number", len(numbers), numbers.min(), numbers.max()) if len(numbers) else None
+    if not len(known) or known.dtype not in (pl.Boolean, pl.String):
+        return None
+    if known.dtype == pl.Boolean:
+        return Column(column.name, "truth", len(known))
+    counted = known.alias("value").value_counts(name="count").sort("count", "value", descending=[True, False])
+    repeated = 2 * len(counted) <= len(known)
+    return Column(column.name, "text", len(known), values=tuple(counted.head(LISTED).iter_rows()) if repeated else ())
 
 
 def typed(column: pl.Series) -> pl.Series:
@@ -49,7 +90,9 @@ def meeting(table: pl.DataFrame, where: Where) -> Flags:
         if name not in table.columns:
             hint = did_you_mean(name, table.columns) or f"; it has {listed(table.columns, 20)}"
             raise DataError(f"The catalogue has no column {name!r}{hint}")
-        met &= _met(typed(table[name]), name, condition).fill_null(False).to_numpy()
+        column = typed(table[name])
+        known = column.fill_nan(None) if column.dtype.is_float() else column
+        met &= _met(known, name, condition).fill_null(False).to_numpy()
     return met
 
 

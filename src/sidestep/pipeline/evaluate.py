@@ -82,14 +82,19 @@ def evaluate(run: Run, at: Sequence[int] = ()) -> Evaluation:
         for name, found in ranks.items()
     ]
     looks = [] if look is None else second_looks(ranks[look.first], ranks[run.recipe.method], look.candidates)
-    best = None
-    if run.recipe.data.source == "planted":
-        planted = planted_world(run.recipe.data.planted, run.recipe.seed)
-        time = method_of(run.recipe).time(run.recipe)
-        best = best_possible(planted, contents.split.test, main_depth(ks), time.history, time.request)
+    best = best_of(contents, main_depth(ks))
     example = contents.interactions.user_ids[int(contents.split.test.users[0])]
     table = pl.concat(tables, how="diagonal")
     return Evaluation(table, protocol(run), best, example, ks, repeats, looks)
+
+
+def best_of(contents: RunContents, k: int) -> float | None:
+    """The best possible HR@k of the test cases where the data is planted; else None."""
+    recipe = contents.run.recipe
+    if recipe.data.source != "planted":
+        return None
+    planted, time = planted_world(recipe.data.planted, recipe.seed), method_of(recipe).time(recipe)
+    return best_possible(planted, contents.split.test, k, time.history, time.request)
 
 
 def judged(run: Run) -> Evaluation | None:
@@ -226,7 +231,7 @@ def compare(first: Path, second: Path) -> list[dict[str, Any]]:
     rows, runs = [], [Run.open(folder) for folder in (first, second)]
     at = sorted({k for run in runs for k in run.recipe.evaluate.at})
     for seen in get_args(Seen):
-        pair = [_ranks(run, seen) for run in runs]
+        pair = [ranks_of(run, run.recipe.method, seen) for run in runs]
         metrics = [f"{name}@{k}" for name in METRICS for k in at if k <= min(ranks.k for ranks in pair)]
         for users, length in (("all", 0), (">=10", 10)):
             parts = [ranks.at_least(length) for ranks in pair]
@@ -251,11 +256,16 @@ def compare(first: Path, second: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _ranks(run: Run, seen: Seen) -> RankTable:
-    path = run.path(f"evaluation/{run.recipe.method}-{seen}")
+def ranks_of(run: Run, name: str, seen: Seen) -> RankTable:
+    """The finished ranks of one method.
+
+    Raises:
+        ArtifactError: there are none, or they are those of another model.
+    """
+    path = run.path(f"evaluation/{name}-{seen}")
     if not artifact.exists(path):
         raise ArtifactError(f"{str(run.folder)!r} has not been evaluated; run sidestep evaluate {run.folder} first")
-    parents = rank_stage(run, run.recipe.method).parents(run)
+    parents = rank_stage(run, name).parents(run)
     if not parents.items() <= {**parents, **artifact.read_manifest(path).parents}.items():
         raise ArtifactError(
             f"{str(path)!r} ranks another model than {str(run.folder)!r} now holds; run "

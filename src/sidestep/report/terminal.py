@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sidestep.methods.keys import KeysOf
     from sidestep.pipeline.evaluate import Evaluation
     from sidestep.pipeline.recommend import Answered
+    from sidestep.pipeline.standings import Standings
     from sidestep.recommenders.step import Step
 
 SHOWN = ("HR", "NDCG")
@@ -121,6 +122,22 @@ def comparison_table(rows: Sequence[dict[str, Any]], first: str, second: str) ->
             f"{row['p']:.4f}",
         )  # fmt: skip
     return f"A = {first}\nB = {second}\n{plain(table)}Paired bootstrap over users, 10,000 draws, two-sided."
+
+
+def standings_table(found: "Standings", names: Sequence[str] = "AB") -> str:
+    """All methods of two runs, the best first, with the share of the best possible. names: of the runs."""
+    table = Table(box=box.SIMPLE)
+    best = found.best_possible
+    table.add_column("")
+    for name in (*found.metrics, *(["of the best possible"] if best is not None else [])):
+        table.add_column(name, justify="right")
+    if best is not None:
+        table.add_row("best possible", figure(best))
+    for row in found.rows:
+        label = row.method if row.run is None else f"{row.method} ({names[row.run]})"
+        share = [] if best is None else [f"{row.figures[0] / best:.1%}"]
+        table.add_row(label, *map(figure, row.figures), *share)
+    return f"All methods, {found.num_users:,} cases of all users, seen items {found.seen}:\n{plain(table)}".rstrip()
 
 
 def study_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from sidestep.data.fields import Column
 from sidestep.errors import NotKeptError, SidestepError, UnknownItemError, UnknownModelError
 from sidestep.serving import schema
 from sidestep.serving.door import Door, failure, overloaded
@@ -197,11 +198,23 @@ def _catalogue_routes(app: FastAPI, server: Server) -> None:
         with server.editions.using(model) as edition:
             return JSONResponse({"categories": edition.shelf.filters.category_counts()})
 
+    @app.get("/v1/columns", response_model=schema.ColumnsResponse)
+    async def columns(model: ModelName = None) -> Response:
+        """The columns that `where` can be put on, with the range of their numbers or the values of their text."""
+        with server.editions.using(model) as edition:
+            found = await asyncio.to_thread(lambda: edition.shelf.filters.columns)
+        return JSONResponse({"columns": [_told(column) for column in found]})
+
     @app.get("/v1/sets", response_model=schema.SetsResponse)
     async def sets() -> Response:
         """The sets of items that requests can use as filters, such as in-stock."""
         infos = [{"name": each.name, "num_items": len(each.item_ids)} for each in server.sets.values()]
         return JSONResponse({"sets": infos})
+
+
+def _told(column: Column) -> dict[str, Any]:
+    values = [{"name": name, "num_items": count} for name, count in column.values]
+    return {**asdict(column), "values": values}
 
 
 def _user_routes(app: FastAPI, server: Server) -> None:

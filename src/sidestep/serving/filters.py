@@ -4,13 +4,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sidestep.data.fields import Flags, Where, meeting
+from sidestep.data.fields import Column, Flags, Where, columns_of, meeting
 from sidestep.data.interactions import Ints
 from sidestep.data.texts import PATH
 from sidestep.errors import DataError, did_you_mean
@@ -67,6 +68,11 @@ class Filters:
     def category_counts(self) -> list[dict[str, Any]]:
         """Every category and every prefix of a category path, sorted by name."""
         return [{"name": name, "num_items": len(self._of_category[name])} for name in sorted(self._of_category)]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """What conditions can be put on. Computed once, in a while on a large catalogue."""
+        return columns_of(self._table)
 
     def keep(self, named: NamedSet) -> Bits:
         """Look up a set's items in advance, and cache them. May be called from any thread."""

@@ -227,6 +227,23 @@ class Counted(BaseModel):
     num_items: int
 
 
+class ColumnInfo(BaseModel):
+    """kind: of its values. num_items: with a value. min, max: of numbers. values: of text that repeats, the most
+    frequent first.
+    """
+
+    name: str
+    kind: Literal["number", "truth", "text"]
+    num_items: int
+    min: float | None
+    max: float | None
+    values: list[Counted]
+
+
+class ColumnsResponse(BaseModel):
+    columns: list[ColumnInfo]
+
+
 class CategoriesResponse(BaseModel):
     categories: list[Counted]
 

@@ -168,8 +168,8 @@ class Profile:
 
     @cached_property
     def is_words(self) -> bool:
-        """Whether the values are words for people, and not codes, addresses or dates."""
-        if not holds_words(self.column) or self.is_moment:
+        """Whether the values are words for people, and not codes, addresses, dates, or yes and no."""
+        if not holds_words(self.column) or self.is_moment or self.is_binary:
             return False
         if self.nested:
             return True
@@ -202,7 +202,8 @@ class Profile:
         if self.distinct == 1:
             return "one value"
         kinds = (
-            (self.is_moment, "times"), (self.is_event, "kinds"), (self.numbers is not None, "numbers"),
+            (self.is_binary, "yes and no"), (self.is_moment, "times"),
+            (self.is_event, "kinds"), (self.numbers is not None, "numbers"),
             (self.is_words, "words"), (self.is_id, "ids or codes"),
         )  # fmt: skip
         return next((kind for holds, kind in kinds if holds), "text")

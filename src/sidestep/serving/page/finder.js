@@ -14,6 +14,7 @@ export function makeFinder(picked, model) {
   let active = -1;
   let waiting = 0;
   let running = null;
+  let behind = false; // the list is not yet that of the typed words
 
   function close() {
     clearTimeout(waiting);
@@ -35,6 +36,7 @@ export function makeFinder(picked, model) {
 
   function show(found) {
     cards = found;
+    behind = false;
     list.replaceChildren(...(found.length ? found.map(option) : [nothing()]));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
@@ -86,6 +88,7 @@ export function makeFinder(picked, model) {
 
   input.addEventListener("input", () => {
     clearTimeout(waiting);
+    behind = true;
     waiting = setTimeout(search, PAUSE);
   });
   input.addEventListener("click", () => list.hidden && search());
@@ -94,6 +97,11 @@ export function makeFinder(picked, model) {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (list.hidden) return search();
+      if (behind) {
+        clearTimeout(waiting);
+        await search(); // an arrow chooses from the results for the whole query, too
+        if (behind) return undefined;
+      }
       const step = event.key === "ArrowDown" ? 1 : -1;
       if (cards.length) mark(active < 0 && step < 0 ? cards.length - 1 : (active + step + cards.length) % cards.length);
     } else if (event.key === "Enter") {

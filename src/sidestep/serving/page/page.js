@@ -4,6 +4,7 @@ import { agreement, answersOf, ranksIn, showFailure } from "./answers.js";
 import { ask, curlOf, get } from "./api.js";
 import { treeOf } from "./beam.js";
 import { openAt, showCatalogue } from "./catalogue.js";
+import { makeConditions, showConditions } from "./conditions.js";
 import { byId, count, element, items, say } from "./element.js";
 import { makeFinder } from "./finder.js";
 import { exampleHistories, focusHistory, showExamples, showHistory } from "./history.js";
@@ -13,6 +14,7 @@ const POPULAR = 120; // number of items that the examples are chosen from
 const CATEGORIES = 400; // maximum length of the list of categories
 
 const cards = new Map(); // all received cards by id; a response includes those of its history
+const OF_ONE_CATALOGUE = { category: "", where: {}, at: "" }; // what another model's catalogue may not have
 let models = [];
 let standard = "";
 let lastRequest = ""; // the request of the displayed answers, so that it is not repeated
@@ -51,6 +53,7 @@ function find(codes) {
 function requestsFor(state) {
   const filters = { exclude_seen: state.unseen, sets: state.sets };
   if (state.category) filters.categories = [state.category];
+  if (Object.keys(state.where).length) filters.where = state.where;
   const given = state.user ? { user_id: state.user } : { history: state.history };
   const models = [chosen(state), beside(state)].filter(Boolean);
   const when = (model) => (model.reads.times && state.time ? { at: state.time } : {});
@@ -143,6 +146,9 @@ function showSettings(state) {
     category.append(element("option", { value: state.category }, state.category));
   }
   category.value = state.category;
+  showConditions(state.where);
+  const filters = Object.keys(state.where).length + state.sets.length + (state.category ? 1 : 0);
+  byId("more-title").textContent = filters ? `Filters (${count(filters)} on), models, users` : "Filters, models, users";
   for (const box of byId("sets").querySelectorAll("input")) box.checked = state.sets.includes(box.value);
   for (const option of byId("other").options) option.disabled = option.value === chosen(state).name;
 }
@@ -155,9 +161,10 @@ async function showWorld(model) {
   byId("about").textContent = `Sidestep · ${model.name === model.method ? sizes : `${model.name} · ${sizes}`}`;
   byId("shelves").hidden = !model.num_levels;
   if (model.num_levels) await showCatalogue(model.name, add);
-  const [popular, counted] = await Promise.all([
+  const [popular, counted, held] = await Promise.all([
     get("items", { limit: POPULAR, model: model.name }),
     get("categories", { model: model.name }),
+    get("columns", { model: model.name }),
   ]);
   if (shownModel !== model.name) return;
   showExamples(exampleHistories(popular.items), (example) => {
@@ -165,6 +172,13 @@ async function showWorld(model) {
     write({ history: example.cards.map((card) => card.item_id), user: "", at: "" });
   });
   showCategories(counted.categories);
+  makeConditions(held.columns, setCondition);
+}
+
+// condition: undefined for none.
+function setCondition(column, condition) {
+  const { [column]: _, ...others } = read().where;
+  write({ where: condition === undefined ? others : { ...others, [column]: condition } });
 }
 
 function showCategories(counted) {
@@ -193,7 +207,7 @@ function showSets(sets) {
 function listen() {
   byId("more").open = window.matchMedia("(min-width: 861px)").matches; // on a phone the recommendations come first
   byId("settings").addEventListener("submit", (event) => event.preventDefault());
-  byId("model").addEventListener("change", (event) => write({ model: event.target.value, category: "", at: "" }));
+  byId("model").addEventListener("change", (event) => write({ model: event.target.value, ...OF_ONE_CATALOGUE }));
   byId("other").addEventListener("change", (event) => write({ other: event.target.value }));
   byId("category").addEventListener("change", (event) => write({ category: event.target.value }));
   byId("unseen").addEventListener("change", (event) => write({ unseen: event.target.checked }));

@@ -3,7 +3,7 @@
 const MAX_K = 100;
 
 export const START = Object.freeze({
-  history: [], user: "", model: "", other: "", k: 10, unseen: true, category: "", sets: [], time: "", at: "",
+  history: [], user: "", model: "", other: "", k: 10, unseen: true, category: "", sets: [], where: Object.freeze({}), time: "", at: "",
 });
 
 // A new visitor has an empty fragment; the fragment of an emptied history is `h=`.
@@ -21,9 +21,20 @@ export function read() {
     unseen: given.get("seen") !== "1",
     category: given.get("category") ?? "",
     sets: given.getAll("set").filter(Boolean),
+    where: conditions(given.get("where")),
     time: /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$/.test(given.get("time") ?? "") ? given.get("time") : "",
     at: /^\d+(\.\d+)*$/.test(given.get("at") ?? "") ? given.get("at") : "",
   };
+}
+
+// The conditions on columns are JSON, as in a request.
+function conditions(text) {
+  try {
+    const found = JSON.parse(text ?? "{}");
+    return typeof found === "object" && found !== null && !Array.isArray(found) ? found : START.where;
+  } catch {
+    return START.where;
+  }
 }
 
 function fragment(state) {
@@ -37,6 +48,7 @@ function fragment(state) {
   if (!state.unseen) parameters.append("seen", "1");
   if (state.category) parameters.append("category", state.category);
   for (const name of state.sets) parameters.append("set", name);
+  if (Object.keys(state.where).length) parameters.append("where", JSON.stringify(state.where));
   if (state.time) parameters.append("time", state.time);
   if (state.at) parameters.append("at", state.at);
   return `#${parameters}`;
