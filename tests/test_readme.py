@@ -132,7 +132,7 @@ def test_the_examples_of_the_guides_run(path: Path, finished: Path, shop: Path) 
 
 TOUR = ("quickstart", "guides/own-data", "guides/own-vectors", "guides/choosing", "guides/evaluating",
         "guides/growing", "guides/semantic-ids", "guides/report", "guides/aligning")  # fmt: skip
-ELSEWHERE = re.compile(r"FOLDER|serve|reproduce|record|published|kunde|events\.csv|--profile")
+ELSEWHERE = re.compile(r"FOLDER|example|serve|reproduce|record|published|kunde|events\.csv|--profile")
 """Commands on files that are not here, or that go on for ever; tests of their own run them."""
 SMALLER = {"P003": "P03", "P017": "P17", "u0007": "u07", "12,5": "1", "runs/nyc": "runs/beauty"}
 
