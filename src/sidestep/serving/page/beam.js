@@ -4,12 +4,13 @@ import { bar, count, element, items, percent } from "./element.js";
 
 const WIDE = 4; // levels that fit side by side; deeper trees are indented
 
-// Recommendations with the same first codes share a branch; branches are in the order of their best item.
+// Recommendations with the same first codes share a branch; branches are in the order of their best item. Codes at the
+// end of a path that decide nothing are left out.
 export function grow(recommendations) {
   const root = { children: new Map(), found: [] };
   recommendations.forEach((found, place) => {
     let node = root;
-    for (const step of found.path ?? []) {
+    for (const step of deciding(found.path ?? [])) {
       if (!node.children.has(step.code)) node.children.set(step.code, { step, children: new Map(), found: [] });
       node = node.children.get(step.code);
     }
@@ -17,6 +18,8 @@ export function grow(recommendations) {
   });
   return root;
 }
+
+const deciding = (path) => path.slice(0, 1 + Math.max(0, path.findLastIndex((step) => step.decides)));
 
 export function treeOf(answer, model) {
   const root = grow(answer.recommendations);
