@@ -40,7 +40,8 @@ def recipe_page() -> str:
 def _section(section: KeysOf) -> str:
     title = f"## `[{section.name}]`" if section.name else "## At the top"
     lines = "".join(f"| {_names(names)} | {kinds} | {_cell(text)} |\n" for names, kinds, text in _together(section))
-    return f"{title}\n\n{section.text}\n\n| key: default | takes | what it does |\n|---|---|---|\n{lines}"
+    table = f"| key: default | takes | what it does |\n|---|---|---|\n{lines}"
+    return f'{title}\n\n{section.text}\n\n<div class="stacked" markdown>\n\n{table}\n</div>\n'
 
 
 def _together(section: KeysOf) -> Iterator[tuple[list[tuple[str, str]], str, str]]:

@@ -107,6 +107,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "recipes",
             "methods",
             "data.inspect",
+            "data.sources.example",
             "data.times",
         ),
         *GROUND,
@@ -303,8 +304,8 @@ def test_help_uses_less_than_a_second_of_processor_time() -> None:
 
 
 def test_all_names_what_the_package_offers() -> None:
-    offered = ["Model", "Recipe", "SidestepError", "fit", "from_pretrained", "load", "recipe", "save_pretrained"]
-    assert sorted(sidestep.__all__) == dir(sidestep) == sorted([*offered, "__version__"])
+    offered = ["Model", "Recipe", "SidestepError", "example", "fit", "from_pretrained", "load", "recipe"]
+    assert sorted(sidestep.__all__) == dir(sidestep) == sorted([*offered, "save_pretrained", "__version__"])
     assert sidestep.__doc__ is not None
     for name in sidestep.__all__:
         assert getattr(sidestep, name) is not None
