@@ -303,7 +303,9 @@ def test_a_comparison_ends_with_all_methods_the_best_first(finished: Path, other
     _, _, text = succeed("compare", finished, other).out.partition(
         "All methods, 60 cases of all users, seen items kept:"
     )
-    lines = [line.split() for line in text.splitlines()[3:] if line.strip()]
+    lines = [
+        line.split() for line in text.rpartition("\N{BOX DRAWINGS LIGHT HORIZONTAL}")[2].splitlines() if line.strip()
+    ]
     assert lines[0] == ["best", "possible", f"{best:.4f}"]
     expected = [[*name.split(), f"{hr:.4f}", f"{ndcg:.4f}", f"{hr / best:.1%}"] for name, hr, ndcg in known]
     assert lines[1:] == expected
