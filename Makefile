@@ -20,7 +20,8 @@ help:
 	@echo "                the same with another Python, in .venv-3.13; every target takes PYTHON"
 	@echo "make test-slow  the tests that take minutes, on real data where it is found"
 	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-graph-law,"
-	@echo "     bench-trie, bench-scale, bench-out-of-core, bench-serve, bench-long, bench-rerank, bench-slices"
+	@echo "     bench-trie, bench-scale, bench-out-of-core, bench-ten-million, bench-serve, bench-long,"
+	@echo "     bench-rerank, bench-slices"
 	@echo "                us and our peers on the same work, minutes each; see benchmarks/README.md"
 	@echo "make check-gpu  is a GPU's answer the CPU's, and what does it give? A minute where there is one"
 	@echo "make clean      remove .venv and caches; runs/ stays"
@@ -76,7 +77,7 @@ demo: $(VENV)/core
 	@echo "See it think, in the browser: $(BIN)/sidestep serve $(DEMO)-bundle"
 
 # make bench-decode ARGS=--quick
-BENCHES := decode train end-to-end tokenize graph graph-law trie scale out-of-core serve long rerank slices
+BENCHES := decode train end-to-end tokenize graph graph-law trie scale out-of-core ten-million serve long rerank slices
 SCRIPT_tokenize := tokenizer
 .PHONY: $(BENCHES:%=bench-%)
 $(BENCHES:%=bench-%): bench-%: $(VENV)/bench-%

@@ -4,9 +4,12 @@
 proportion, so that an item is met as often and a history is as long.
 """
 
+from copy import copy
+
 import numpy as np
 
-from sidestep.data.sources.planted import PlantedConfig
+from sidestep.data.interactions import Interactions
+from sidestep.data.sources.planted import PlantedConfig, PlantedWorld
 from sidestep.vectors.item_vectors import ItemVectors
 
 ITEMS, USERS, MEAN_LENGTH = 1_086_872, 37_500, 100.8
@@ -20,6 +23,13 @@ def industrial(items: int = ITEMS) -> PlantedConfig:
     departments = max(round(items / np.prod(list(DEPARTMENT.values()))), 1)
     shape = PlantedConfig(departments=departments, **DEPARTMENT, mean_length=MEAN_LENGTH)
     return shape.model_copy(update={"users": max(round(USERS * shape.num_items / ITEMS), 1)})
+
+
+def shoppers(shop: PlantedWorld, users: int, seed: int) -> Interactions:
+    """The log of so many further shoppers of the same shop, for logs that are made part by part."""
+    further = copy(shop)
+    further.config = shop.config.model_copy(update={"users": users})
+    return further._shop(np.random.default_rng(seed))
 
 
 def item_vectors(shape: PlantedConfig, width: int = WIDTH, seed: int = 0) -> ItemVectors:

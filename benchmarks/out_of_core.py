@@ -28,8 +28,9 @@ from sidestep.sids import tokenizer
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.tokenizer import TokenizerConfig
 from sidestep.sids.trie import Trie
-from sidestep.vectors.graph import COLUMNS_PER_BLOCK, Graph, normalise, propagate
+from sidestep.vectors.graph import WEIGHTS_PER_BLOCK, Graph, columns_per_block, normalise, propagate
 from sidestep.vectors.item_vectors import ROWS, ItemVectors
+from sidestep.vectors.tape import IN_MEMORY
 
 WIDTH, DRAWS, LEVELS, GB = 384, 10, 3, 1e9
 """Dimensions; edges drawn for an item, some of them twice; levels of an ID."""
@@ -94,7 +95,9 @@ def propagation(folder: Path, items: int, watch: Watch) -> dict[str, Any]:
     edges, vectors = graph_of(folder, items), ItemVectors.load(folder / "vectors")
     with watch(), ItemVectors.filling(folder / "aligned", (items, WIDTH)) as out:
         propagate(normalise(edges), vectors.values, 0.3, 2, out=out)
-    return {"formula": BASE + 16 * items * COLUMNS_PER_BLOCK + 12 * edges.nnz + 24 * items}
+    held = 8 * edges.nnz if 4 * edges.nnz <= IN_MEMORY else 0  # else on the disk
+    block = 20 * min(edges.nnz, WEIGHTS_PER_BLOCK)
+    return {"formula": BASE + block + held + 16 * items * columns_per_block(items) + 24 * items}
 
 
 def graph_of(folder: Path, items: int) -> Graph:

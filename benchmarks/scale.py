@@ -134,9 +134,9 @@ def propagation(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
     return {}
 
 
-def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock) -> Notes:
-    """The default tokenizer, all its epochs, on a sample of the items where there are more than `SAMPLE`."""
-    every, config = ItemVectors.load(folder / "aligned"), TokenizerConfig(train_items=SAMPLE)
+def tokenizer_training(folder: Path, shape: PlantedConfig, clock: Clock, most: int = SAMPLE) -> Notes:
+    """The default tokenizer, all its epochs, on a sample of the items where there are more than `most`."""
+    every, config = ItemVectors.load(folder / "aligned"), TokenizerConfig(train_items=most)
     sample = tokenizer.learning_sample(every, config, seed=0)
     settings = config.model_dump(include={"epochs", "batch_size", "lr", "weight_decay", "warmup_steps"})
     with clock():

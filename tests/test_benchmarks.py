@@ -23,6 +23,7 @@ PEERS = {
     "trie": ("marisa_trie",),
     "scale": (),
     "out_of_core": (),
+    "ten_million": (),
     "long": (),
     "rerank": (),
     "slices": (),

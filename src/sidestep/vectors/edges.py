@@ -4,18 +4,18 @@ A log that does not fit into memory is counted where it lies, by SQL or Spark; d
 """
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import polars as pl
-from scipy import sparse
 
-from sidestep.data.catalog import Catalog
+from sidestep.data.catalog import ITEM_ID, Catalog
 from sidestep.data.sources.files import reading
 from sidestep.data.sources.pages import check_pages
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import DataError, brief, did_you_mean, listed
 from sidestep.vectors.files import located
 from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence
+from sidestep.vectors.rows import AT_ONCE, Edges, graph_of_edges
 
 SRC, DST, COUNT = "src", "dst", "count"
 
@@ -43,7 +43,7 @@ def read_edges(path: Path, catalog: Catalog) -> Graph:
     catalogue does not have, and of an item with itself, are left out. Held-out interactions must not be counted: here
     nothing can tell.
 
-    Memory: 16 bytes an edge in the result; about 65 at the peak, measured with 4 million edges of 10^5 items.
+    Memory: see `rows.graph_of_edges`; `AT_ONCE` rows of a file, and the catalogue's ids with their numbers.
 
     Raises:
         DataError: no such file, a damaged one, without these columns, without an edge between items of the catalogue,
@@ -53,26 +53,24 @@ def read_edges(path: Path, catalog: Catalog) -> Graph:
     if not files or not path.exists():
         what = "no *.parquet file in the folder" if path.is_dir() else "no file"
         raise DataError(f"There is {what} {str(path)!r} (graph.edges); expected Parquet with columns src, dst, count")
-    numbers = pl.DataFrame({"id": catalog.item_ids}, schema={"id": pl.String}).with_row_index("item")
-    parts = [_numbered(file, numbers.lazy()) for file in files]
-    edges = pl.concat(parts)
-    if edges.is_empty():
+    listed_edges = [(file, _rows_of(file)) for file in files]
+    numbers = pl.Enum(catalog.table[ITEM_ID])
+    parts = (_numbered(file, begin, numbers) for file, rows in listed_edges for begin in range(0, rows, AT_ONCE))
+    graph = graph_of_edges(parts, sum(rows for _, rows in listed_edges), len(catalog))
+    if not graph.nnz:
         raise DataError(
             f"{str(path)!r} (graph.edges) has no edge between two items of the catalogue, whose ids look like "
             f"{brief(repr(catalog.item_ids[0]), 40)}; its columns src and dst must hold such ids"
         )
-    low, high = edges["low"].to_numpy().astype(np.int32), edges["high"].to_numpy().astype(np.int32)
-    values, shape = edges[COUNT].to_numpy(), (len(catalog), len(catalog))
-    del parts, edges
-    upper = sparse.coo_array((values, (low, high)), shape=shape).tocsr()
-    return sparse.csr_array(upper + upper.T)
+    return graph
 
 
-def _numbered(path: Path, numbers: pl.LazyFrame) -> pl.DataFrame:
-    """The edges of one file in item numbers: the smaller one in `low`."""
+def _rows_of(path: Path) -> int:
+    """The number of rows of a list of edges, whose columns are checked."""
     with reading(path):
         schema = pl.read_parquet_schema(path)
         check_pages(path)
+        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
     for name in (SRC, DST, COUNT):
         if name not in schema:
             hint = did_you_mean(name, list(schema))
@@ -82,20 +80,28 @@ def _numbered(path: Path, numbers: pl.LazyFrame) -> pl.DataFrame:
             raise DataError(f"{str(path)!r}: column {name!r} holds {schema[name]}, expected the ids of items as text")
     if not schema[COUNT].is_numeric():
         raise DataError(f"{str(path)!r}: column 'count' holds {schema[COUNT]}, expected numbers")
+    return int(rows)
+
+
+def _numbered(path: Path, begin: int, numbers: Any) -> Edges:
+    """`AT_ONCE` edges of one file in item numbers, the smaller one first.
+
+    numbers: polars' `Enum` of the items' ids, whose physical values are their numbers.
+    """
     count = pl.col(COUNT)
-    rows = pl.scan_parquet(path).select(pl.col(SRC, DST).cast(pl.String), count.cast(pl.Float64))
+    chosen = pl.scan_parquet(path).select(pl.col(SRC, DST).cast(pl.String), count.cast(pl.Float64))
     with reading(path):
-        wrong = rows.filter(count.is_null() | ~count.is_finite() | (count <= 0)).head(1).collect(engine="streaming")
+        rows = chosen.slice(begin, AT_ONCE).collect()
+    wrong = rows.filter(count.is_null() | ~count.is_finite() | (count <= 0)).head(1)
     if len(wrong):
         src, dst, value = wrong.row(0)
         raise DataError(
             f"{str(path)!r} counts {value} for the edge {brief(repr(src), 40)} - {brief(repr(dst), 40)}; expected "
             "positive numbers: leave such edges out"
         )
-    known = rows.join(numbers, left_on=SRC, right_on="id").join(numbers, left_on=DST, right_on="id", suffix="_dst")
-    first, second = pl.col("item"), pl.col("item_dst")
-    ordered = known.filter(first != second).select(
-        low=pl.min_horizontal(first, second), high=pl.max_horizontal(first, second), count=count.cast(pl.Float32)
+    known = rows.select(pl.col(SRC, DST).cast(numbers, strict=False).to_physical().cast(pl.Int32), count).drop_nulls()
+    first, second = pl.col(SRC), pl.col(DST)
+    edges = known.filter(first != second).select(
+        pl.min_horizontal(first, second).alias("low"), pl.max_horizontal(first, second).alias("high"), count
     )
-    with reading(path):
-        return ordered.collect(engine="streaming")
+    return edges["low"].to_numpy(), edges["high"].to_numpy(), edges[COUNT].cast(pl.Float32).to_numpy()

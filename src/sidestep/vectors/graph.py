@@ -6,6 +6,7 @@ that the user vouches for (`vectors/edges.py`).
 
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from sidestep.data.splits import TrainingInteractions
 from sidestep.encoders.directions import Matrix, inverse_lengths, unit_rows
 from sidestep.errors import DataError
 from sidestep.vectors.item_vectors import ItemVectors
+from sidestep.vectors.tape import Tape
 
 if TYPE_CHECKING:
     Graph = sparse.csr_array[Any, tuple[int, int]]
@@ -26,7 +28,9 @@ else:  # scipy's arrays take no parameters before 1.16
     Graph = sparse.csr_array
 
 PAIRS_PER_CHUNK = 4_000_000
-COLUMNS_PER_BLOCK = 64
+WEIGHTS_PER_BLOCK = 1 << 24
+COLUMNS_PER_BLOCK, BLOCK_BYTES = 64, 3 << 30
+"""Columns that are propagated at once, fewer where their four blocks would take more bytes."""
 DENSE_UP_TO = 1_000  # items; a dense eigenproblem this small is exact and quick
 SPECTRAL_PASSES = 4  # the same recall of held-out items as exact eigenvectors on Beauty and KuaiRand
 
@@ -134,20 +138,29 @@ def normalise(weights: Graph) -> Graph:
     """`A_hat = D^-1/2 A D^-1/2` (eq. 4), where an item without neighbours gets a self loop of weight 1.
 
     Without the loop, eq. 5 would shrink an isolated item's vector at every hop instead of leaving it unchanged.
+    Large results lie on the disk, as `Tape` has it; memory beyond them: 20 bytes an item, and `WEIGHTS_PER_BLOCK`.
     """
-    degree = np.asarray(weights.sum(axis=1), dtype=np.float64).ravel()
+    bounds = [*np.unique(weights.indptr[:-1] // WEIGHTS_PER_BLOCK, return_index=True)[1].tolist(), weights.shape[0]]
+    blocks = list(pairwise(bounds))
+    degree = np.concatenate([np.asarray(weights[begin:end].sum(axis=1), np.float64).ravel() for begin, end in blocks])
     isolated = degree == 0
     scale = (1 / np.sqrt(np.where(isolated, 1, degree))).astype(np.float32)
-    values = weights.data * scale[weights.indices]
-    values *= np.repeat(scale, np.diff(weights.indptr))
-    normal = sparse.csr_array((values, weights.indices, weights.indptr), shape=weights.shape)
-    if isolated.any():
-        normal = sparse.csr_array(normal + sparse.diags_array(isolated.astype(np.float32)))
-    return normal
+    size = weights.nnz + int(isolated.sum())
+    values, neighbours = Tape(np.float32, size), Tape(weights.indices.dtype, size)
+    for begin, end in blocks:
+        places = weights.indptr[begin : end + 1]
+        columns = weights.indices[places[0] : places[-1]]
+        block = weights.data[places[0] : places[-1]] * scale[columns]
+        block *= np.repeat(scale[begin:end], np.diff(places))
+        alone = np.flatnonzero(isolated[begin:end])
+        values.write(np.insert(block, places[alone] - places[0], 1))
+        neighbours.write(np.insert(columns, places[alone] - places[0], begin + alone))
+    indptr = weights.indptr + np.concatenate([[0], np.cumsum(isolated)]).astype(weights.indptr.dtype)
+    return sparse.csr_array((values.array(), neighbours.array(), indptr), shape=weights.shape)
 
 
 def propagate(
-    a_hat: Graph, x: Matrix, alpha: float, hops: int, block: int = COLUMNS_PER_BLOCK, out: Matrix | None = None
+    a_hat: Graph, x: Matrix, alpha: float, hops: int, block: int | None = None, out: Matrix | None = None
 ) -> Matrix:
     """Mix every item's vector with its neighbours' (eq. 5), then weigh the hops.
 
@@ -158,6 +171,7 @@ def propagate(
     Columns are independent, so `block` of them are computed at a time: beyond `x` and the result this takes memory for
     four `[N, block]`. The products run in PyTorch, with its number of threads.
 
+    block: None takes `columns_per_block`.
     out: the array for the result, float32 `[N, D]`: a new array by default, or `x` itself to overwrite it.
     """
     betas = alpha * (1 - alpha) ** np.arange(hops + 1)
@@ -165,8 +179,9 @@ def propagate(
     inverse = inverse_lengths(x)
     edges = _torch_csr(a_hat)
     aligned = np.empty(x.shape, dtype=np.float32) if out is None else out
-    for begin in range(0, x.shape[1], block):
-        columns = slice(begin, begin + block)
+    width = block or columns_per_block(len(x))
+    for begin in range(0, x.shape[1], width):
+        columns = slice(begin, begin + width)
         start = torch.from_numpy(x[:, columns] * inverse)
         hop, total = start, start * float(betas[0])
         for beta in betas[1:]:
@@ -175,6 +190,11 @@ def propagate(
         aligned[:, columns] = total.numpy()
     aligned *= inverse_lengths(aligned)
     return aligned
+
+
+def columns_per_block(num_items: int) -> int:
+    """Columns that `propagate` takes at once: `COLUMNS_PER_BLOCK`, or as many eights as stay within `BLOCK_BYTES`."""
+    return min(COLUMNS_PER_BLOCK, max(BLOCK_BYTES // (16 * num_items) // 8 * 8, 8))
 
 
 def _torch_csr(matrix: Graph) -> torch.Tensor:
