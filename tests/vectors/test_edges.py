@@ -50,6 +50,23 @@ def test_an_edge_is_undirected_and_counts_add_up_over_rows_and_files(tmp_path: P
     np.testing.assert_array_equal(read_edges(folder, catalog()).toarray(), expected)
 
 
+@pytest.mark.parametrize("ids", [["3", "0", "12", "7", "07", "-1"], ["3", "0", "99999", "7", "a", ""]])
+def test_whole_numbers_are_the_ids_that_they_are_as_text(tmp_path: Path, ids: list[str]) -> None:
+    """By a table where they are dense, and by name where they are not; `07` and `-1` are ids like any other."""
+    shop = Catalog(pl.DataFrame({"item_id": ids}))
+    rows = [(3, 0, 1.0), (7, 3, 2.0), (int(ids[2]), 7, 3.0), (-1, 0, 4.0), (5, 3, 5.0), (2**40, 0, 6.0), (None, 3, 7.0)]
+    found = []
+    for name, kind in (("numbers", pl.Int64), ("text", pl.String)):
+        frame = pl.DataFrame(rows, schema={"src": pl.Int64, "dst": pl.Int64, "count": pl.Float64}, orient="row")
+        frame.with_columns(pl.col("src", "dst").cast(kind)).write_parquet(tmp_path / f"{name}.parquet")
+        found.append(read_edges(tmp_path / f"{name}.parquet", shop).toarray())
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[0][0, 1] == 1
+    assert found[0][2, 3] == 3
+    assert found[0][1, 5] == (4 if ids[5] == "-1" else 0)
+    assert found[0].sum() == 2 * (1 + 2 + 3 + found[0][1, 5])
+
+
 @pytest.mark.parametrize("window", [1, 5])
 def test_duckdb_counts_by_the_sql_of_the_docs_what_we_count(tmp_path: Path, window: int) -> None:
     duckdb = pytest.importorskip("duckdb")

@@ -3,9 +3,11 @@
 A log that does not fit into memory is counted where it lies, by SQL or Spark; docs/scale.md has the query.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from sidestep.data.catalog import ITEM_ID, Catalog
@@ -15,9 +17,11 @@ from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import DataError, brief, did_you_mean, listed
 from sidestep.vectors.files import located
 from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence
-from sidestep.vectors.rows import AT_ONCE, Edges, graph_of_edges
+from sidestep.vectors.rows import AT_ONCE, Edges, Ints, graph_of_edges
 
 SRC, DST, COUNT = "src", "dst", "count"
+DENSE = 8
+"""Ids that are whole numbers stand in a table up to so many times the number of items."""
 
 
 def graph_of(train: TrainingInteractions, catalog: Catalog, config: GraphConfig, folder: Path = Path()) -> Graph:
@@ -54,7 +58,7 @@ def read_edges(path: Path, catalog: Catalog) -> Graph:
         what = "no *.parquet file in the folder" if path.is_dir() else "no file"
         raise DataError(f"There is {what} {str(path)!r} (graph.edges); expected Parquet with columns src, dst, count")
     listed_edges = [(file, _rows_of(file)) for file in files]
-    numbers = pl.Enum(catalog.table[ITEM_ID])
+    numbers = _Numbers(catalog)
     parts = (_numbered(file, begin, numbers) for file, rows in listed_edges for begin in range(0, rows, AT_ONCE))
     graph = graph_of_edges(parts, sum(rows for _, rows in listed_edges), len(catalog))
     if not graph.nnz:
@@ -83,25 +87,49 @@ def _rows_of(path: Path) -> int:
     return int(rows)
 
 
-def _numbered(path: Path, begin: int, numbers: Any) -> Edges:
-    """`AT_ONCE` edges of one file in item numbers, the smaller one first.
-
-    numbers: polars' `Enum` of the items' ids, whose physical values are their numbers.
-    """
+def _numbered(path: Path, begin: int, numbers: "_Numbers") -> Edges:
+    """`AT_ONCE` edges of one file in item numbers, the smaller one first."""
     count = pl.col(COUNT)
-    chosen = pl.scan_parquet(path).select(pl.col(SRC, DST).cast(pl.String), count.cast(pl.Float64))
+    chosen = pl.scan_parquet(path).select(SRC, DST, count.cast(pl.Float64))
     with reading(path):
         rows = chosen.slice(begin, AT_ONCE).collect()
     wrong = rows.filter(count.is_null() | ~count.is_finite() | (count <= 0)).head(1)
     if len(wrong):
-        src, dst, value = wrong.row(0)
+        src, dst, value = wrong.with_columns(pl.col(SRC, DST).cast(pl.String)).row(0)
         raise DataError(
             f"{str(path)!r} counts {value} for the edge {brief(repr(src), 40)} - {brief(repr(dst), 40)}; expected "
             "positive numbers: leave such edges out"
         )
-    known = rows.select(pl.col(SRC, DST).cast(numbers, strict=False).to_physical().cast(pl.Int32), count).drop_nulls()
-    first, second = pl.col(SRC), pl.col(DST)
-    edges = known.filter(first != second).select(
-        pl.min_horizontal(first, second).alias("low"), pl.max_horizontal(first, second).alias("high"), count
-    )
-    return edges["low"].to_numpy(), edges["high"].to_numpy(), edges[COUNT].cast(pl.Float32).to_numpy()
+    one, other = numbers.of(rows[SRC]), numbers.of(rows[DST])
+    known = (one >= 0) & (other >= 0) & (one != other)
+    one, other = one[known], other[known]
+    return np.minimum(one, other), np.maximum(one, other), rows[COUNT].to_numpy()[known].astype(np.float32)
+
+
+class _Numbers:
+    """Item numbers by outside ids. A column of whole numbers, as in a warehouse, is looked up in a table, which halves
+    the time; a catalogue with a negative one has none.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._ids = catalog.table[ITEM_ID]
+        whole = self._ids.cast(pl.Int64, strict=False)
+        plain = (whole.cast(pl.String) == self._ids).fill_null(False)  # "007" is not 7
+        values, items = whole.filter(plain).to_numpy(), np.flatnonzero(plain.to_numpy()).astype(np.int32)
+        self._table: Ints | None = None
+        if values.min(initial=0) == 0 and values.max(initial=0) < DENSE * len(catalog):
+            self._table = np.full(values.max(initial=0) + 2, -1, np.int32)
+            self._table[values] = items
+
+    def of(self, ids: pl.Series) -> Ints:
+        """The numbers of a column of ids, -1 where the catalogue has none."""
+        if ids.dtype.is_integer() and self._table is not None:
+            values = ids.cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
+            return self._table[np.where((values >= 0) & (values < len(self._table)), values, -1)]
+        numbers = ids.cast(pl.String).cast(self._by_name, strict=False).to_physical()
+        return numbers.cast(pl.Int32).fill_null(-1).to_numpy()
+
+    @cached_property
+    def _by_name(self) -> Any:
+        """The ids as a type of polars, whose physical values are the numbers."""
+        return pl.Enum(self._ids)

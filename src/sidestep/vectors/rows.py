@@ -28,7 +28,7 @@ def graph_of_edges(parts: Iterable[Edges], most: int, num_items: int) -> Graph:
     entries (more where there would be more than `MOST_RANGES`), and every range is sorted by itself. An array of more
     than `tape.IN_MEMORY` bytes lies in a file of its own. Then the memory is about 60 bytes for each of `AT_ONCE`
     entries, or of the item with more neighbours, and 30 bytes an item; on the disk there are 36 bytes an edge
-    meanwhile, and 16 in the result.
+    meanwhile, and 16 in the result (24 where there may be more than 2^31 entries).
 
     most: the number of edges in all parts, at most.
     """
@@ -40,7 +40,8 @@ def graph_of_edges(parts: Iterable[Edges], most: int, num_items: int) -> Graph:
     begins = _ranges(degrees)
     ranges = _divided(listed, [*begins, num_items])
     del listed
-    data, indices = Tape(np.float32, 2 * most), Tape(np.int32, 2 * most)
+    kind = np.int32 if 2 * most < 2**31 else np.int64  # the same for both, as scipy wants it
+    data, indices = Tape(np.float32, 2 * most), Tape(kind, 2 * most)
     lengths = np.zeros(num_items + 1, np.int64)
     for tape, begin, end in zip(ranges, begins, [*begins[1:], num_items], strict=True):
         part = tape.read(0, len(tape))
@@ -49,11 +50,8 @@ def graph_of_edges(parts: Iterable[Edges], most: int, num_items: int) -> Graph:
         data.write(rows.data)
         indices.write(rows.indices)
         lengths[begin + 1 : end + 1] = np.diff(rows.indptr)
-    places = np.cumsum(lengths)
-    small = np.int32 if len(data) < 2**31 else np.int64
-    return sparse.csr_array(
-        (data.array(), indices.array().astype(small, copy=False), places.astype(small)), shape=(num_items, num_items)
-    )
+    parts_of_rows = (data.array(), indices.array(), np.cumsum(lengths).astype(kind))
+    return sparse.csr_array(parts_of_rows, shape=(num_items, num_items))
 
 
 def _packed(row: Ints, column: Ints, count: Floats) -> Array:
