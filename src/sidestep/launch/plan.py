@@ -2,7 +2,8 @@
 
 No simulation: each row is a unit cost, measured by `benchmarks/scale.py` and kept in `costs.json`, times a count that
 the formula names, so that a reader can check it with a pencil. The unit costs are those of the largest catalogue that
-was measured, on one core without a GPU.
+was measured, on one core without a GPU; lists of edges, propagation and the trie were measured on ten million items, by
+`benchmarks/ten_million.py`.
 """
 
 import json
@@ -15,9 +16,13 @@ from typing import Any
 from sidestep.errors import ConfigError
 
 COSTS = Path(__file__).with_name("costs.json")
+FAR, LOG = "ten million", "log in Parquet (no stage)"
+"""Where the costs hold what `benchmarks/ten_million.py` measured, and its log."""
 GB = 1e9
 INT, FLOAT = 8.0, 4.0
 """Bytes of a number in the arrays of a log, and in those of vectors."""
+BLOCK = 3.2 * GB
+"""Bytes of the blocks of a propagation, but for those of 8 columns; see `vectors.graph.columns_per_block`."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Need:
 
     core_hours: of one core as the unit costs were measured on. memory: bytes of its arrays in one process. disk: bytes
     that it writes. parallel: whether several machines can share it today. work: how the numbers follow from the size.
+    limit: what our own code does not hold at this size; empty where it does.
     beyond: what to do where one machine is too small.
     """
 
@@ -77,6 +83,7 @@ class Need:
     parallel: bool
     work: str
     beyond: str = ""
+    limit: str = ""
 
     def machines(self, machine: Machine) -> int:
         """How many machines finish in time; 1 where several cannot share the work."""
@@ -88,7 +95,7 @@ class Need:
 
     def breaks(self, machine: Machine) -> str:
         """Why one machine is too small, in a few words; empty where it is not."""
-        reasons = []
+        reasons = [self.limit] if self.limit else []
         if self.memory > machine.memory:
             reasons.append(f"{as_bytes(self.memory)} do not fit")
         if self.hours(machine) > machine.hours or self.machines(machine) > 1:
@@ -106,14 +113,16 @@ def measured(path: Path = COSTS) -> dict[str, Any]:
 class Units:
     """Core-seconds of one of each, on the largest catalogue that was measured.
 
-    weights: stored weights of the graph an event. mix: of one weight and one dimension in all hops. tokenizer: of its
-    whole training, on a sample of so many items. trie_bytes: bytes an item.
+    weights: stored weights of the graph an event. edge: of a row of a list of edges, 0 where none was measured. mix: of
+    one weight and one dimension in all hops. tokenizer: of its whole training, on a sample of so many items.
+    trie_bytes: bytes an item.
     """
 
     event: float
     text: float
     pair: float
     weights: float
+    edge: float
     mix: float
     tokenizer: float
     sample: int
@@ -127,19 +136,26 @@ class Units:
     def of(cls, costs: Mapping[str, Any]) -> "Units":
         unit, protocol = largest(costs), costs["protocol"]
         events, items = unit["planted world"]["interactions"], unit["planted world"]["items"]
-        weights = unit["graph"]["weights"]
-        mixing = max(unit["graph and propagation"]["cpu"] - unit["graph"]["cpu"], 0)
+        weights, far = unit["graph"]["weights"], costs.get(FAR)
+        mix = max(unit["graph and propagation"]["cpu"] - unit["graph"]["cpu"], 0) / (weights * protocol["width"])
+        edge, tree = 0.0, {**unit["trie"], "items": items}
+        if far is not None:
+            graph, width = far["stages"]["graph from the edge list"], far["protocol"]["width"]
+            edge = graph["cpu"] / far["stages"]["counting pairs"]["rows"]
+            mix = far["stages"]["propagation"]["cpu"] / (graph["weights"] * width)
+            tree = {**far["stages"]["trie"], "items": far["stages"][LOG]["items"]}
         return cls(
             event=unit["reading"]["cpu"] / events,
             text=unit["embedding"]["cpu"] / unit["embedding"]["texts"],
             pair=unit["graph"]["cpu"] / events,
             weights=weights / events,
-            mix=mixing / (weights * protocol["width"]),
+            edge=edge,
+            mix=mix,
             tokenizer=unit["tokenizer training"]["cpu"],
             sample=protocol["sample"],
             item=unit["assignment"]["cpu"] / items,
-            node=unit["trie"]["cpu"] / items,
-            trie_bytes=unit["trie"]["bytes an item"],
+            node=tree["cpu"] / tree["items"],
+            trie_bytes=tree["bytes an item"],
             target=unit["generator training"]["cpu"] / unit["generator training"]["targets"],
             list=unit["decoding"]["cpu"] / unit["decoding"]["users"],
         )
@@ -155,7 +171,7 @@ def plan(size: Size, costs: Mapping[str, Any]) -> list[Need]:
     """The needs of all stages, in the order in which they run."""
     u = Units.of(costs)
     n, e, d = size.items, size.events, size.width
-    vectors, log, graph = FLOAT * n * d, 2 * INT * e, (INT + FLOAT) * u.weights * e
+    vectors, log = FLOAT * n * d, 2 * INT * e
     hour = 3600
     return [
         Need(
@@ -168,26 +184,16 @@ def plan(size: Size, costs: Mapping[str, Any]) -> list[Need]:
             work=f"{_micro(u.text)} a text (MiniLM on a CPU); 4 bytes a dimension",
             beyond="encode the texts in shards on GPUs and hand over a file of vectors (embed.path)",
         ),
-        Need(
-            "graph", u.pair * e / hour, graph, 0.0, parallel=False,
-            work=f"{_micro(u.pair)} an event; {u.weights:.1f} weights of 12 bytes an event, an upper bound, since "
-            "pairs repeat as a log grows",
-            beyond="count the edges in a warehouse, without rare ones, by the SQL of docs/scale.md (graph.edges)",
-        ),
-        Need(
-            "propagation", u.mix * u.weights * e * d / hour, vectors + 4 * FLOAT * 64 * n + graph, vectors,
-            parallel=False,
-            work=f"{u.mix * 1e9:.2g} ns a weight and dimension; vectors, four blocks of 64 columns, and the graph",
-            beyond="leave out edges that few users share, or use text and behaviour alone (graph.enabled=false)",
-        ),
+        *_graph_needs(size, u),
         Need(
             "tokenizer", u.tokenizer / hour, FLOAT * u.sample * d, 0.0, parallel=False,
             work=f"a sample of {u.sample:,} items (tokenizer.train_items), whatever the size",
         ),
         Need(
-            "assignment", u.item * n / hour, vectors + 3 * INT * n, 3 * INT * n, parallel=False,
-            work=f"{_micro(u.item)} an item; the vectors and three codes",
-            beyond="give the catalogue out in parts: `sids append` gives later items IDs by the same tokenizer",
+            "assignment", u.item * n / hour, 9 * INT * n, 3 * INT * n, parallel=True,
+            work=f"{_micro(u.item)} an item; three codes, 72 bytes an item while they are made in one process, and "
+            "vectors that stay on the disk",
+            beyond="`sidestep batch assign` over a folder of vectors, by several workers, here or on Ray",
         ),
         Need(
             "trie", u.node * n / hour, u.trie_bytes * n, 0.0, parallel=False,
@@ -207,6 +213,34 @@ def plan(size: Size, costs: Mapping[str, Any]) -> list[Need]:
         Need(
             "history store", 0.0, 0.0, INT * size.history * size.users, parallel=True,
             work=f"8 bytes for each of {size.history} items of a user, in Redis or on disk",
+        ),
+    ]  # fmt: skip
+
+
+def _graph_needs(size: Size, u: Units) -> list[Need]:
+    """Of the graph, counted here or elsewhere, and of the propagation over it."""
+    n, weights, hour = size.items, u.weights * size.events, 3600
+    block = max(min(4 * FLOAT * 64 * n, BLOCK), 4 * FLOAT * 8 * n)
+    elsewhere = Need(
+        "graph, counted elsewhere", u.edge * weights / 2 / hour, 30 * n + 2 * GB, 18 * weights, parallel=False,
+        work=f"{_micro(u.edge)} an edge, sorted on the disk (36 bytes an edge meanwhile)",
+        beyond="leave out rare edges: HAVING count > 1 in the SQL of docs/scale.md",
+    )  # fmt: skip
+    return [
+        Need(
+            "graph", u.pair * size.events / hour, (INT + FLOAT) * weights, 0.0, parallel=False,
+            work=f"{_micro(u.pair)} an event; {u.weights:.1f} weights of 12 bytes an event, an upper bound, since "
+            "pairs repeat as a log grows",
+            beyond="count the edges in a warehouse, without rare ones, by the SQL of docs/scale.md (graph.edges)",
+        ),
+        *([elsewhere] if u.edge else []),
+        Need(
+            "propagation", u.mix * weights * size.width / hour, 3 * INT * n + block + 0.4 * GB,
+            FLOAT * n * size.width + 2 * FLOAT * weights, parallel=False,
+            work=f"{u.mix * 1e9:.2g} ns a weight and dimension; four blocks of up to 64 columns; vectors and weights "
+            "stay on the disk",
+            beyond="leave out edges that few users share, or use text and behaviour alone (graph.enabled=false)",
+            limit="more than 2^31 weights" if weights > 2**31 else "",
         ),
     ]  # fmt: skip
 
