@@ -1,4 +1,5 @@
-"""Ray, on a cluster of two cores that is started once: the bytes of the local engine, also when a worker is killed.
+"""Ray, on a cluster of two cores that is started once: the bytes of the local engine, of a study's cells, too, also
+when a worker is killed.
 
 Everything here needs `pip install 'sidestep[ray]'` and takes minutes; nothing else in the tests imports Ray.
 """
@@ -6,26 +7,34 @@ Everything here needs `pip install 'sidestep[ray]'` and takes minutes; nothing e
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from command import contents, refuse, succeed
+from command import WORLD, contents, refuse, succeed
 from shard_jobs import Doubling, Dying
 from sidestep import load
-from sidestep.errors import DataError
+from sidestep.errors import DataError, TrainingError
 from sidestep.launch.batch import run
+from sidestep.launch.ray_cells import trainings
 from sidestep.launch.ray_data import session
 from sidestep.launch.ray_serve import Cluster, editions
 from sidestep.pipeline.answering import Answering
+from sidestep.pipeline.run import LOCK
 from sidestep.serving.settings import Settings
+from sidestep.studies import times
+from sidestep.studies.cells import Cell, run_folder
+from sidestep.studies.child import ENDS_WITH_INPUT
+from sidestep.studies.running import State, run_cells
 
 ray = pytest.importorskip("ray", reason="no Ray; pip install 'sidestep[ray]'")
 pytestmark = [
@@ -128,6 +137,55 @@ def test_a_command_by_itself_starts_a_cluster_and_prints_what_the_local_one_prin
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_a_study_has_the_cells_of_one_in_processes_though_a_worker_is_killed(tmp_path: Path) -> None:
+    cells = [Cell("tiger", seed, (*WORLD, "train.epochs=12"), "s2gr-planted") for seed in (0, 1)]
+    run_cells(cells, tmp_path / "processes", runs=tmp_path / "runs-here")
+    files, runs, killed = tmp_path / "ray", tmp_path / "runs-of-ray", list[int]()
+    folder = run_folder(cells[0].path(files), runs)
+
+    def kill(now: Sequence[State]) -> None:
+        """The worker of the first cell, after its first epoch."""
+        if not killed and now[0].condition == "running" and now[0].epoch:
+            killed.extend(workers_of(folder))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with trainings(2, ENDS_WITH_INPUT) as begin:
+        run_cells(cells, files, runs=runs, cores=2, show=kill, begin=begin)
+    assert len(killed) == 1
+    made = {name: found for name, found in contents(files).items() if not name.endswith(times.SUFFIX)}
+    assert len(made) == 3
+    assert made == {name: found for name, found in contents(tmp_path / "processes").items() if name in made}
+
+
+def workers_of(folder: Path) -> list[int]:
+    """The processes that began `sidestep run ... --out FOLDER`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(int((process / "stat").read_text().rpartition(")")[2].split()[1]))
+    return found
+
+
+def test_a_training_that_fails_on_ray_says_why_and_one_that_is_stopped_ends(tmp_path: Path) -> None:
+    wrong = Cell("tiger", 0, (*WORLD, "data.source=table", "data.path=/nowhere/shop"), "s2gr-planted")
+    with trainings(2, ENDS_WITH_INPUT) as begin:
+        with pytest.raises(TrainingError, match=r"1 of 1 cells failed, the first: tiger, seed 0: error: .*nowhere"):
+            run_cells([wrong], tmp_path / "cells", runs=tmp_path / "runs", begin=begin)
+        long = ["run", "s2gr-planted", *WORLD, "train.epochs=10000", "--out", str(tmp_path / "long")]
+        child = begin(long, tmp_path / "long.log", tmp_path / "long" / LOCK, 1)
+        while not workers_of(tmp_path / "long"):
+            time.sleep(0.2)
+        child.terminate()
+        child.close()
+        until = time.monotonic() + 60
+        while workers_of(tmp_path / "long"):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert child.poll() == 1
+    assert "error: Ray gave the training up" in (tmp_path / "long.log").read_text()
 
 
 def test_serve_answers_as_the_library_and_changes_bundles_under_load_without_a_failed_request(

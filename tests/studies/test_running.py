@@ -10,7 +10,7 @@ import pytest
 
 from command import WORLD, contents
 from sidestep.errors import ArtifactError, TrainingError
-from sidestep.studies import running
+from sidestep.studies import executing
 from sidestep.studies.cells import Cell, CellResult
 from sidestep.studies.recording import record
 from sidestep.studies.running import State, run_cells, run_folder, states, table
@@ -126,7 +126,7 @@ def test_no_run_outlives_a_study_that_is_stopped(tmp_path: Path, monkeypatch: py
     def stop(now: Sequence[State]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running.subprocess, "Popen", asleep)
+    monkeypatch.setattr(executing.subprocess, "Popen", asleep)
     with pytest.raises(KeyboardInterrupt):
         run_cells([cell("tiger"), cell("tiger", 1)], tmp_path / "cells", runs=tmp_path / "runs", cores=2, show=stop)
     assert len(begun) == 2

@@ -1,9 +1,10 @@
 """`sidestep reproduce`: the tables and figures of a paper on your recipe, cell by cell."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,9 +15,15 @@ from sidestep.errors import ConfigError
 if TYPE_CHECKING:
     from sidestep.errors import SidestepError
     from sidestep.pipeline.run import Run
+    from sidestep.studies.executing import Begin
     from sidestep.studies.outcome import Outcome
     from sidestep.studies.reproduce import Request
     from sidestep.studies.running import State
+
+Executor = Literal["processes", "ray"]
+ExecutorOption = Annotated[
+    Executor, typer.Option(help="Who trains: processes of this machine, or Ray (RAY_ADDRESS). The cells are the same.")
+]
 
 
 def reproduce(
@@ -38,6 +45,7 @@ def reproduce(
         str | None, typer.Option(metavar="ROW", help="Test every row against this one [default: set by the study].")
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Processor cores to share [default: all].")] = None,
+    executor: ExecutorOption = "processes",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Train nothing; list the cells, and show the results of the finished ones."),
@@ -65,13 +73,12 @@ def reproduce(
     settings = (tuple(overrides or ()), read_seeds(seeds), tuple(only or ()))
     failure = None
     if name == TABLE3.name:
-        if against is not None:
-            raise ConfigError("--against tests accuracy between rows, and table3 has none")
+        _check_table3(against, executor)
         outcome = table3(recipe or TABLE3.recipe, *settings, runs, say, dry_run)
     else:
         recipe = recipe or study_named(name).recipe
         request = studies.Request(name, recipe, settings[0], settings[1], cells, runs, settings[2], against)
-        outcome, failure = _outcome(request, dry_run, cores or os.cpu_count() or 1, as_json)
+        outcome, failure = _outcome(request, dry_run, cores or os.cpu_count() or 1, executor, as_json)
     write_text(out / f"{name}.md", markdown(outcome))
     write_text(out / f"{name}.html", render(outcome))
     show(as_json, outcome.as_json(), study_text(outcome))
@@ -80,17 +87,42 @@ def reproduce(
         raise failure
 
 
-def _outcome(request: "Request", dry_run: bool, cores: int, as_json: bool) -> "tuple[Outcome, SidestepError | None]":
+def _check_table3(against: str | None, executor: Executor) -> None:
+    """Refuse options of studies of trainings for the table of tokenizers."""
+    if against is not None:
+        raise ConfigError("--against tests accuracy between rows, and table3 has none")
+    if executor != "processes":
+        raise ConfigError(f"--executor {executor} shares trainings out, and table3 has none; leave it out")
+
+
+def _outcome(
+    request: "Request", dry_run: bool, cores: int, executor: Executor, as_json: bool
+) -> "tuple[Outcome, SidestepError | None]":
     """The outcome of a study of trainings, and what went wrong in those that failed."""
     from sidestep.studies import reproduce as studies
     from sidestep.studies.running import table
 
     if not dry_run:
-        return studies.reproduce(request, cores, _watch(table), say, _inside)
+        with _trainings(executor, cores) as begin:
+            return studies.reproduce(request, cores, _watch(table), say, _inside, begin)
     outcome = studies.status(request)
     if not as_json:
         print(table(studies.progress(request)))
     return outcome, None
+
+
+@contextmanager
+def _trainings(executor: Executor, cores: int) -> "Iterator[Begin]":
+    from sidestep.studies.child import ENDS_WITH_INPUT
+    from sidestep.studies.executing import Process
+
+    if executor == "processes":
+        yield Process
+        return
+    from sidestep.launch.ray_cells import trainings
+
+    with trainings(cores, ENDS_WITH_INPUT) as begin:
+        yield begin
 
 
 def record(

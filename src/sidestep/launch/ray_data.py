@@ -92,8 +92,8 @@ def session(cores: int) -> Iterator[Any]:
         import ray.data  # pyarrow, too
     except ImportError as error:
         raise MissingExtraError(
-            f"{error.name!r} is missing; the engine ray needs `pip install 'sidestep[ray]'`, --engine local needs "
-            "nothing further"
+            f"{error.name!r} is missing; Ray needs `pip install 'sidestep[ray]'`, --engine local and --executor "
+            "processes need nothing further"
         ) from None
     if ray.is_initialized():
         yield ray

@@ -7,6 +7,7 @@ from pathlib import Path
 from sidestep import recipes
 from sidestep.errors import ConfigError, TrainingError
 from sidestep.studies.cells import Cell, load_existing
+from sidestep.studies.executing import Begin, Process
 from sidestep.studies.identity import data_name
 from sidestep.studies.joining import join
 from sidestep.studies.outcome import Outcome
@@ -89,15 +90,14 @@ def progress(request: Request) -> list[State]:
 
 
 def reproduce(
-    request: Request, cores: int, show: Show, say: Say, analyse: Analyse | None = None
+    request: Request, cores: int, show: Show, say: Say, analyse: Analyse | None = None, begin: Begin = Process
 ) -> tuple[Outcome, TrainingError | None]:
-    """Train the missing cells; returns `status`, and the error of failed cells, if any."""
+    """Train the missing cells, by `begin`; returns `status`, and the error of failed cells, if any."""
     failure = None
     load_existing(request.cells, request.distinct())  # refuses cells of other data before anything is trained
     try:
-        run_cells(
-            request.distinct(), request.cells, runs=request.runs, cores=cores, show=show, say=say, analyse=analyse
-        )
+        cells, runs = request.distinct(), request.runs
+        run_cells(cells, request.cells, runs=runs, cores=cores, show=show, say=say, analyse=analyse, begin=begin)
     except TrainingError as error:
         failure = error
     return status(request), failure

@@ -1,8 +1,5 @@
 """The training of cells: missing ones are trained with `sidestep run`, several at a time, and recorded."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,16 +10,15 @@ from typing import Any, Literal
 from sidestep import artifact, durable
 from sidestep.errors import ArtifactError, TrainingError
 from sidestep.methods.table import METHODS, NON_NEURAL
-from sidestep.pipeline.run import Run
+from sidestep.pipeline.run import LOCK, Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies import times
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
-from sidestep.studies.child import ENDS_WITH_INPUT
+from sidestep.studies.executing import Begin, Child, Process
 from sidestep.studies.recording import Analyse, record
 from sidestep.training.log import read_log
 
 POLL_SECONDS = 1.0
-STOP_SECONDS = 20.0
 Say = Callable[[str], None]
 Condition = Literal["done", "running", "left", "failed"]
 
@@ -50,20 +46,21 @@ def run_cells(
     show: Callable[[Sequence[State]], None] = lambda states: None,
     say: Say = lambda line: None,
     analyse: Analyse | None = None,
+    begin: Begin = Process,
 ) -> dict[Cell, CellResult]:
     """The results of all cells: read from their files, or else trained in `runs/DATA/METHOD-SEED-DIGEST` and written.
 
     As many cells as cores are trained at a time. A stopped run resumes from its last checkpoint. The output of a run is
     stored next to its folder, in a file that ends with `.log`.
 
-    show: called with all states whenever one of them changes.
+    show: called with all states whenever one of them changes. begin: who trains, see `executing`.
 
     Raises:
         ConfigError: a recipe that cannot be read. TrainingError: some runs failed; the others are finished and written.
         As `record`: a finished run cannot be recorded; written cells remain, and running ones are stopped.
     """
     paths = {cell: cell.path(files) for cell in dict.fromkeys(cells)}
-    work = _Work(paths, runs, files, max(cores, 1), say, analyse)
+    work = _Work(paths, runs, files, max(cores, 1), say, analyse, begin)
     last: list[State] = []
     try:
         while work.waiting or work.children:
@@ -138,7 +135,8 @@ class _Work:
     cores: int
     say: Say
     analyse: Analyse | None
-    children: dict[Cell, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    begin: Begin
+    children: dict[Cell, Child] = field(default_factory=dict)
     failed: dict[Cell, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,10 +146,11 @@ class _Work:
     def turn(self) -> None:
         """Record ended runs, and start new ones on free cores."""
         for cell, child in list(self.children.items()):
-            if child.poll() is not None:
-                _close(child)
+            code = child.poll()
+            if code is not None:
+                child.close()
                 del self.children[cell]
-                self._ended(cell, child.returncode)
+                self._ended(cell, code)
         while self.waiting and len(self.children) < self.cores:
             cell = self.waiting.pop(0)
             missing = [part for part in cell.parts if not artifact.exists(self._folder(part) / "model")]
@@ -187,20 +186,13 @@ class _Work:
         for child in self.children.values():
             child.terminate()
         for child in self.children.values():
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            _close(child)
+            child.close()
 
-    def _begin(self, cell: Cell) -> "subprocess.Popen[bytes]":
+    def _begin(self, cell: Cell) -> Child:
         folder = self._folder(cell)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "sidestep", "run", cell.recipe, *cell.overrides, "--out", str(folder)]
-        threads = {**os.environ, "OMP_NUM_THREADS": str(self.threads), ENDS_WITH_INPUT: "1"}
-        with _log_file(folder).open("ab") as log:
-            return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, env=threads)
+        words = ["run", cell.recipe, *cell.overrides, "--out", str(folder)]
+        return self.begin(words, _log_file(folder), folder / LOCK, self.threads)
 
     def _ended(self, cell: Cell, code: int) -> None:
         folder = self._folder(cell)
@@ -224,12 +216,6 @@ class _Work:
     def _write(self, cell: Cell, result: CellResult) -> None:
         written = result.save(self.files)
         assert written == self.paths[cell], f"{written} is not the path of {cell}"
-
-
-def _close(child: "subprocess.Popen[bytes]") -> None:
-    """Its input, which it has lived by."""
-    if child.stdin is not None:
-        child.stdin.close()
 
 
 def _log_file(folder: Path) -> Path:
