@@ -140,7 +140,7 @@ def _folder(path: Path) -> Path:
 
 
 def test_a_study_has_the_cells_of_one_in_processes_though_a_worker_is_killed(tmp_path: Path) -> None:
-    cells = [Cell("tiger", seed, (*WORLD, "train.epochs=12"), "s2gr-planted") for seed in (0, 1)]
+    cells = [Cell("tiger", seed, (*WORLD, "train.epochs=6"), "s2gr-planted") for seed in (0, 1)]
     run_cells(cells, tmp_path / "processes", runs=tmp_path / "runs-here")
     files, runs, killed = tmp_path / "ray", tmp_path / "runs-of-ray", list[int]()
     folder = run_folder(cells[0].path(files), runs)
@@ -155,7 +155,7 @@ def test_a_study_has_the_cells_of_one_in_processes_though_a_worker_is_killed(tmp
         run_cells(cells, files, runs=runs, cores=2, show=kill, begin=begin)
     assert len(killed) == 1
     made = {name: found for name, found in contents(files).items() if not name.endswith(times.SUFFIX)}
-    assert len(made) == 3
+    assert len(made) == 4  # a seed is another world, with other cases
     assert made == {name: found for name, found in contents(tmp_path / "processes").items() if name in made}
 
 
