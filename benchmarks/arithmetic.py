@@ -71,6 +71,14 @@ class Arithmetic:
         logits = sum(beams) * self.config.width * self.codebook_size
         return self.encode(items) + self.config.decoder_layers * (tokens + looks) + logits
 
+    def look_back(self, retrieved: int, num_beams: int) -> int:
+        """What GLASS adds to a search: at every code after the first each beam's second cross-attention sees so many
+        older items, whose keys and values belong to the catalogue, and the encoder reads one position more.
+        """
+        one = 2 * self.config.width * self.heads + 2 * self.heads * retrieved
+        tier = self.encode(1)
+        return tier + self.config.decoder_layers * (self.num_levels - 1) * num_beams * one
+
     def train(self, items: int, visible: Iterable[int]) -> int:
         """One training history with its targets, each of which sees so many items: forward, and twice as much
         backward (a gradient to the inputs and one to the weights). The optimiser multiplies no matrices.

@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from arithmetic import Arithmetic
 from machine import report, rounded, table, take_turns
 from shop import Shop, open_shop
 from sidestep.generators.encoder_decoder import EncoderDecoder, GeneratorConfig
@@ -17,6 +18,7 @@ from sidestep.generators.thinking import ThinkingConfig
 from sidestep.recommenders.generative import GenerativeRecommender
 
 WINDOW, BATCH, BEAMS, K = 20, 16, 50, 10
+MODELS = ("GLASS", "TIGER")
 LENGTHS = (20, 50, 100, 200, 500, 1_000)
 
 
@@ -57,6 +59,23 @@ def costs(shop: Shop, lengths: tuple[int, ...], users: int, rounds: int) -> dict
     return found
 
 
+def arithmetic(shop: Shop, lengths: tuple[int, ...]) -> dict[str, dict[int, float]]:
+    """Millions of multiply-adds that a list needs. GLASS is counted as if every beam found all the items that a look-up
+    may return.
+    """
+    sizes, found = shop.sids.codebook_sizes, {}
+    most = LongConfig().retrieved
+    for length in lengths:
+        needed = Arithmetic(_shape(length), len(sizes), sizes[0], cheaper_cross=True)
+        back = needed.look_back(min(most, length - WINDOW), BEAMS)
+        found[length] = (needed.decode(WINDOW, BEAMS) + back, needed.decode(length, BEAMS))
+    return {name: {size: both[place] / 1e6 for size, both in found.items()} for place, name in enumerate(MODELS)}
+
+
+def _by_size(found: dict[str, dict[int, float]]) -> dict[str, dict[str, float]]:
+    return {name: {str(size): rounded(value) for size, value in own.items()} for name, own in found.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a run of seconds, to see that everything works")
@@ -66,17 +85,27 @@ def main() -> None:
     lengths, users, rounds = ((20, 100), 2, 1) if quick else (LENGTHS, 32, 3)
     ms = costs(shop, lengths, users, rounds)
     own, whole = ms["GLASS"], ms["TIGER"]
-    rows = [[f"{size}", *(f"{x:.2f}" for x in (own[size], whole[size], whole[size] / own[size]))] for size in lengths]
+    needed = arithmetic(shop, lengths)
+    rows = [
+        [
+            f"{size}",
+            *(f"{x:.2f}" for x in (own[size], whole[size], whole[size] / own[size])),
+            *(f"{needed[name][size]:,.0f}" for name in MODELS),
+        ]
+        for size in lengths
+    ]
     print(f"{shop.name}; TIGER's size, random weights, histories drawn by popularity")
     print(f"Beam {BEAMS}, k = {K}, batch {BATCH}, one thread: the least CPU milliseconds a list of {rounds} rounds")
-    print(table(rows, ["items", f"GLASS, window {WINDOW}", "TIGER, all items", "TIGER/GLASS"]))
+    columns = ["items", f"GLASS, window {WINDOW}", "TIGER, all items", "TIGER/GLASS"]
+    print(table(rows, [*columns, *(f"{name}, millions of multiply-adds" for name in MODELS)]))
     growth = {
         f"{name}, {lengths[-1]:,}/{lengths[0]} items": own[lengths[-1]] / own[lengths[0]] for name, own in ms.items()
     }
     print("; ".join(f"{name}: {value:.2f}" for name, value in growth.items()))
     found = {
         "ratios": {name: rounded(value) for name, value in growth.items()},
-        "ms a list": {name: {str(size): rounded(value) for size, value in own.items()} for name, own in ms.items()},
+        "millions of multiply-adds": _by_size(needed),
+        "ms a list": _by_size(ms),
     }
     protocol = {"beams": BEAMS, "batch": BATCH, "users": users, "rounds": rounds, "threads": 1, "quick": quick}
     report("long", {**protocol, "shop": shop.name}, found)
