@@ -13,6 +13,7 @@ import sidestep
 from sidestep.cli import app
 from sidestep.methods.keys import KeysOf, described, sections
 from sidestep.methods.table import RECIPE, rows
+from sidestep.pipeline.aligning import Alignment
 from sidestep.recommenders.facade import Answer, Answers, Recommendation
 from sidestep.recommenders.step import NamedCluster, OlderItem, Step
 
@@ -32,6 +33,8 @@ def recipe_page() -> str:
         "with the nearest one. This page is made from the sections' own docstrings.\n"
     ]
     parts += [_section(section) for section in sections(RECIPE)]
+    parts += ["## What `sidestep align` takes\n\nIts section is no part of a recipe: keys follow the run's name.\n"]
+    parts += [_section(section) for section in sections(Alignment)]
     names = "".join(f"| `{name}` | {_cell(summary)} | {_cell(paper)} |\n" for name, summary, paper in rows())
     parts.append(f"## The values of `method`\n\n| name | what it is | paper |\n|---|---|---|\n{names}")
     return "\n".join(parts)

@@ -41,8 +41,9 @@ def test_a_printed_recipe_is_a_recipe_and_keys_are_explained(tmp_path: Path) -> 
     (section,) = json.loads(succeed("config", "train.lr", "--json").out)
     assert [key["name"] for key in section["keys"]] == ["train.lr"]
     assert [each["name"] for each in json.loads(succeed("config", "data", "--json").out)] == ["data", "data.planted"]
-    near = [f"'{section}.epochs'" for section in ("behaviour", "slices", "tokenizer", "train", "reranker")]
+    near = [f"'{section}.epochs'" for section in ("behaviour", "slices", "tokenizer", "train", "reranker", "align")]
     assert f"did you mean {' or '.join(near)}?" in refuse("config", "epochs")
+    assert "[align]" in succeed("config", "align").out  # of no recipe, but a guide sends readers here
     assert "did you mean 's2gr-planted'?" in refuse("recipes", "s2gr-plantd")
 
 

@@ -35,12 +35,13 @@ def config(
     name: Annotated[str | None, typer.Argument(metavar="[SECTION|KEY]", help="Such as train, or train.epochs.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The keys of a recipe, with types, defaults and meanings: all, those of a section, or one."""
+    """The keys of a recipe, and of `sidestep align`, with types, defaults and meanings: all, a section's, or one."""
     from dataclasses import asdict
 
     from sidestep.methods.keys import named
     from sidestep.methods.table import RECIPE
+    from sidestep.pipeline.aligning import Alignment
     from sidestep.report.terminal import keys_text
 
-    found = named(RECIPE, name)
+    found = named((RECIPE, Alignment), name)
     show(as_json, [asdict(each) for each in found], keys_text(found))

@@ -38,13 +38,14 @@ def sections(recipe: type[Section]) -> list[KeysOf]:
     return [section for section in found if section.keys]
 
 
-def named(recipe: type[Section], name: str | None) -> list[KeysOf]:
-    """The section of a name, with the sections in it, or the single key of one; None takes all.
+def named(kinds: Sequence[type[Section]], name: str | None) -> list[KeysOf]:
+    """The section of a name, with the sections in it, or the single key of one; None takes all. kinds: where to look,
+    the recipe first.
 
     Raises:
         ConfigError: neither a section nor a key.
     """
-    every = sections(recipe)
+    every = [section for kind in kinds for section in sections(kind)]
     if name is None:
         return every
     inside = [each for each in every if each.name == name or each.name.startswith(f"{name}.")]
