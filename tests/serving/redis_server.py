@@ -1,4 +1,4 @@
-"""A Redis of a test's own, which syncs what it acknowledges."""
+"""A Redis of a test's own, which syncs what it acknowledges, alone or as a cluster of three."""
 
 import shutil
 import socket
@@ -10,13 +10,16 @@ import pytest
 
 
 class RedisServer:
-    """`redis-server` on a free port; skips where it is not installed."""
+    """`redis-server` on a free port; skips where it is not installed.
 
-    def __init__(self, folder: Path) -> None:
+    settings: further words of its command line.
+    """
+
+    def __init__(self, folder: Path, *settings: str) -> None:
         found = shutil.which("redis-server")
         if found is None:
             pytest.skip("redis-server is not installed; Debian's package is redis-server")
-        self._program, self._folder = found, folder
+        self._program, self._folder, self._settings = found, folder, settings
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -26,7 +29,7 @@ class RedisServer:
     def start(self) -> None:
         words = [self._program, "--port", str(self.port), "--dir", str(self._folder), "--bind", "127.0.0.1"]
         words += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"]
-        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([*words, *self._settings], stdout=subprocess.DEVNULL)
         until = time.monotonic() + 20
         while True:
             try:
@@ -42,3 +45,24 @@ class RedisServer:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+class RedisNodes:
+    """A Redis Cluster of three nodes on this machine, each with a third of the slots."""
+
+    def __init__(self, folder: Path) -> None:
+        self.nodes = []
+        for number in range(3):
+            place = folder / str(number)
+            place.mkdir()
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                bus = str(free.getsockname()[1])
+            self.nodes.append(RedisServer(place, "--cluster-enabled", "yes", "--cluster-port", bus))
+        words = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in self.nodes)]
+        subprocess.run([*words, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        self.url = f"redis-cluster://127.0.0.1:{self.nodes[0].port}"
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis_server import RedisServer
+from redis_server import RedisNodes, RedisServer
 
 from sidestep.errors import ConfigError, DataError, MissingExtraError
 from sidestep.serving.errors import HistoriesUnavailableError
@@ -31,20 +31,31 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisNodes]:
+    nodes = RedisNodes(tmp_path_factory.mktemp("cluster"))
+    yield nodes
+    nodes.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis", "cluster"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:{tmp_path / 'kept.sqlite'}"
-    url = request.getfixturevalue("redis").url
+    server = request.getfixturevalue(request.param)
+    asyncio.run(on_nodes([server] if request.param == "redis" else server.nodes, "FLUSHALL"))
+    return str(server.url)
 
-    async def empty() -> None:
-        from redis.asyncio import Redis
 
-        async with Redis.from_url(url) as connection:
-            await connection.flushall()
+async def on_nodes(servers: list[RedisServer], command: str) -> list[Any]:
+    """What every one of some servers answers."""
+    from redis.asyncio import Redis
 
-    asyncio.run(empty())
-    return url
+    found = []
+    for server in servers:
+        async with Redis.from_url(server.url) as connection:
+            found.append(await connection.execute_command(command))
+    return found
 
 
 def on(place: str, *steps: Callable[[Histories], Awaitable[Any]], kept: int = KEPT) -> list[Any]:
@@ -227,6 +238,33 @@ def test_a_redis_that_is_gone_is_unavailable_and_no_bug(tmp_path: Path) -> None:
     on(server.url, fails)
 
 
+def test_a_cluster_divides_users_among_its_nodes(cluster: RedisNodes) -> None:
+    asyncio.run(on_nodes(cluster.nodes, "FLUSHALL"))
+    users = [f"user {number}" for number in range(60)]
+    many = [event(n, user, event_id=f"{user} {n}") for n in range(3) for user in users]
+
+    async def appended_and_read(histories: Histories) -> list[list[str]]:
+        assert await histories.append(many) == 180
+        assert await histories.append(many) == 0
+        return [items(await histories.history(user, 9)) for user in users]
+
+    (read,) = on(cluster.url, appended_and_read)
+    assert read == [["item 0", "item 1", "item 2"]] * 60
+    assert all(size > 30 for size in asyncio.run(on_nodes(cluster.nodes, "DBSIZE")))  # three keys a user: 60 each
+
+
+def test_a_cluster_that_is_gone_is_unavailable_and_no_bug(tmp_path: Path) -> None:
+    nodes = RedisNodes(tmp_path)
+    nodes.kill()
+
+    async def fails(histories: Histories) -> None:
+        assert not await histories.ready()
+        with pytest.raises(HistoriesUnavailableError, match="do not answer"):
+            await histories.append([event(1)])
+
+    on(nodes.url, fails)
+
+
 def test_a_file_of_somebody_else_or_of_the_future_is_refused(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "theirs").execute("CREATE TABLE novels (title)").connection.close()
     with pytest.raises(DataError, match=r"another program's database \(tables novels\)"):
@@ -242,12 +280,15 @@ def test_a_file_of_somebody_else_or_of_the_future_is_refused(tmp_path: Path) -> 
 
 
 def test_a_place_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("redis://somewhere:1/2", "rediss://somewhere", "unix:///somewhere.sock"):
+    clusters = ("redis-cluster://somewhere:1", "rediss-cluster://me:secret@somewhere")
+    for place in ("redis://somewhere:1/2", "rediss://somewhere", "unix:///somewhere.sock", *clusters):
         assert type(open_histories(place, KEPT)).__name__ == "RedisHistories"
     with pytest.raises(ConfigError, match="expected a path"):
         open_histories("mysql://somewhere", KEPT)
     with pytest.raises(ConfigError, match="Cannot read --histories"):
         open_histories("redis://somewhere:port", KEPT)
+    with pytest.raises(ConfigError, match="Cannot read --histories"):
+        open_histories("redis-cluster://somewhere:port", KEPT)
     monkeypatch.setitem(sys.modules, "sidestep.serving.histories_redis", None)
     with pytest.raises(MissingExtraError, match=r"sidestep\[redis\]"):
         open_histories("redis://somewhere", KEPT)

@@ -8,7 +8,8 @@ from sidestep.serving.histories_sqlite import SqliteHistories
 
 
 def open_histories(place: str, max_length: int) -> Histories:
-    """Open a SQLite file (a path, or sqlite:PATH), or Redis (redis://, rediss://, unix://).
+    """Open a SQLite file (a path, or sqlite:PATH), or Redis (redis://, rediss://, unix://), or a Redis Cluster
+    by one of its nodes (redis-cluster://, rediss-cluster://).
 
     max_length: number of latest events that are stored per user.
 
@@ -16,7 +17,7 @@ def open_histories(place: str, max_length: int) -> Histories:
         ConfigError: an unknown kind of store. DataError: a file that is not a store of histories. MissingExtraError.
     """
     scheme, colon, _ = place.partition("://")
-    if colon and scheme in ("redis", "rediss", "unix"):
+    if colon and scheme in ("redis", "rediss", "unix", "redis-cluster", "rediss-cluster"):
         try:
             from sidestep.serving.histories_redis import RedisHistories
         except ImportError:

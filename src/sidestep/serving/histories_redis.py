@@ -1,17 +1,20 @@
-"""Histories in Redis, shared by several servers."""
+"""Histories in Redis, shared by several servers: in one Redis, or in the nodes of a Redis Cluster."""
 
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
 from sidestep.errors import ConfigError
 from sidestep.serving.errors import HistoriesUnavailableError
 from sidestep.serving.events import REMEMBERED, Event, check_events, check_text
 
 PREFIX = "sidestep:"
+CLUSTER = "-cluster"
+"""Of the schemes `redis-cluster://` and `rediss-cluster://`."""
 CONNECTIONS, WAIT_SECONDS = 32, 5.0
 
 APPEND = """
@@ -35,56 +38,64 @@ return new
 """The events of one call in one script, so that either all are stored or none. A user's events are sorted by time, and
 those with the same time by the number in front of each; event ids are sorted by arrival.
 """
+FORGET = """
+local stored = redis.call('ZCARD', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[2])
+return stored
+"""
 
 
 class RedisHistories:
     """All servers that use the same Redis have the same histories.
 
     Durability is that of Redis: with `appendonly yes` and `appendfsync always`, acknowledged events are on the disk;
-    with `everysec`, the default of Redis, the last second may be lost if the machine fails. One Redis with its
-    replicas, not a cluster: the users of a call are written together.
+    with `everysec`, the default of Redis, the last second may be lost if the machine fails.
+
+    A cluster keeps every user's events on one of its nodes. A call's events are then stored all or none for each user,
+    and not for all users of the call: one that is repeated after an error doubles no event with an event id.
     """
 
     def __init__(self, url: str, max_length: int) -> None:
         """Does not connect yet. Raises: ConfigError: an invalid address."""
         self._max_length = max_length
+        scheme, colon, place = url.partition("://")
+        self._in_cluster = scheme.endswith(CLUSTER)
         try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=WAIT_SECONDS,
-                socket_timeout=WAIT_SECONDS,
-                socket_connect_timeout=WAIT_SECONDS,
-                decode_responses=True,
-            )
+            self._redis = _cluster(scheme.removesuffix(CLUSTER) + colon + place) if self._in_cluster else _single(url)
         except ValueError as error:
             place = url.rsplit("@", 1)[-1]  # the part before it may contain a password
             raise ConfigError(f"Cannot read --histories ...{place!r}: {error}") from None
-        self._redis = Redis(connection_pool=pool)
-        self._append = self._redis.register_script(APPEND)
+        self._append, self._forget = (self._redis.register_script(script) for script in (APPEND, FORGET))
+
+    def _prefix(self, user_id: str) -> str:
+        """Of all keys of a user. The part in braces chooses the node of a cluster; it is the same for all of them."""
+        return f"{PREFIX}{{user:{user_id}}}:" if self._in_cluster else PREFIX
 
     async def append(self, events: Sequence[Event]) -> int:
         """See `Histories.append`."""
         check_events(events)
-        texts = [_text(event) for event in events]
-        arguments: list[str | int] = [self._max_length, REMEMBERED * self._max_length, *texts]
-        return await _result(self._append(keys=[PREFIX], args=arguments))
+        texts: dict[str, list[str]] = defaultdict(list)
+        for event in events:
+            texts[self._prefix(event.user_id)].append(_text(event))
+        limits = self._max_length, REMEMBERED * self._max_length
+        return sum([
+            await _result(self._append(keys=[prefix], args=[*limits, *some])) for prefix, some in texts.items()
+        ])  # fmt: skip
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
         """See `Histories.history`."""
         check_text(user_id)
         limit = min(limit, self._max_length)
-        rows = await _result(self._redis.zrange(f"{PREFIX}events:{user_id}", -limit, -1, withscores=True))
+        rows = await _result(
+            self._redis.zrange(f"{self._prefix(user_id)}events:{user_id}", -limit, -1, withscores=True)
+        )
         return [_event(text, time) for text, time in rows]
 
     async def forget(self, user_id: str) -> int:
         """See `Histories.forget`."""
         check_text(user_id)
-        events, ids = f"{PREFIX}events:{user_id}", f"{PREFIX}ids:{user_id}"
-        transaction = self._redis.pipeline(transaction=True)
-        transaction.zcard(events)
-        transaction.delete(events, ids)
-        return (await _result(transaction.execute()))[0]
+        keys = [f"{self._prefix(user_id)}{name}:{user_id}" for name in ("events", "ids")]
+        return int(await _result(self._forget(keys=keys)))
 
     async def ready(self) -> bool:
         """See `Histories.ready`."""
@@ -94,13 +105,38 @@ class RedisHistories:
             return False
 
     async def close(self) -> None:
-        await self._redis.aclose(close_connection_pool=True)
+        if isinstance(self._redis, RedisCluster):
+            await self._redis.aclose()
+        else:
+            await self._redis.aclose(close_connection_pool=True)
+
+
+def _single(url: str) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=WAIT_SECONDS,
+        socket_timeout=WAIT_SECONDS,
+        socket_connect_timeout=WAIT_SECONDS,
+        decode_responses=True,
+    )
+    return Redis(connection_pool=pool)
+
+
+def _cluster(url: str) -> RedisCluster:
+    return RedisCluster.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        socket_timeout=WAIT_SECONDS,
+        socket_connect_timeout=WAIT_SECONDS,
+        decode_responses=True,
+    )
 
 
 async def _result(command: Awaitable[Any]) -> Any:
     try:
         return await command
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise HistoriesUnavailableError(f"The histories in Redis do not answer: {error}") from None
 
 
