@@ -77,7 +77,9 @@ def _train(words: Sequence[str], output: str, held: str, folder: str, settings: 
     while lock.holder(Path(held)) is not None and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
     command = [sys.executable, "-m", "sidestep", *words]
-    with open(output, "ab") as log:
-        return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **settings}
-        ).wait()
+    surroundings = {**os.environ, **settings}
+    with (
+        open(output, "ab") as log,
+        subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=log, stderr=log, env=surroundings) as child,
+    ):
+        return child.wait()
