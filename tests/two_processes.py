@@ -15,6 +15,7 @@ from torch import distributed, nn
 from sidestep.errors import DataError
 from sidestep.objectives.tokenizing import TOKENIZERS as TRAINED_BY
 from sidestep.progress import meter
+from sidestep.sids import kmeans
 from sidestep.sids.batches import Indices, VectorBatches
 from sidestep.sids.codebook import Codebook, Reset
 from sidestep.sids.rq_vae import RQVAE
@@ -39,6 +40,35 @@ def reset_in_one_of_two(rank: int, folder: str) -> None:
     (Path(folder) / str(rank)).write_text(str(book.codewords.flatten().tolist()))
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def kmeans_of_two(rank: int, folder: str) -> None:
+    """Clusters the points of a file, weighted and not; writes the results, and the most rows it measured at once."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    measured, nearest = list[int](), kmeans.nearest
+
+    def counting(points: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        measured.append(len(points))
+        return nearest(points, centroids)
+
+    kmeans.nearest = counting
+    found = {name: value.numpy() for name, value in clusterings(folder).items()}
+    np.savez(Path(folder) / f"{rank}.npz", most=max(measured), **found)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def clusterings(folder: str) -> dict[str, torch.Tensor]:
+    """K-means of a file's points: plain, by weights, and of few distinct points, which leaves clusters empty."""
+    points = torch.from_numpy(np.load(f"{folder}/points.npy"))
+    weights = torch.arange(len(points)).remainder(3).float()
+    cases = {"plain": (points, None), "weighted": (points, weights), "few": (points[:7].repeat(9, 1), None)}
+    found = {}
+    for name, (some, mass) in cases.items():
+        made = kmeans.kmeans(some, 12, torch.Generator().manual_seed(5), weights=mass)
+        found |= {f"{name} centroids": made.centroids, f"{name} assignment": made.assignment}
+        found[f"{name} inertia"] = torch.tensor(made.inertia)
+    return found
 
 
 TINY = {"num_levels": 2, "codebook_size": 8, "code_width": 4, "hidden": (16,), "epochs": 4, "batch_size": 16}

@@ -242,7 +242,7 @@ def test_processes_that_train_together_keep_the_same_codewords(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_two_processes_learn_the_codes_of_one_with_the_same_batches(tmp_path: Path) -> None:
-    """Counts, moving averages and resets are over both; k-means sees the whole sample in each."""
+    """Counts, moving averages, resets and the sums of k-means are over both."""
     np.save(tmp_path / "vectors.npy", points(64, 6).numpy())
     multiprocessing.spawn(tokenizers_of_two, args=(str(tmp_path),), nprocs=2)
     for name, config in TOKENIZERS.items():

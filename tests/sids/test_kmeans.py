@@ -1,10 +1,13 @@
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
+from torch import multiprocessing
 
 from sidestep.sids import kmeans as room
 from sidestep.sids.kmeans import (
@@ -15,6 +18,7 @@ from sidestep.sids.kmeans import (
     nearest,
     squared_distances,
 )
+from two_processes import clusterings, kmeans_of_two
 
 
 def points(number: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -88,7 +92,7 @@ def test_seeds_in_blocks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch)
     plain = (values - values[3]).square().sum(1).double()
     whole = run(values, 12)
     monkeypatch.setattr(room, "BLOCK_ENTRIES", 64)
-    assert torch.equal(room._from(values, 3), plain)
+    assert torch.equal(room._from(values, values[3]), plain)
     blocked = run(values, 12)
     assert torch.equal(blocked.centroids, whole.centroids)
     assert torch.equal(blocked.assignment, whole.assignment)
@@ -102,7 +106,7 @@ def test_one_point_and_one_cluster() -> None:
 
 def test_a_cluster_that_lost_its_points_takes_the_farthest() -> None:
     assignment, distances = torch.tensor([0, 0, 0, 1]), torch.tensor([0.0, 4.0, 1.0, 9.0])
-    filled = room._fill_empty(assignment, distances, 3)
+    filled = room._fill_empty(assignment, distances, 3, len(assignment))
     assert filled.tolist() == [0, 2, 0, 1]  # point 3 is farther, but the only one of its cluster
 
 
@@ -193,3 +197,17 @@ def test_identical_points_share_one_balanced_cluster() -> None:
     found = balanced(torch.ones(7, 2), 3)
     assert found.centroids.tolist() == [[1, 1]]
     assert found.assignment.tolist() == [0] * 7
+
+
+def test_two_processes_measure_a_share_each_and_find_the_clusters_of_one(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).standard_normal((301, 5), dtype=np.float32)
+    np.save(tmp_path / "points.npy", drawn + 4 * (np.arange(301) % 10)[:, None].astype(np.float32))
+    multiprocessing.spawn(kmeans_of_two, args=(str(tmp_path),), nprocs=2)
+    alone = clusterings(str(tmp_path))
+    for rank in (0, 1):
+        saved = np.load(tmp_path / f"{rank}.npz")
+        assert saved["most"] == 150 + rank
+        for name, value in alone.items():
+            np.testing.assert_allclose(saved[name], value.numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
+    assert len(alone["few centroids"]) == 7
+    assert len(alone["plain inertia"]) > 3

@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 
 from sidestep.losses import tokenizing
 from sidestep.sids.kmeans import balanced_kmeans, blocks, cluster_means, kmeans, nearest, squared_distances
+from sidestep.sids.together import summed, together
 
 USAGE_DECAY = 0.99
 
@@ -158,18 +159,11 @@ class Reset(Leave):
             codebook.move(idle[: len(worst)], residuals[worst])
 
 
-def summed(value: Tensor) -> Tensor:
-    """The sum over the processes that train together; of one alone, the value. All of them must call it."""
-    if _together():
-        distributed.all_reduce(value)
-    return value
-
-
 def _worst(
     errors: Float[Tensor, " B"], residuals: Float[Tensor, "B d"], count: int
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
     """The `count` inputs of largest error of every process, in all of them; of one alone, all inputs."""
-    if not _together():
+    if not together():
         return errors, residuals
     kept = errors.argsort(descending=True, stable=True)[:count]
     own = torch.zeros(count, residuals.shape[1] + 1, dtype=residuals.dtype, device=residuals.device)
@@ -178,10 +172,6 @@ def _worst(
     distributed.all_gather(every, own)
     table = torch.cat(every)
     return table[:, 0], table[:, 1:]
-
-
-def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 class Codebook(nn.Module):

@@ -1,12 +1,17 @@
-"""K-means on any number of points: k-means++ seeds, Lloyd's iterations, distances in blocks; optionally balanced."""
+"""K-means on any number of points: k-means++ seeds, Lloyd's iterations, distances in blocks; optionally balanced.
+
+Processes that train together have the same points, and each works on its share of them.
+"""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, distributed
+
+from sidestep.sids.together import gathered, share_of, summed, together
 
 BLOCK_ENTRIES = 1 << 18  # entries of a block of the distance table; 1 MB stays in the cache
 
@@ -53,23 +58,27 @@ def kmeans(
 
     Stops when no point changes its cluster. A cluster that lost all its points takes the point farthest from its
     centroid. With fewer distinct points than `k`, there are as many clusters as distinct points. The same generator
-    state gives the same result.
+    state gives the same result. Several processes that train together, all of which must call it with the same points,
+    measure their shares of the points and add up: the result is that of one process but for the rounding of sums.
 
     weights: weight of each point, not all 0. A point of weight 0 is assigned to a cluster but does not move a centroid.
     """
     assert len(points) > 0
     assert k > 0
-    centroids = _seeds(points, k, generator, weights)
-    assignment, distances = nearest(points, centroids)
-    inertia = [_inertia(distances, weights)]
+    centroids, own = _seeds(points, k, generator, weights), share_of(len(points))
+    mine, mass = points[own], None if weights is None else weights[own]
+    assignment, distances = nearest(mine, centroids)
+    inertia = [float(summed(_inertia(distances, mass)))]
     for _ in range(max_iterations):
-        filled = _fill_empty(assignment, distances, len(centroids))
-        centroids = cluster_means(points, filled, centroids, weights)
+        filled = _fill_empty(assignment, distances, len(centroids), len(points))
+        sums, sizes = _sums(mine, filled, len(centroids), mass)
+        centroids = _means(summed(sums), summed(sizes), centroids)
         before = assignment
-        assignment, distances = nearest(points, centroids)
-        inertia.append(_inertia(distances, weights))
-        if torch.equal(before, assignment):
+        assignment, distances = nearest(mine, centroids)
+        inertia.append(float(summed(_inertia(distances, mass))))
+        if not summed((before != assignment).sum()):
             break
+    assignment = gathered(assignment, len(points))
     used = assignment.bincount(minlength=len(centroids)) > 0
     return Clustering(centroids[used], (used.cumsum(0) - 1)[assignment], inertia)
 
@@ -92,7 +101,7 @@ def balanced_kmeans(
     for _ in range(max_iterations):
         assignment = capacity_assignment(points, centroids, capacity)
         centroids = cluster_means(points, assignment, centroids)
-        inertia = _inertia(_distances_to_own(points, centroids, assignment), None)
+        inertia = float(_inertia(_distances_to_own(points, centroids, assignment), None))
         if best is not None and inertia >= best.inertia[-1]:
             break
         best = Clustering(centroids, assignment, [*(best.inertia if best else []), inertia])
@@ -149,51 +158,69 @@ def _distances_to_own(
     return torch.cat([(points[block] - centroids[assignment[block]]).square().sum(1) for block in parts])
 
 
-def _inertia(distances: Float[Tensor, " N"], weights: Float[Tensor, " N"] | None) -> float:
-    return float(distances.double().sum() if weights is None else distances.double() @ weights.double())
+def _inertia(distances: Float[Tensor, " N"], weights: Float[Tensor, " N"] | None) -> Float[Tensor, ""]:
+    return distances.double().sum() if weights is None else distances.double() @ weights.double()
 
 
 def _seeds(
     points: Float[Tensor, "N d"], k: int, generator: torch.Generator, weights: Float[Tensor, " N"] | None
 ) -> Float[Tensor, "k2 d"]:
     """K-means++: every further seed is drawn in proportion to its squared distance from the seeds before it."""
+    own = share_of(len(points))
+    mine, mass_of_mine = points[own], None if weights is None else weights[own]
     if weights is None:
         first = int(torch.randint(len(points), (1,), generator=generator))
     else:
-        first = _draw(weights.double(), generator)
+        first = _draw(weights[own].double(), generator, own.start)
     chosen = [first]
-    distances = _from(points, first)
+    distances = _from(mine, points[first])
     while len(chosen) < k:
-        mass = distances if weights is None else distances * weights
-        if not bool((mass > 0).any()):
+        mass = distances if mass_of_mine is None else distances * mass_of_mine
+        if not summed((mass > 0).any().long()):
             break
-        chosen.append(_draw(mass, generator))
-        distances = torch.minimum(distances, _from(points, chosen[-1]))
+        chosen.append(_draw(mass, generator, own.start))
+        distances = torch.minimum(distances, _from(mine, points[chosen[-1]]))
     return points[chosen].clone()
 
 
-def _draw(mass: Float[Tensor, " N"], generator: torch.Generator) -> int:
-    """An index drawn in proportion to mass, from the running sum: torch.multinomial takes at most 2^24 weights."""
+def _draw(mass: Float[Tensor, " n"], generator: torch.Generator, begin: int) -> int:
+    """The number of a point, drawn in proportion to mass, from the running sum: torch.multinomial takes at most 2^24
+    weights. mass: of this process's points, whose first is the point `begin`.
+    """
     running = mass.cumsum(0)
-    drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(running.device) * running[-1]
-    return int(torch.searchsorted(running, drawn, right=True).clamp(max=len(mass) - 1))
+    drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(running.device)
+    if not together():
+        drawn *= running[-1]
+        return int(torch.searchsorted(running, drawn, right=True).clamp(max=len(mass) - 1))
+    masses = gathered(running[-1:].double() if len(mass) else drawn.new_zeros(1), distributed.get_world_size())
+    behind = masses.cumsum(0)
+    drawn *= behind[-1]
+    owner = int(torch.searchsorted(behind, drawn, right=True).clamp(max=int(masses.nonzero().max())))
+    number = torch.zeros(1, dtype=torch.int64, device=running.device)
+    if owner == distributed.get_rank():
+        place = torch.searchsorted(running, drawn - (behind[owner] - masses[owner]), right=True)
+        number += begin + place.clamp(max=len(mass) - 1)
+    return int(summed(number))
 
 
-def _from(points: Float[Tensor, "N d"], number: int) -> Float[Tensor, " N"]:
-    """The squared distance of every point from one of them, exact for near points (no expansion of the square)."""
+def _from(points: Float[Tensor, "N d"], other: Float[Tensor, " d"]) -> Float[Tensor, " N"]:
+    """The squared distance of every point from another, exact for near points (no expansion of the square)."""
     distances = torch.empty(len(points), dtype=torch.float64, device=points.device)
     for block in blocks(*points.shape):
-        distances[block] = (points[block] - points[number]).square().sum(1)
+        distances[block] = (points[block] - other).square().sum(1)
     return distances
 
 
-def _fill_empty(assignment: Int[Tensor, " N"], distances: Float[Tensor, " N"], k: int) -> Int[Tensor, " N"]:
-    """Assign the farthest point to each empty cluster, but never the only point of another cluster."""
-    sizes = assignment.bincount(minlength=k)
+def _fill_empty(assignment: Int[Tensor, " n"], distances: Float[Tensor, " n"], k: int, count: int) -> Int[Tensor, " n"]:
+    """Assign the farthest point to each empty cluster, but never the only point of another cluster.
+
+    count: N, the points of all processes.
+    """
+    sizes = summed(assignment.bincount(minlength=k))
     empty = (sizes == 0).nonzero().flatten().tolist()
     if not empty:
         return assignment
-    assignment = assignment.clone()
+    assignment, distances = gathered(assignment, count).clone(), gathered(distances, count)
     farthest = iter(distances.argsort(descending=True, stable=True).tolist())
     for cluster in empty:
         point = next((point for point in farthest if sizes[assignment[point]] > 1), None)
@@ -202,7 +229,7 @@ def _fill_empty(assignment: Int[Tensor, " N"], distances: Float[Tensor, " N"], k
         sizes[assignment[point]] -= 1
         sizes[cluster] += 1
         assignment[point] = cluster
-    return assignment
+    return assignment[share_of(count)]
 
 
 def cluster_means(
@@ -212,12 +239,23 @@ def cluster_means(
     weights: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, "k d"]:
     """Weighted mean of every cluster's members, in double precision; a cluster of no weight keeps its old centroid."""
+    return _means(*_sums(points, assignment, len(old), weights), old)
+
+
+def _sums(
+    points: Float[Tensor, "N d"], assignment: Int[Tensor, " N"], k: int, weights: Float[Tensor, " N"] | None
+) -> tuple[Float[Tensor, "k d"], Shaped[Tensor, " k"]]:
+    """Of every cluster, the weighted sum of its members, in double precision, and their number or weight."""
     counts = None if weights is None else weights.double()
-    sizes = assignment.bincount(counts, minlength=len(old))
-    sums = torch.zeros(old.shape, dtype=torch.float64, device=old.device)
+    sizes = assignment.bincount(counts, minlength=k)
+    sums = torch.zeros((k, points.shape[1]), dtype=torch.float64, device=points.device)
     for block in blocks(len(points), points.shape[1]):
         rows = points[block].double()
         sums.index_add_(0, assignment[block], rows if counts is None else rows * counts[block, None])
+    return sums, sizes
+
+
+def _means(sums: Float[Tensor, "k d"], sizes: Shaped[Tensor, " k"], old: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
     means = (sums / sizes.where(sizes > 0, torch.ones_like(sizes))[:, None]).to(old.dtype)
     return torch.where(sizes[:, None] > 0, means, old)
 
