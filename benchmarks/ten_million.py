@@ -239,13 +239,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\nOne thread; peak memory in GB: the process's own, and with mapped pages\n{table(rows, HEAD)}")
     over = [name for name, cost in costs.items() if cost["own"] * GB > MOST]
     print(f"Above {MOST / GB:g} GB: {', '.join(over) or 'none'}")
-    found = {name: {key: rounded(float(value)) for key, value in cost.items()} for name, cost in costs.items()}
+    found = {name: {key: _short(value) for key, value in cost.items()} for name, cost in costs.items()}
     protocol = {"threads": 1, "width": WIDTH, "sample": SAMPLE, "beams": BEAMS, "k": K, "history": HISTORY}
     if words.costs:
         content = json.loads(words.costs.read_text(encoding="utf-8"))
         content["ten million"] = line_of("ten-million", protocol, {"stages": found})
         words.costs.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     report("ten-million", protocol, {"stages": found})
+
+
+def _short(value: float) -> float:
+    return value if isinstance(value, int) else rounded(value)
 
 
 HEAD = ["", "CPU", "wall", "own", "whole"]

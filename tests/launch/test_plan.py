@@ -6,6 +6,7 @@ import pytest
 
 from sidestep.errors import ConfigError
 from sidestep.launch.plan import GB, Machine, Size, Units, largest, measured, plan, serving_cores
+from sidestep.report.plan_terminal import plan_text
 
 COSTS = {
     "protocol": {"width": 100, "sample": 10},
@@ -28,7 +29,7 @@ COSTS = {
 FAR = {
     "protocol": {"width": 50},
     "stages": {
-        "log in Parquet (no stage)": {"items": 10_000},
+        "log in Parquet (no stage)": {"items": 10_000, "interactions": 99_000},
         "counting pairs": {"rows": 400},
         "graph from the edge list": {"cpu": 0.8, "weights": 600},
         "propagation": {"cpu": 3.0},
@@ -75,6 +76,18 @@ def test_what_ten_million_items_cost_is_taken_from_there() -> None:
     assert needs["propagation"].core_hours == pytest.approx(3 / (600 * 50) * 4 * 36_000 * 10 / 3600)
     assert needs["trie"].core_hours == pytest.approx(0.002 * 3600 / 3600)
     assert needs["trie"].memory == 15 * 3600
+
+
+def test_a_plan_says_where_every_unit_cost_was_measured() -> None:
+    costs = {**COSTS, "machine": "This one", "torch": "2.0", "date": "2026-01-02T03:04Z"}
+    far = {**FAR, "machine": "That one", "date": "2026-05-06T07:08Z"}
+    near, both = (
+        plan_text(SIZE, Machine(), plan(SIZE, each), 1.0, each).splitlines()[-1]
+        for each in (costs, {**costs, "ten million": far})
+    )
+    assert "one core of This one, torch 2.0, 2026-01-02, measured on 1,000 items and 2,000 interactions" in near
+    assert "trie" not in near
+    assert "the trie: one core of That one, 2026-05-06, on 10,000 items and 99,000 interactions" in both
 
 
 def test_assignment_is_shared_by_machines_as_batch_assign_shares_it() -> None:

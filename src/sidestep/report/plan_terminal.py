@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from sidestep.launch.plan import GB, Machine, Need, Size, as_bytes, largest
+from sidestep.launch.plan import FAR, GB, LOG, Machine, Need, Size, as_bytes, largest
 from sidestep.report.terminal import plain
 
 
@@ -42,10 +42,22 @@ def plan_text(
     lines += ["Where one machine is too small:", *ways] if ways else ["One machine suffices."]
     lines.append(
         f"Unit costs: one core of {costs['machine']}, torch {costs['torch']}, {costs['date'][:10]}, measured on "
-        f"{world['items']:,} items and {world['interactions']:,} interactions by benchmarks/scale.py. Stages that "
-        "several machines share are divided evenly; copying data between machines is not counted."
+        f"{world['items']:,} items and {world['interactions']:,} interactions by benchmarks/scale.py{_far(costs)}. "
+        "Stages that several machines share are divided evenly; copying data between machines is not counted."
     )
     return "\n".join(lines)
+
+
+def _far(costs: Mapping[str, Any]) -> str:
+    """Where the costs of lists of edges, propagation and trie were measured, if not with the others."""
+    if FAR not in costs:
+        return ""
+    far = costs[FAR]
+    log = far["stages"][LOG]
+    return (
+        f"; of lists of edges, propagation and the trie: one core of {far['machine']}, {far['date'][:10]}, on "
+        f"{log['items']:,.0f} items and {log['interactions']:,.0f} interactions by benchmarks/ten_million.py"
+    )
 
 
 def _hours(number: float) -> str:
