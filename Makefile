@@ -64,7 +64,7 @@ test-slow: $(VENV)/dev
 demo: $(VENV)/core
 	$(BIN)/sidestep run s2gr-planted method=s2gr-paper --out $(DEMO)
 	@echo
-	$(BIN)/sidestep run s2gr-planted method=sasrec-ce --out $(DEMO)-sasrec
+	$(BIN)/sidestep run s2gr-planted method=sasrec-ce train.epochs=30 --out $(DEMO)-sasrec
 	@echo
 	$(BIN)/sidestep recommend $(DEMO) $(USERS:%=--user %) --k 3 --explain
 	@echo
