@@ -39,7 +39,7 @@ SAMPLE, BASE = 65_536, 150e6
 
 
 class Watch:
-    """seconds, processor: of the block. peak: bytes of the process's own memory above those of its libraries."""
+    """seconds, processor: of all blocks. peak: bytes of the process's own memory above those of its libraries."""
 
     def __init__(self) -> None:
         self.seconds = self.processor = 0.0
@@ -59,7 +59,8 @@ class Watch:
         try:
             yield
         finally:
-            self.seconds, self.processor = time.perf_counter() - wall, time.process_time() - processor
+            self.seconds += time.perf_counter() - wall
+            self.processor += time.process_time() - processor
             ended.set()
             thread.join()
 

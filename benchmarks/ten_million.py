@@ -6,7 +6,7 @@ is the peak of what the process holds itself (`RssAnon`, libraries included), "w
 files that it maps, which the system reads and drops as it has room.
 
 A stage that was done is not done again: stop the command at any time, and give it again. Files stay in the folder
-(about 30 GB, and 20 GB more meanwhile); remove it when you have what you want.
+(15 GB, and up to 25 GB more meanwhile); remove it when you have what you want.
 """
 
 import argparse
