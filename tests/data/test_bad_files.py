@@ -31,6 +31,14 @@ def test_a_missing_file_is_named_with_its_neighbours(tmp_path: Path) -> None:
     refuse(tmp_path / "nowhere", r"the folder '.*nowhere' does not exist either", interactions="a.csv")
 
 
+@pytest.mark.parametrize("name", ["log[1].parquet", "log*.parquet"])
+def test_brackets_and_stars_in_a_name_are_no_pattern(tmp_path: Path, name: str) -> None:
+    pl.DataFrame({"user_id": ["u", "u"], "item_id": ["1", "2"], "time": [5, 6]}).write_parquet(tmp_path / name)
+    pl.DataFrame({"user_id": ["v"], "item_id": ["3"], "time": [5]}).write_parquet(tmp_path / "log2.parquet")
+    log = read(build(DataConfig, {"path": str(tmp_path), "interactions": name}), seed=0).interactions
+    assert list(log.user_ids) == ["u"]
+
+
 def test_a_missing_parquet_file_is_named_like_any_other(tmp_path: Path) -> None:
     refuse(tmp_path, r"No file '.*log.parquet'", interactions="log.parquet")
 

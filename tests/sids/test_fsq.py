@@ -144,6 +144,15 @@ def test_a_hidden_layer_learns_the_corners_of_a_slanted_box_too() -> None:
     assert (bits_of(level, values).sum(0) <= 200).all()
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_hidden_layer_of_equal_vectors_is_finite(count: int) -> None:
+    values = points(1, 6).repeat(count, 1)
+    level = HiddenFSQ(4, 6)
+    level.initialize(values, seeded())
+    assert all(bool(buffer.isfinite().all()) for buffer in level.buffers())
+    assert len(level.assign(values).unique()) == 1
+
+
 def test_residuals_beside_the_median_do_not_hang_on_rounding() -> None:
     values = points(101, 3).repeat_interleave(3, dim=0)
     level = fitted(3, values)

@@ -67,6 +67,19 @@ def test_whole_numbers_are_the_ids_that_they_are_as_text(tmp_path: Path, ids: li
     assert found[0].sum() == 2 * (1 + 2 + 3 + found[0][1, 5])
 
 
+def test_ids_beyond_64_bits_with_a_sign_are_ids_beside_small_ones(tmp_path: Path) -> None:
+    most = 2**64 - 1
+    kinds = {"src": pl.UInt64, "dst": pl.UInt64, "count": pl.Int64}
+    pl.DataFrame([(most, 7, 3)], schema=kinds, orient="row").write_parquet(tmp_path / "edges.parquet")
+    shop = Catalog(pl.DataFrame({"item_id": [str(most), "7"]}))
+    assert read_edges(tmp_path / "edges.parquet", shop).toarray().tolist() == [[0, 3], [3, 0]]
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path: Path) -> None:
+    path = write(tmp_path / "edges[1].parquet", [("apple", "2", 2.0)])
+    assert read_edges(path, catalog()).sum() == 4
+
+
 @pytest.mark.parametrize("window", [1, 5])
 def test_duckdb_counts_by_the_sql_of_the_docs_what_we_count(tmp_path: Path, window: int) -> None:
     duckdb = pytest.importorskip("duckdb")
@@ -105,6 +118,8 @@ def test_a_relative_list_lies_beside_the_data_first(tmp_path: Path) -> None:
         ([("apple", "2", 0.0)], "counts 0.0 for the edge 'apple' - '2'; expected positive numbers"),
         ([("apple", "2", float("nan"))], "counts nan"),
         ([("apple", "2", -1.0)], "counts -1.0"),
+        ([("apple", "2", 1e39)], "counts 1e+39"),
+        ([("apple", "2", 1e-60)], "counts 1e-60"),
         ([("A", "B", 1.0)], "no edge between two items of the catalogue"),
         ([(1.5, 2.5, 1.0)], "'src' holds Float64"),
     ],

@@ -1,5 +1,7 @@
 """Graphs that are sorted on the disk are those that scipy makes in memory, and leave nothing behind."""
 
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,27 @@ def test_a_tape_gives_back_what_was_written_and_its_file_has_no_name(
         array[0] += 0  # it may be written to
         np.testing.assert_array_equal(array, values)
         assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a tape in its buffer is not tried again where nobody can hear of it."""
+    heard = []
+    monkeypatch.setattr("sys.unraisablehook", heard.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    written = Tape(np.int32, tape.IN_MEMORY)
+    written.write(np.arange(10))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            written.array()
+        del written
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not heard
+    assert not list(tmp_path.iterdir())
 
 
 def test_large_catalogues_are_propagated_in_fewer_columns() -> None:

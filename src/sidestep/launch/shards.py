@@ -97,7 +97,7 @@ class Source:
         DataError: no Parquet, or a column is missing.
         """
         with _reading(path):
-            names, rows = list(pl.read_parquet_schema(path)), int(_scan(path).select(pl.len()).collect().item())
+            names, rows = list(_scan(path).collect_schema()), int(_scan(path).select(pl.len()).collect().item())
         for name in needs:
             if name not in names:
                 hint = did_you_mean(name, names)

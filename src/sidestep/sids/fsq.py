@@ -86,7 +86,8 @@ def _learn(
     """
     residuals = residuals.detach()
     mean, covariance = (moment.to(residuals.dtype) for moment in moments(residuals))
-    spread = covariance.diagonal().mean().sqrt().clamp(min=torch.finfo(residuals.dtype).tiny)
+    spread = covariance.diagonal().mean().sqrt()
+    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
     learnt = [parameter.requires_grad_() for parameter in (*encoder, decoder)]
     with torch.enable_grad():
         optimiser = torch.optim.Adam(learnt, lr=LEARNING_RATE)

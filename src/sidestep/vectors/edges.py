@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sidestep.data.catalog import ITEM_ID, Catalog
-from sidestep.data.sources.files import reading
+from sidestep.data.sources.files import reading, scan
 from sidestep.data.sources.pages import check_pages
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import DataError, brief, did_you_mean, listed
@@ -72,9 +72,9 @@ def read_edges(path: Path, catalog: Catalog) -> Graph:
 def _rows_of(path: Path) -> int:
     """The number of rows of a list of edges, whose columns are checked."""
     with reading(path):
-        schema = pl.read_parquet_schema(path)
+        schema = scan(path).collect_schema()
         check_pages(path)
-        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+        rows = scan(path).select(pl.len()).collect().item()
     for name in (SRC, DST, COUNT):
         if name not in schema:
             hint = did_you_mean(name, list(schema))
@@ -90,15 +90,15 @@ def _rows_of(path: Path) -> int:
 def _numbered(path: Path, begin: int, numbers: "_Numbers") -> Edges:
     """`AT_ONCE` edges of one file in item numbers, the smaller one first."""
     count = pl.col(COUNT)
-    chosen = pl.scan_parquet(path).select(SRC, DST, count.cast(pl.Float64))
+    chosen = scan(path).select(SRC, DST, count.cast(pl.Float64))
     with reading(path):
         rows = chosen.slice(begin, AT_ONCE).collect()
-    wrong = rows.filter(count.is_null() | ~count.is_finite() | (count <= 0)).head(1)
+    wrong = rows.filter(count.is_null() | ~count.cast(pl.Float32).is_finite() | (count.cast(pl.Float32) <= 0)).head(1)
     if len(wrong):
         src, dst, value = wrong.with_columns(pl.col(SRC, DST).cast(pl.String)).row(0)
         raise DataError(
             f"{str(path)!r} counts {value} for the edge {brief(repr(src), 40)} - {brief(repr(dst), 40)}; expected "
-            "positive numbers: leave such edges out"
+            "positive numbers, from 1e-38 to 1e38: leave such edges out"
         )
     one, other = numbers.of(rows[SRC]), numbers.of(rows[DST])
     known = (one >= 0) & (other >= 0) & (one != other)
@@ -108,7 +108,7 @@ def _numbered(path: Path, begin: int, numbers: "_Numbers") -> Edges:
 
 class _Numbers:
     """Item numbers by outside ids. A column of whole numbers, as in a warehouse, is looked up in a table, which halves
-    the time; a catalogue with a negative one has none.
+    the time; a catalogue with a negative one has none, and numbers beyond 64 bits with a sign are looked up by name.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -123,8 +123,9 @@ class _Numbers:
 
     def of(self, ids: pl.Series) -> Ints:
         """The numbers of a column of ids, -1 where the catalogue has none."""
-        if ids.dtype.is_integer() and self._table is not None:
-            values = ids.cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
+        whole = ids.cast(pl.Int64, strict=False) if ids.dtype.is_integer() else None
+        if self._table is not None and whole is not None and whole.null_count() == ids.null_count():
+            values = whole.fill_null(-1).to_numpy()
             return self._table[np.where((values >= 0) & (values < len(self._table)), values, -1)]
         numbers = ids.cast(pl.String).cast(self._by_name, strict=False).to_physical()
         return numbers.cast(pl.Int32).fill_null(-1).to_numpy()

@@ -3,6 +3,7 @@
 import io
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ class Tape:
 
     def __del__(self) -> None:
         if not isinstance(self._file, io.BytesIO):  # whose memory an array may still show
-            self._file.close()
+            with suppress(OSError):  # what a full disk did not take is written once more, and nobody waits for it
+                self._file.close()
 
     def __len__(self) -> int:
         return self._length

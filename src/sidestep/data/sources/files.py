@@ -40,10 +40,15 @@ def column_names(path: Path) -> list[str]:
     with reading(path):
         if kind in PARQUET:
             with _silent_panics():
-                return list(pl.read_parquet_schema(path))
+                return list(scan(path).collect_schema())
         with opened(path) as file:
             start = file.read(LONGEST_HEADER)
         return delimited.header_of(plain_text(start, path), path)
+
+
+def scan(path: Path) -> pl.LazyFrame:
+    """A Parquet file by its very name, in which brackets and stars are no pattern."""
+    return pl.scan_parquet(path, glob=False)
 
 
 def read_columns(
@@ -62,7 +67,7 @@ def read_columns(
         if kind in PARQUET:
             with _silent_panics():
                 _check_parquet(path, len(columns))
-                return pl.read_parquet(path, columns=list(columns))
+                return pl.read_parquet(path, columns=list(columns), glob=False)
         return delimited.read_delimited(read_bytes(path), path, columns=columns, ragged=ragged).select(columns)
 
 
@@ -72,8 +77,8 @@ def read_table(path: Path, ids: Iterable[str], ragged: Ragged | None = None) -> 
     with reading(path):
         if kind in PARQUET:
             with _silent_panics():
-                _check_parquet(path, len(pl.read_parquet_schema(path)))
-                return pl.read_parquet(path)
+                _check_parquet(path, len(scan(path).collect_schema()))
+                return pl.read_parquet(path, glob=False)
         if kind in DELIMITED:
             return delimited.read_delimited(read_bytes(path), path, ragged=ragged)
         return json_lines.read_objects(path, list(ids))
@@ -141,7 +146,7 @@ def _check_parquet(path: Path, columns: int) -> None:
     if path.is_dir():
         raise IsADirectoryError
     check_pages(path)
-    rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    rows = int(scan(path).select(pl.len()).collect().item())
     check_size(path, rows * max(columns, 1) * CELL_BYTES, max(path.stat().st_size, 1))
 
 
