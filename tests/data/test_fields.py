@@ -73,6 +73,20 @@ def test_text_becomes_what_all_of_it_is() -> None:
         assert typed(pl.Series(words, dtype=pl.String)).dtype == pl.String
 
 
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["blue", "red"])])
+def test_categories_are_text(kind: Any) -> None:
+    table = pl.DataFrame({"colour": pl.Series(["red", "blue", "red", None], dtype=kind)})
+    assert meeting(table, {"colour": "red"}).tolist() == [True, False, True, False]
+    assert columns_of(table.head(3).vstack(table.head(3)))[0].values == (("red", 4), ("blue", 2))
+
+
+def test_decimals_are_numbers() -> None:
+    table = pl.DataFrame({"price": pl.Series(["0.90", "1.10", None]).cast(pl.Decimal(10, 2))})
+    assert meeting(table, {"price": {"min": 1.1}}).tolist() == [False, True, False]
+    assert meeting(table, {"price": {"max": 1e40}}).tolist() == [True, True, False]
+    assert meeting(table, {"price": 0.9}).tolist() == [True, False, False]
+
+
 def test_a_range_of_a_column_holds_every_item_with_a_value_and_every_listed_value_its_items() -> None:
     table = pl.concat([TABLE, TABLE]).with_columns(empty=pl.lit(None, pl.String), kind=pl.lit("x"))
     columns = {column.name: column for column in columns_of(table)}

@@ -61,7 +61,13 @@ def _column(column: pl.Series) -> Column | None:
 
 
 def typed(column: pl.Series) -> pl.Series:
-    """A column of text as whole numbers, numbers or truth values, if each of its values is one; else as it is."""
+    """A column of text as whole numbers, numbers or truth values, if each of its values is one; else as it is.
+
+    Categories are text, and decimals are numbers.
+    """
+    if column.dtype.is_decimal():
+        return column.cast(pl.Float64)
+    column = column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
     if column.dtype != pl.String:
         return column
     words = column.str.strip_chars().replace("", None)
