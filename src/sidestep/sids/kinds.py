@@ -62,7 +62,7 @@ def plugin_levels(kind: str, width: int, sizes: Sequence[int]) -> list[nn.Module
     """
     made = list(PLUGINS[kind](width, sizes))
     for level in made:
-        if not (isinstance(level, nn.Module) and isinstance(level, Level)):
+        if not (isinstance(level, nn.Module) and isinstance(level, Level) and hasattr(level, "codewords")):
             raise ConfigError(
                 f"The plug-in tokenizer {kind!r} makes {brief(repr(level), 60)}, expected an nn.Module that is a "
                 "sidestep.sids.residual.Level"

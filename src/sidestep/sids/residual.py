@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +19,10 @@ class Level(Protocol):
     codewords: `[K, d]`, the vector behind each code, which is subtracted from a residual.
     """
 
-    @property
-    def codewords(self) -> Tensor: ...
+    if TYPE_CHECKING:  # from Python 3.12 on `isinstance` does not see the buffers of a module
+
+        @property
+        def codewords(self) -> Tensor: ...
 
     def __len__(self) -> int:
         """K, the number of codes."""
