@@ -1,5 +1,6 @@
 """Histories in Redis, shared by several servers: in one Redis, or in the nodes of a Redis Cluster."""
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
@@ -65,6 +66,7 @@ class RedisHistories:
         except ValueError as error:
             place = url.rsplit("@", 1)[-1]  # the part before it may contain a password
             raise ConfigError(f"Cannot read --histories ...{place!r}: {error}") from None
+        self._places = asyncio.Semaphore(1 if self._in_cluster else CONNECTIONS)
         self._append, self._forget = (self._redis.register_script(script) for script in (APPEND, FORGET))
 
     def _prefix(self, user_id: str) -> str:
@@ -79,14 +81,14 @@ class RedisHistories:
             texts[self._prefix(event.user_id)].append(_text(event))
         limits = self._max_length, REMEMBERED * self._max_length
         return sum([
-            await _result(self._append(keys=[prefix], args=[*limits, *some])) for prefix, some in texts.items()
+            await self._result(self._append(keys=[prefix], args=[*limits, *some])) for prefix, some in texts.items()
         ])  # fmt: skip
 
     async def history(self, user_id: str, limit: int) -> list[Event]:
         """See `Histories.history`."""
         check_text(user_id)
         limit = min(limit, self._max_length)
-        rows = await _result(
+        rows = await self._result(
             self._redis.zrange(f"{self._prefix(user_id)}events:{user_id}", -limit, -1, withscores=True)
         )
         return [_event(text, time) for text, time in rows]
@@ -95,14 +97,26 @@ class RedisHistories:
         """See `Histories.forget`."""
         check_text(user_id)
         keys = [f"{self._prefix(user_id)}{name}:{user_id}" for name in ("events", "ids")]
-        return int(await _result(self._forget(keys=keys)))
+        return int(await self._result(self._forget(keys=keys)))
 
     async def ready(self) -> bool:
         """See `Histories.ready`."""
         try:
-            return bool(await _result(cast(Awaitable[Any], self._redis.ping())))
+            return bool(await self._result(cast(Awaitable[Any], self._redis.ping())))
         except HistoriesUnavailableError:
             return False
+
+    async def _result(self, command: Awaitable[Any]) -> Any:
+        """What a command gives. In a cluster one is under way at a time: with several, the client (redis 8.1) takes a
+        connection away from a task that is still connecting.
+        """
+        try:
+            async with self._places:
+                return await command
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise HistoriesUnavailableError(
+                f"The histories in Redis do not answer: {str(error) or type(error).__name__}"
+            ) from None
 
     async def close(self) -> None:
         if isinstance(self._redis, RedisCluster):
@@ -131,13 +145,6 @@ def _cluster(url: str) -> RedisCluster:
         socket_connect_timeout=WAIT_SECONDS,
         decode_responses=True,
     )
-
-
-async def _result(command: Awaitable[Any]) -> Any:
-    try:
-        return await command
-    except (RedisError, RedisClusterException, OSError) as error:
-        raise HistoriesUnavailableError(f"The histories in Redis do not answer: {error}") from None
 
 
 def _text(event: Event) -> str:
