@@ -20,10 +20,10 @@ from sidestep import artifact
 from sidestep.errors import ConfigError, EngineError, SidestepError
 from sidestep.launch.ray_data import session
 from sidestep.serving.app import make_app
+from sidestep.serving.histories import SHARED
 from sidestep.serving.settings import Settings
 from sidestep.serving.worker import Opener
 
-CLUSTERS = ("redis-cluster://", "rediss-cluster://")
 NAME, BUNDLES = "sidestep", "bundles"
 READY_SECONDS, POLL_SECONDS, GRACE_SECONDS = 600.0, 0.2, 30.0
 log = logging.getLogger("sidestep.serving")
@@ -124,7 +124,7 @@ def editions(bundles: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _refuse_local_histories(settings: Settings) -> None:
-    if settings.histories is not None and not settings.histories.startswith(("redis://", "rediss://", *CLUSTERS)):
+    if settings.histories is not None and not settings.histories.startswith(tuple(f"{scheme}://" for scheme in SHARED)):
         raise ConfigError(
             f"--histories {settings.histories!r} is a file of one machine, and replicas may run on several; use "
             "redis://HOST, or leave it out"

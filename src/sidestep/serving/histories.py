@@ -6,6 +6,9 @@ from sidestep.errors import ConfigError, MissingExtraError
 from sidestep.serving.events import Histories
 from sidestep.serving.histories_sqlite import SqliteHistories
 
+SHARED = ("redis", "rediss", "redis-cluster", "rediss-cluster")
+"""Schemes of the stores that several machines can share."""
+
 
 def open_histories(place: str, max_length: int) -> Histories:
     """Open a SQLite file (a path, or sqlite:PATH), or Redis (redis://, rediss://, unix://), or a Redis Cluster
@@ -17,7 +20,7 @@ def open_histories(place: str, max_length: int) -> Histories:
         ConfigError: an unknown kind of store. DataError: a file that is not a store of histories. MissingExtraError.
     """
     scheme, colon, _ = place.partition("://")
-    if colon and scheme in ("redis", "rediss", "unix", "redis-cluster", "rediss-cluster"):
+    if colon and scheme in (*SHARED, "unix"):
         try:
             from sidestep.serving.histories_redis import RedisHistories
         except ImportError:

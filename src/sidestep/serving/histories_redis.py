@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
@@ -66,7 +67,7 @@ class RedisHistories:
         except ValueError as error:
             place = url.rsplit("@", 1)[-1]  # the part before it may contain a password
             raise ConfigError(f"Cannot read --histories ...{place!r}: {error}") from None
-        self._places = asyncio.Semaphore(1 if self._in_cluster else CONNECTIONS)
+        self._turn: AbstractAsyncContextManager[None] = asyncio.Lock() if self._in_cluster else nullcontext()
         self._append, self._forget = (self._redis.register_script(script) for script in (APPEND, FORGET))
 
     def _prefix(self, user_id: str) -> str:
@@ -111,7 +112,7 @@ class RedisHistories:
         connection away from a task that is still connecting.
         """
         try:
-            async with self._places:
+            async with self._turn:
                 return await command
         except (RedisError, RedisClusterException, OSError) as error:
             raise HistoriesUnavailableError(
