@@ -1,5 +1,6 @@
 """Every key of a recipe is described where it is defined."""
 
+import random
 from typing import Literal
 
 from pydantic import Field
@@ -59,3 +60,10 @@ def test_no_key_of_a_recipe_is_without_a_description() -> None:
     assert [key.name for section in found for key in section.keys if not key.text] == []
     assert [section.name for section in found if not section.text] == []
     assert {"data", "data.planted", "tokenizer", "train", "thinking"} <= {section.name for section in found}
+
+
+def test_a_checked_call_draws_nothing_from_the_shared_generator() -> None:
+    """Else a thread that is checked meanwhile makes any test of Hypothesis look flaky; see `conftest.py`."""
+    before = random.getstate()
+    described("first: the one.", ["first", "second"])
+    assert random.getstate() == before
