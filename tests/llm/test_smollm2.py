@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,23 @@ def test_it_answers_with_reasons_and_a_bundle_as_its_run(taught: Path, tmp_path:
         for place in (taught, tmp_path / "bundle")
     )
     assert by_run == by_bundle
+
+
+@needs_smollm2
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+@pytest.mark.filterwarnings("ignore")
+def test_codes_become_tokens_that_it_learns_and_answers_with_and_its_run_keeps_their_rows(tmp_path: Path) -> None:
+    short = ("train.epochs=2", "tokenizer.epochs=5", "tokenizer.codebook_size=16", "reranker.folds=2")
+    succeed("run", *RUN[:1], "method=s2gr-no-reason", *SHOP, *short, "--out", tmp_path / "first")
+    mid = ("llm.cite=sid", "llm.mid_steps=30", "llm.mid_batch=4", "llm.mid_lr=0.003", "llm.rl_steps=0")
+    asked = ("reranker.kind=llm", "reranker.candidates=5", *SMALL, *mid)
+    shown = succeed("rerank", tmp_path / "first", *asked, "--out", tmp_path / "taught").err
+    found = re.search(r"llm-mid: (\d+) codes are tokens; a token .* costs ([\d.]+) nats, ([\d.]+) before", shown)
+    assert found is not None
+    codes, after, before = int(found[1]), float(found[2]), float(found[3])
+    assert after < 0.7 * before
+    rows = artifact.load(tmp_path / "taught" / "llm-mid" / "adapter", "adapter").tensors
+    assert [value.shape[0] for name, value in rows.items() if "lora" not in name] == [codes]
+    answered = succeed("recommend", tmp_path / "taught", "--user", "u001", "--k", "5", "--json").out
+    assert len(json.loads(answered)[0]["recommendations"]) == 5

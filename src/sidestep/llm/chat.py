@@ -74,8 +74,8 @@ class Chat:
         told = f"After {last}, what follows most often for its share of the shop is {after}."
         return Question(
             scene,
-            [self._line(item) for item in history],
-            [self._line(item, self._notes(scene, place)) for place, item in enumerate(candidates)],
+            [self.line(item) for item in history],
+            [self.line(item, self._notes(scene, place)) for place, item in enumerate(candidates)],
             self._cites(candidates),
             told if self._knowledge and after and last else "",
         )
@@ -140,7 +140,8 @@ class Chat:
             f'"label": a category or brand or null, "matched": [candidates], "{RANKING}": [all candidates in order]}}.'
         )
 
-    def _line(self, item: int, notes: Sequence[str] = ()) -> str:
+    def line(self, item: int, notes: Sequence[str] = ()) -> str:
+        """An item in words: title, category, brand, and what is noted."""
         title = " ".join(self._titles[item].split())[:LONGEST_TITLE]
         parts = [title, self._labels.categories[item], self._labels.brands[item], ", ".join(notes)]
         return " | ".join(part for part in parts if part)
@@ -154,6 +155,11 @@ class Chat:
                 notes.append(f"{called} {times}x in the history")
         notes += ["text like the history"] * (place in RULES["similar"](scene).matched)
         return notes + ["popular"] * (place in RULES["popular"](scene).matched)
+
+    def sid(self, item: int) -> str:
+        """What the semantic ID of an item is called."""
+        assert self._sids is not None
+        return self._sids[item]
 
     def _cites(self, candidates: Sequence[int]) -> list[str]:
         """Letters, or semantic IDs, numbered where several candidates share one."""

@@ -23,6 +23,8 @@ class LLMConfig(Section):
         temperature: of the teacher.
     answers: the file that keeps the teacher's answers; the run's own by default. parallel: requests at once.
     max_tokens: of an answer.
+    mid_steps, mid_batch, mid_lr: of mid-training, for cite = "sid": codes become tokens of the vocabulary, and the
+        model learns what they stand for and what follows what; 0 steps leave it out, and codes are spelled as text.
     sft_steps, sft_batch, sft_lr: of the accepted traces. trace_weight, rest_weight: of a trace's tokens, and of those
         of the order behind the answer, beside 1 for the answer and for what ends the list.
     rl_steps, rl_cases, rl_lr: of reinforcement, with so many cases a step; 0 steps leave it out. group: outputs of a
@@ -50,6 +52,9 @@ class LLMConfig(Section):
     answers: HomePath | None = None
     parallel: int = Field(8, ge=1)
     max_tokens: int = Field(256, ge=16)
+    mid_steps: int = Field(0, ge=0)
+    mid_batch: int = Field(16, ge=1)
+    mid_lr: float = Field(1e-4, gt=0)
     sft_steps: int = Field(300, ge=1)
     sft_batch: int = Field(16, ge=1)
     sft_lr: float = Field(1e-5, gt=0)
@@ -71,4 +76,13 @@ class LLMConfig(Section):
             raise ValueError(f"teacher = {self.teacher!r} is a model without a name; set llm.teacher_model")
         if self.teacher == "endpoint" and not self.endpoint:
             raise ValueError("teacher = 'endpoint' has no address; set llm.endpoint, as in http://localhost:8000/v1")
+        return self
+
+    @model_validator(mode="after")
+    def _codes_are_cited(self) -> "LLMConfig":
+        if self.mid_steps and self.cite != "sid":
+            raise ValueError(
+                f"mid_steps = {self.mid_steps} teaches codes of semantic IDs, and cite = {self.cite!r} shows none; set "
+                "llm.cite=sid, or leave mid_steps out"
+            )
         return self

@@ -40,10 +40,13 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ChatModel:
-    """model: a causal language model of transformers, maybe with an adapter. tokenizer: with a chat template."""
+    """model: a causal language model of transformers, maybe with an adapter. tokenizer: with a chat template. added:
+    the numbers of tokens whose rows an adapter learns besides its matrices.
+    """
 
     model: Any
     tokenizer: Any
+    added: tuple[int, ...] = ()
 
     @classmethod
     def load(cls, name: str, dtype: str) -> "ChatModel":
@@ -85,16 +88,39 @@ class ChatModel:
             vars(model.config).pop("quantization_config", None)
         return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
 
+    @torch.no_grad()
+    def with_tokens(self, names: Sequence[str]) -> "ChatModel":
+        """The model with these texts as tokens of the vocabulary. The row of a new one begins as the mean of the rows
+        that spelled it.
+        """
+        if not names:
+            return self
+        known, tokenizer, model = self.tokenizer.get_vocab(), self.tokenizer, self.model
+        spelled = {name: tokenizer(name, add_special_tokens=False)["input_ids"] for name in names if name not in known}
+        tokenizer.add_tokens(list(spelled))  # ordinary ones: TRL drops special tokens from the texts that it shows
+        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        tables = {id(table.weight): table.weight for table in _tables(model).values()}
+        for weight in tables.values():
+            for name, pieces in spelled.items():
+                weight[tokenizer.convert_tokens_to_ids(name)] = weight[pieces].mean(0)
+        return ChatModel(model, tokenizer, tuple(tokenizer.convert_tokens_to_ids(list(names))))
+
     def with_adapter(self, rank: int, tensors: Mapping[str, Tensor] | None = None) -> "ChatModel":
         """The model with low-rank matrices in all its linear maps (LoRA, Hu et al. 2021, arXiv 2106.09685): new ones,
-        which change nothing yet, or those of a training.
+        which change nothing yet, or those of a training. With added tokens, their rows are the adapter's, too.
 
         Raises:
             ConfigError: matrices of another model.
         """
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        rows: dict[str, Any] = {}
+        if self.added:
+            tied = self.model.get_output_embeddings().weight is self.model.get_input_embeddings().weight
+            tables = {name: list(self.added) for name in _tables(self.model)}
+            rows["trainable_token_indices"] = list(self.added) if tied else tables
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", task_type="CAUSAL_LM", **rows)
         with quiet():
             adapted = get_peft_model(self.model, config)
         if tensors is not None:
@@ -105,10 +131,10 @@ class ChatModel:
                 problem = brief(error, 120)
             if problem:
                 raise ConfigError(f"The adapter does not fit llm.model and llm.lora_rank = {rank} ({problem})")
-        return ChatModel(adapted, self.tokenizer)
+        return ChatModel(adapted, self.tokenizer, self.added)
 
     def adapter(self) -> dict[str, Tensor]:
-        """The matrices of the adapter by name, in fp32 on the CPU."""
+        """The matrices of the adapter by name, and the rows of added tokens, in fp32 on the CPU."""
         from peft import get_peft_model_state_dict
 
         found = get_peft_model_state_dict(self.model, save_embedding_layers=False)
@@ -120,6 +146,12 @@ class ChatModel:
         ends = self.model.generation_config.eos_token_id
         known = ends if isinstance(ends, list) else [ends]
         return list(dict.fromkeys([self.tokenizer.eos_token_id, *(end for end in known if end is not None)]))
+
+    @property
+    def pad(self) -> int:
+        """What fills up shorter rows, unseen."""
+        known: int | None = self.tokenizer.pad_token_id
+        return self.ends[0] if known is None else known
 
     def prompt(self, messages: Messages) -> list[int]:
         """The tokens of a chat up to where the answer begins. A model that can think aloud is told not to: the trace is
@@ -149,8 +181,7 @@ class ChatModel:
         drawing: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         if temperature > 0:
             drawing = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-        pad, ends, written = self.tokenizer.pad_token_id, set(self.ends), list[list[int]]()
-        pad = self.ends[0] if pad is None else pad
+        pad, ends, written = self.pad, set(self.ends), list[list[int]]()
         for begin in range(0, len(prompts), AT_ONCE):
             part = prompts[begin : begin + AT_ONCE]
             width = max(map(len, part))
@@ -182,6 +213,12 @@ class Local:
             torch.manual_seed(draw)
             found = self.chat_model.write([self.chat_model.prompt(messages)], self.max_tokens, self.temperature)
         return self.chat_model.text(found[0])
+
+
+def _tables(model: Any) -> dict[str, Any]:
+    """What reads tokens, and what says them, by the last part of their names."""
+    kept = (model.get_input_embeddings(), model.get_output_embeddings())
+    return {name.rpartition(".")[2]: each for name, each in model.named_modules() if any(each is one for one in kept)}
 
 
 def until(tokens: Sequence[int], ends: set[int]) -> list[int]:

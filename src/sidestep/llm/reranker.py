@@ -25,7 +25,7 @@ class LanguageReranker:
     @cached_property
     def _model(self) -> ChatModel:
         config = self._adapter.config
-        return ChatModel.load(config.model, config.dtype).with_adapter(config.lora_rank, self._adapter.tensors)
+        return self._adapter.onto(ChatModel.load(config.model, config.dtype))
 
     @torch.no_grad()
     def __call__(

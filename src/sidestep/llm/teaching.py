@@ -10,13 +10,14 @@ import torch
 
 from sidestep import artifact
 from sidestep.errors import DataError
+from sidestep.llm import mid_training
 from sidestep.llm.adapter import Adapter
 from sidestep.llm.chat import Answer
 from sidestep.llm.model import ChatModel, Local, quiet
 from sidestep.llm.reranker import answered
 from sidestep.llm.sampling import Lesson, Sampling, by_rules
 from sidestep.llm.teacher import Answers, Endpoint, Teacher
-from sidestep.llm.training import Asked, reinforce, supervise
+from sidestep.llm.training import Asked, learn, reinforce, supervise
 from sidestep.progress import meter
 from sidestep.rerankers.cases import CandidateCases
 from sidestep.rerankers.language import Language
@@ -44,6 +45,24 @@ class Teaching:
         self._hits = _drawn(*hits, self._config.cases, seed)
         self._valid = _drawn(*valid, self._config.valid_cases, seed)
         self._model: ChatModel | None = None
+
+    def mid_train(self, folder: Path, say: Say) -> None:
+        """Codes as tokens, and what they stand for."""
+        if self._taken_up(folder):
+            return
+        model, (cases, _), (valid, _) = self._loaded(), self._hits, self._valid
+        asked = mid_training.asked(valid.cases, self._adapter.chat, self._config.history)
+        with quiet():
+            before = mid_training.nats(model, asked)
+            readings = mid_training.Readings(model, self._adapter.chat, cases.cases, self._config, self._seed)
+            course = self._config.mid_steps, self._config.mid_batch, self._config.mid_lr
+            learn(model, readings, "llm-mid", course, self._config, folder, self._seed)
+            after = mid_training.nats(model, asked)
+        self._keep(folder)
+        say(
+            f"llm-mid: {len(self._adapter.tokens):,} codes are tokens; a token of what was taken next costs "
+            f"{after:.2f} nats, {before:.2f} before ({len(asked):,} validation hits)"
+        )
 
     def supervise(self, folder: Path, say: Say) -> None:
         """Traces, and the learning from them. Lines of the teacher's answers are kept beside `folder`."""
@@ -79,9 +98,8 @@ class Teaching:
 
     def _loaded(self) -> ChatModel:
         if self._model is None:
-            config, tensors = self._config, self._adapter.tensors
             torch.manual_seed(self._seed)
-            self._model = ChatModel.load(config.model, config.dtype).with_adapter(config.lora_rank, tensors or None)
+            self._model = self._adapter.onto(ChatModel.load(self._config.model, self._config.dtype))
         return self._model
 
     def _taken_up(self, folder: Path) -> bool:

@@ -78,30 +78,44 @@ def supervise(
     model: ChatModel, chat: Chat, lessons: Sequence[Lesson], config: LLMConfig, folder: Path, seed: int
 ) -> None:
     """Learn from lessons that have an answer."""
+    examples = [example(model, chat, lesson, config) for lesson in lessons if lesson.answer is not None]
+    size = config.sft_batch
+    learn(model, examples, "llm-sft", (config.sft_steps, size, config.sft_lr), config, folder, seed)
+
+
+def learn(
+    model: ChatModel,
+    examples: Sequence[Mapping[str, Any]],
+    name: str,
+    course: tuple[int, int, float],
+    config: LLMConfig,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Next-token loss on weighted tokens. course: steps, examples of each, and the rate."""
     from transformers import Trainer, TrainingArguments
+
+    steps, size, lr = course
 
     class Weighted(Trainer):  # type: ignore[misc]
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             loss = weighted_loss(model, inputs)
             return (loss, None) if return_outputs else loss
 
-    examples = [example(model, chat, lesson, config) for lesson in lessons if lesson.answer is not None]
-    at_once = min(AT_ONCE, config.sft_batch)
+    at_once = min(AT_ONCE, size)
     arguments = TrainingArguments(
         **_shared(config, folder, seed),
-        max_steps=config.sft_steps,
-        learning_rate=config.sft_lr,
+        max_steps=steps,
+        learning_rate=lr,
         per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=-(-config.sft_batch // at_once),
+        gradient_accumulation_steps=-(-size // at_once),
         remove_unused_columns=False,
     )
-    pad = model.tokenizer.pad_token_id
-    pad = model.ends[0] if pad is None else pad
     trainer = Weighted(
-        model.model, arguments, train_dataset=_Listed(examples), data_collator=lambda part: stacked(part, pad)
+        model.model, arguments, train_dataset=_Listed(examples), data_collator=lambda part: stacked(part, model.pad)
     )
     trainer.model_accepts_loss_kwargs = False  # its loss is a mean: that of accumulated batches is their mean
-    _train(trainer, "llm-sft", config.sft_steps)
+    _train(trainer, name, steps)
     rows = [row for row in trainer.state.log_history if "loss" in row]
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

@@ -36,7 +36,9 @@ class LanguageOrder(SecondOrder):
             )
         assert materials.labels is not None
         assert materials.titles is not None
-        return Adapter(config, materials.titles, materials.labels, None if sids is None else spelled(sids))
+        if sids is None:
+            return Adapter(config, materials.titles, materials.labels, None)
+        return Adapter(config, materials.titles, materials.labels, spelled(sids), codes_of(sids))
 
     def phases(self, model: nn.Module, lessons: Lessons, recipe: Recipe) -> Iterator[Phase | Work]:
         from sidestep.llm.teaching import Teaching
@@ -48,6 +50,8 @@ class LanguageOrder(SecondOrder):
         order = np.argsort(lessons.hits.folds, kind="stable")
         valid = lessons.valid, gathered_scenes(lessons.valid, lessons.evidence, history)
         teaching = Teaching(model, (lessons.hits.take(order), joined(scenes)), valid, recipe.seed)
+        if model.config.mid_steps:
+            yield Work("llm-mid", teaching.mid_train)
         yield Work("llm-sft", teaching.supervise)
         if model.config.rl_steps:
             yield Work("llm-rl", teaching.reinforce)
@@ -61,4 +65,13 @@ class LanguageOrder(SecondOrder):
 
 def spelled(sids: SemanticIds) -> list[str]:
     """Semantic IDs as text: `<a_12><b_5><c_200>`."""
-    return ["".join(f"<{chr(97 + level)}_{code}>" for level, code in enumerate(row)) for row in sids.codes.tolist()]
+    return ["".join(map(_code, range(sids.num_levels), row)) for row in sids.codes.tolist()]
+
+
+def codes_of(sids: SemanticIds) -> list[str]:
+    """Every code of every level, as `spelled` writes it."""
+    return [_code(level, code) for level, size in enumerate(sids.codebook_sizes) for code in range(size)]
+
+
+def _code(level: int, code: int) -> str:
+    return f"<{chr(97 + level)}_{code}>"
