@@ -118,10 +118,10 @@ def test_it_answers_with_reasons_and_a_bundle_as_its_run(taught: Path, tmp_path:
 @pytest.mark.timeout(3_600)
 @pytest.mark.filterwarnings("ignore")
 def test_codes_become_tokens_that_it_learns_and_answers_with_and_its_run_keeps_their_rows(tmp_path: Path) -> None:
-    short = ("train.epochs=2", "tokenizer.epochs=5", "tokenizer.codebook_size=16", "reranker.folds=2")
-    succeed("run", *RUN[:1], "method=s2gr-no-reason", *SHOP, *short, "--out", tmp_path / "first")
+    short = ("train.epochs=12", "tokenizer.epochs=5", "tokenizer.codebook_size=16", "reranker.folds=2")
+    succeed("run", *RUN[:1], "method=s2gr-no-reason", *SHOP, "data.planted.users=600", *short, "--out", tmp_path / "first")
     mid = ("llm.cite=sid", "llm.mid_steps=30", "llm.mid_batch=4", "llm.mid_lr=0.003", "llm.rl_steps=0")
-    asked = ("reranker.kind=llm", "reranker.candidates=5", *SMALL, *mid)
+    asked = ("reranker.kind=llm", "reranker.candidates=10", *SMALL, *mid)
     shown = succeed("rerank", tmp_path / "first", *asked, "--out", tmp_path / "taught").err
     found = re.search(r"llm-mid: (\d+) codes are tokens; a token .* costs ([\d.]+) nats, ([\d.]+) before", shown)
     assert found is not None

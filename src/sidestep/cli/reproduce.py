@@ -32,7 +32,7 @@ def reproduce(
         typer.Argument(
             metavar="STUDY",
             help="table2, table3, fig4, fig5, fig6, tableB1, depth, lambda-tau, thoughts, base, screen, confirm, "
-            "best, optimisers, clock, regulars, long, long-movielens or rerank.",
+            "best, optimisers, clock, modules, regulars, long, long-movielens or rerank.",
         ),
     ],
     overrides: OverridesArgument = None,

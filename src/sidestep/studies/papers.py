@@ -6,6 +6,7 @@ from sidestep.errors import ConfigError
 from sidestep.studies.clock import CLOCK
 from sidestep.studies.foundation import BASE
 from sidestep.studies.long import FILMS, LONG, REGULARS
+from sidestep.studies.modules import MODULES
 from sidestep.studies.rows import MAIN, METRICS, PAPER, S2GR, Published, Row, Study, study_of
 from sidestep.studies.screen import BEST, CONFIRM, LIGHT, OPTIMISERS, SCREEN
 from sidestep.studies.second_looks import RERANK
@@ -216,6 +217,7 @@ STUDIES: dict[str, Study] = {
         BEST,
         OPTIMISERS,
         CLOCK,
+        MODULES,
         REGULARS,
         LONG,
         FILMS,
