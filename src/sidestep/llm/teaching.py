@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from sidestep import artifact
+from sidestep.encoders.language_models import quiet
 from sidestep.errors import DataError
 from sidestep.llm import mid_training
 from sidestep.llm.adapter import Adapter
 from sidestep.llm.chat import Answer
-from sidestep.llm.model import ChatModel, Local, quiet
+from sidestep.llm.model import ChatModel, Local
 from sidestep.llm.reranker import answered
 from sidestep.llm.sampling import Lesson, Sampling, by_rules
 from sidestep.llm.teacher import Answers, Endpoint, Teacher

@@ -41,7 +41,7 @@ from sidestep.vectors.edges import edges_path, graph_of
 from sidestep.vectors.files import located
 from sidestep.vectors.graph import Graph
 from sidestep.vectors.item_vectors import ItemVectors
-from sidestep.vectors.text_tuning import TextTuner
+from sidestep.vectors.text_tuning import ReadsTexts, tuner_of
 from sidestep.vectors.tuning import VectorMap
 
 
@@ -189,13 +189,13 @@ class RunContents(FinishedRun):
         return ItemVectors.load(self.path(vectors_of(self.recipe)))
 
     @cached_property
-    def tuner(self) -> VectorMap | TextTuner | None:
+    def tuner(self) -> VectorMap | ReadsTexts | None:
         """What embedded vectors or texts, also of new items, go through; None where the recipe tunes none."""
         if self.recipe.tune.kind == "none":
             return None
         saved = artifact.load(self.path("tuner"), "weights")
         weights = {name: torch.from_numpy(value) for name, value in saved.tensors.items()}
-        return TextTuner.of(self.recipe.tune, weights) if self.recipe.tune.reads_texts else VectorMap.of(weights)
+        return tuner_of(self.recipe.tune, weights) if self.recipe.tune.reads_texts else VectorMap.of(weights)
 
     def after_tuning(self, embedded: ItemVectors) -> ItemVectors:
         """Vectors as they were embedded, of any items, after the run's tuning of vectors.
@@ -203,7 +203,7 @@ class RunContents(FinishedRun):
         Raises:
             ConfigError: the run has tuned an encoder, which reads texts.
         """
-        if isinstance(self.tuner, TextTuner):
+        if isinstance(self.tuner, ReadsTexts):
             raise ConfigError(
                 f"The vectors of {str(self.run.folder)!r} are those of a tuned encoder, which reads texts; other "
                 "vectors have no place in it"

@@ -42,7 +42,7 @@ from sidestep.pipeline.stage import (
     stages_of,
 )
 from sidestep.pipeline.tokenizing import tokenized
-from sidestep.pipeline.tuning import neighbourhoods, tuned_encoder, tuned_map
+from sidestep.pipeline.tuning import neighbourhoods, tuned_encoder, tuned_language_model, tuned_map
 from sidestep.pipeline.weights import save_weights
 from sidestep.progress import meter
 from sidestep.recommenders.recommender import Recommender
@@ -51,7 +51,7 @@ from sidestep.training.log import read_log
 from sidestep.training.loop import CHECKPOINT
 from sidestep.training.processes import Processes
 from sidestep.vectors import choosing, graph
-from sidestep.vectors.files import row_note
+from sidestep.vectors.files import located, row_note
 from sidestep.vectors.item_vectors import ItemVectors
 
 
@@ -94,18 +94,21 @@ def tune(run: Run, say: Say) -> None:
     """Tune the items' vectors on pairs that users make, and keep what tunes them for new items."""
     recipe, contents = run.recipe, RunContents(run)
     if recipe.tune.kind == "none":
-        raise ConfigError("tune.kind = 'none' asks for no tuned vectors; set tune.kind=map or encoder")
+        raise ConfigError("tune.kind = 'none' asks for no tuned vectors; set tune.kind=map, encoder or lm")
     settings, parents = TUNE.settings(recipe), TUNE.parents(run)
     own, folder = contents.embedded, run.training_folder("tune-train", settings, parents)
     materials = (contents.split.train, contents.catalog, own, recipe, folder, say)
     model: nn.Module
     if recipe.tune.reads_texts:
-        model, vectors = tuned_encoder(*materials)
+        model, vectors = (tuned_language_model if recipe.tune.kind == "lm" else tuned_encoder)(*materials)
     else:
         model = mapped = tuned_map(*materials)
         vectors = mapped.apply_to(own)
     save_weights(run, "tuner", model, settings, parents)
-    meta = _graph_inputs(contents) if recipe.tune.uses_graph else None
+    asked = recipe.tune.qa_path
+    read = [*(contents.graph_files if recipe.tune.uses_graph else [])]
+    read += [] if asked is None else [located(asked, recipe.data.path, Path.is_file)]
+    meta = inputs(read) if read else None
     vectors.save(run.path("tuned"), config=settings, parents=TUNE.origin(run, "tuned"), meta=meta)
     for line in neighbourhoods(contents, own, vectors).lines():
         say(line)

@@ -1,4 +1,6 @@
-"""Tuned item vectors: the training of a map or an encoder, and neighbourhoods after it, for a person to judge."""
+"""Tuned item vectors: the training of a map, an encoder or a language model, and neighbourhoods after it, to be judged
+by a person.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from sidestep.evaluation.metrics import hit_rate
 from sidestep.evaluation.neighbours import nearest, next_item_ranks, same_label
 from sidestep.evaluation.purity import label_numbers
 from sidestep.methods.recipe import Recipe
-from sidestep.objectives.aligning import align
+from sidestep.objectives.aligning import align, align_and_tell
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.progress import meter
@@ -27,7 +29,14 @@ from sidestep.vectors.edges import graph_of
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.pair_batches import PairBatches, VectorPairBatches
 from sidestep.vectors.pairs import Pairs
-from sidestep.vectors.text_tuning import TextPairBatches, TextTuner, texts_of
+from sidestep.vectors.text_tuning import (
+    LanguageTuner,
+    SegmentPairBatches,
+    TextPairBatches,
+    TextTuner,
+    questions_of,
+    texts_of,
+)
 from sidestep.vectors.tuning import VectorMap, training_pairs
 
 SEED_APART = 2**18
@@ -57,6 +66,28 @@ def tuned_map(
     model = VectorMap(vectors.width, config.rank)
     _train(model, VectorPairBatches(pairs, vectors, config.batch_size, config.steps, seed), recipe, folder)
     return model
+
+
+def tuned_language_model(
+    train: TrainingInteractions, catalog: Catalog, vectors: ItemVectors, recipe: Recipe, folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[LanguageTuner, ItemVectors]:  # fmt: skip
+    """A causal language model that brings the texts of paired items together and says what is asked about them, trained
+    as `tuned_map`, and its vectors of the catalogue. vectors: of the items, before tuning, for filters of pairs.
+
+    Raises:
+        As `training_pairs`, `texts_of`, `questions_of` and `LanguageTuner.of`.
+    """
+    config, seed, texts = recipe.tune, _seed(recipe), texts_of(catalog)
+    said = questions_of(catalog, config, recipe.data.path)
+    pairs = _pairs(train, catalog, vectors, recipe, say)
+    if said is not None:
+        say(f"tune: questions about {sum(map(bool, said)):,} items")
+    torch.manual_seed(seed)
+    model = LanguageTuner.of(config)
+    _train(model, SegmentPairBatches(pairs, texts, said, model.encoder, config, seed), recipe, folder)
+    with meter("texts", len(texts)) as shown:
+        return model, model.of_items(catalog, lambda done, total: shown.update(done))
 
 
 def tuned_encoder(
@@ -101,7 +132,10 @@ def _train(model: nn.Module, data: PairBatches, recipe: Recipe, folder: Path) ->
             epochs=1, batch_size=config.batch_size, lr=config.lr, warmup_steps=warmup, weight_decay=0.0, clip=0.0,
             patience=0,
         )  # fmt: skip
-        fit(model, partial(align, tau=config.tau), data, settings, seed=_seed(recipe), folder=folder, title="tune")
+        objective = partial(align, tau=config.tau)
+        if config.kind == "lm":
+            objective = partial(align_and_tell, tau=config.tau, weight=config.qa_weight)
+        fit(model, objective, data, settings, seed=_seed(recipe), folder=folder, title="tune")
 
 
 @dataclass(frozen=True)

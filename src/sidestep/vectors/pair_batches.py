@@ -9,19 +9,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sidestep.data.interactions import Ints
+from sidestep.encoders.segments import Segments
 from sidestep.encoders.text_model import States
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.pairs import Pairs
 
+Read = Float[Tensor, "n D"] | States | Segments
+
 
 @dataclass(frozen=True)
 class PairBatch:
-    """left, right: what the model reads of n pairs, their vectors or states of their texts. barred: True where `right`
-    j is not a negative of `left` i.
+    """left, right: what the model reads of n pairs, their vectors, or states or tokens of texts. barred: True where
+    `right` j is not a negative of `left` i.
     """
 
-    left: Float[Tensor, "n D"] | States
-    right: Float[Tensor, "n D"] | States
+    left: Read
+    right: Read
     barred: Bool[Tensor, "n n"]
 
     def to(self, device: torch.device) -> "PairBatch":
@@ -51,10 +54,10 @@ class PairBatches:
         kinds_left, kinds_right = self._kind[left], self._kind[right]
         barred = (kinds_right[:, None] == kinds_right) | (kinds_left[:, None] == kinds_right)
         np.fill_diagonal(barred, False)
-        return PairBatch(self.inputs(left), self.inputs(right), torch.from_numpy(barred))
+        return PairBatch(self.inputs(left, index), self.inputs(right, index), torch.from_numpy(barred))
 
-    def inputs(self, items: Ints) -> Float[Tensor, "n D"] | States:
-        """What the model reads of some items."""
+    def inputs(self, items: Ints, index: int) -> Read:
+        """What the model reads of some items in the batch of this number."""
         raise NotImplementedError
 
     def draw(self, index: int) -> tuple[Ints, Ints]:
@@ -74,7 +77,7 @@ class VectorPairBatches(PairBatches):
         super().__init__(pairs, kinds(vectors), batch_size, steps, seed)
         self._values = torch.from_numpy(vectors.values)
 
-    def inputs(self, items: Ints) -> Float[Tensor, "n D"]:
+    def inputs(self, items: Ints, index: int) -> Float[Tensor, "n D"]:
         return self._values[items]
 
 

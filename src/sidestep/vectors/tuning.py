@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sidestep.config import Section
+from sidestep.config import HomePath, Section
 from sidestep.data.catalog import Catalog
 from sidestep.data.labels import labels
 from sidestep.data.splits import TrainingInteractions
@@ -24,29 +24,49 @@ BEHAVIOUR_WIDTH = 64
 """Of the spectral vectors that say which earlier item is most like a target."""
 
 
-OF_KIND: Mapping[str, Mapping[str, Any]] = {"encoder": {"steps": 40, "batch_size": 128, "lr": 1e-4}}
+OF_KIND: Mapping[str, Mapping[str, Any]] = {
+    "encoder": {"steps": 40, "batch_size": 128, "lr": 1e-4},
+    "lm": {"steps": 200, "batch_size": 16, "lr": 1e-4, "rank": 16},
+}
 """Defaults of a kind where they are not those of all."""
+
+
+_KEYS_OF = {
+    ("model", "tokens"): ("encoder", "lm"),
+    ("layers",): ("encoder",),
+    ("emb_tokens", "qa", "qa_path", "qa_weight", "qa_tokens", "anneal", "at_once"): ("lm",),
+}
 
 
 class TuneConfig(Section):
     """Item vectors tuned on pairs of items that belong together for users (QARM V2, arXiv 2602.08559).
 
-    kind: "none"; "map", a linear map of the vectors, which starts as the identity; or "encoder", the last layers of a
-        text model, whose vectors of the items' texts take the place of others. New items go through it, too.
+    kind: "none"; "map", a linear map of the vectors, which starts as the identity; "encoder", the last layers of a
+        text model, whose vectors of the items' texts take the place of others; or "lm", a causal language model, whose
+        vectors do likewise. New items go through it, too.
     pairs: where pairs come from, each kind with the same share: "swing"; "cooccurring", all items of a history; or
         "u2i", a target with the most similar item before it. Training interactions only.
     denoise, drop: a filter of the pairs, and the share of lowest scores that it drops: by "users" in common,
         "popularity" (lift), cosine of the vectors before tuning ("text"), or shared categories ("category"); "random"
         is the control.
     tau: temperature. steps, batch_size, lr: of the training; with 0 steps, vectors stay as they are. An encoder has 40
-        steps of 128 pairs at 1e-4.
-    rank: of the difference between the map and the identity; 0 for a full matrix.
-    model: of the encoder, a local folder; none is all-MiniLM-L6-v2 from the package index.
+        steps of 128 pairs at 1e-4, a language model 200 of 16.
+    rank: of the difference between the map and the identity; 0 for a full matrix. Of a language model, of the matrices
+        that are trained in its linear maps (16); 0 trains all of it.
+    model: a local folder; none is all-MiniLM-L6-v2 for an encoder, and SmolLM2-135M for a language model, both from the
+        package index.
     layers: of the encoder, the number of its last layers that are tuned. tokens: longer texts are cut.
+    emb_tokens: of the language model, the places behind a text whose mean state is its vector.
+    qa, qa_path, qa_weight: what the language model learns to say from an item's vector: "templates" asks about the
+        catalogue's columns, a file of JSON lines with item, question and answer takes their place, "none" asks nothing;
+        and its weight beside the contrast.
+    qa_tokens: longer questions and answers are cut. anneal: the share of the steps in which they still see the item,
+        less and less.
+    at_once: texts of a language model in memory at once; a larger batch is read in parts.
     fewest: with fewer pairs, nothing is tuned and the run is refused.
     """
 
-    kind: Literal["none", "map", "encoder"] = "none"
+    kind: Literal["none", "map", "encoder", "lm"] = "none"
     pairs: tuple[PairKind, ...] = Field(("swing",), min_length=1)
     denoise: Filter = "none"
     drop: float = Field(0.0, ge=0, lt=1)
@@ -59,11 +79,18 @@ class TuneConfig(Section):
     model: str | None = None
     layers: int = Field(2, ge=1)
     tokens: int = Field(40, ge=2)
+    emb_tokens: int = Field(3, ge=1)
+    qa: Literal["none", "templates"] = "templates"
+    qa_path: HomePath | None = None
+    qa_weight: float = Field(1.0, ge=0)
+    qa_tokens: int = Field(64, ge=1)
+    anneal: float = Field(0.5, ge=0, le=1)
+    at_once: int = Field(8, ge=1)
 
     @property
     def reads_texts(self) -> bool:
         """Whether what is tuned reads texts instead of vectors."""
-        return self.kind == "encoder"
+        return self.kind in ("encoder", "lm")
 
     @property
     def uses_graph(self) -> bool:
@@ -77,10 +104,16 @@ class TuneConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TuneConfig":
-        if self.rank and self.reads_texts:
+        if self.rank and self.kind == "encoder":
             raise ValueError(f"rank = {self.rank} is of a map, and kind = {self.kind!r} has none; leave it out")
-        if not self.reads_texts and (self.model is not None or self.layers != 2 or self.tokens != 40):
-            raise ValueError(f"model, layers and tokens are of kind = 'encoder', not of {self.kind!r}; leave them out")
+        for names, kinds in _KEYS_OF.items():
+            given = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+            if given and self.kind not in kinds:
+                are, them = ("is", "it") if len(given) == 1 else ("are", "them")
+                raise ValueError(
+                    f"{' and '.join(given)} {are} of kind = {' or '.join(map(repr, kinds))}, not of {self.kind!r}; "
+                    f"leave {them} out"
+                )
         if (self.denoise == "none") != (self.drop == 0):
             raise ValueError(
                 f"denoise = {self.denoise!r} and drop = {self.drop:g} contradict each other: a filter drops a share of "

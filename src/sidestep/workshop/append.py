@@ -24,7 +24,7 @@ from sidestep.vectors import graph
 from sidestep.vectors.choosing import embed_further
 from sidestep.vectors.files import read_vectors
 from sidestep.vectors.item_vectors import ItemVectors
-from sidestep.vectors.text_tuning import TextTuner
+from sidestep.vectors.text_tuning import ReadsTexts
 
 Say = Callable[[str], None]
 
@@ -110,7 +110,7 @@ def _append(run: Run, items: Path, say: Say, vectors: Path | None, existing: Lit
 def _vectors(further: Catalog, first: RunContents, path: Path | None, say: Say) -> ItemVectors:
     """The tokenizer's inputs for the new items."""
     run = first.run
-    if isinstance(first.tuner, TextTuner):
+    if isinstance(first.tuner, ReadsTexts):
         if path is not None:
             raise ConfigError("The run's encoder is tuned and reads the new items' texts; leave out --vectors")
         vectors = first.tuner.of_items(further)
