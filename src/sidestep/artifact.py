@@ -8,7 +8,7 @@ unpickled. Writing is deterministic: the same content gives the same digest.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +32,21 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 
-Tensors = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class InParts:
+    """A tensor to be written that is never whole in memory: its parts, one behind the other along the first dimension.
+    They are taken when it is their turn; tensors in parts of one type are written in the order of their names.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    parts: Iterable[Array]
+
+
+Tensors = Mapping[str, Array | InParts]
 
 
 @typed_dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -58,16 +72,16 @@ class Artifact:
 
     folder: Path
     manifest: Manifest
-    tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = field(repr=False)
+    tensors: dict[str, Array] = field(repr=False)
 
     def table(self, name: str) -> "pl.DataFrame":
         return read_table(self.folder / f"{name}.parquet")
 
 
-class _Parts(dict[str, np.ndarray[Any, np.dtype[Any]]]):
+class _Parts(dict[str, Array]):
     """Tensors by name; one that is missing is the file's fault."""
 
-    def __init__(self, path: Path, tensors: Tensors) -> None:
+    def __init__(self, path: Path, tensors: Mapping[str, Array]) -> None:
         super().__init__(tensors)
         self._path = path
 
@@ -128,7 +142,7 @@ def load(folder: Path, kind: str, mapped: bool = False) -> Artifact:
     return Artifact(folder, manifest, _Parts(folder / TENSORS, tensors))
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def read_tensors(path: Path) -> dict[str, Array]:
     """Raises:
     ArtifactError: no such tensors.
     """
@@ -138,7 +152,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         raise ArtifactError(f"Cannot read {str(path)!r}: {first_line(error)}") from None
 
 
-def map_tensors(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def map_tensors(path: Path) -> dict[str, Array]:
     """The tensors of a file, which stay on the disk: pages are read when they are touched, and the system may drop them
     again. What is written to them is this process's own and never reaches the file. Raises as `read_tensors`.
     """
@@ -158,19 +172,26 @@ def tensor_to_fill(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray[
     does not hold. The bytes are those of `write_tensors` with the same values.
     """
     size = 4 * math.prod(shape)
-    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}, separators=(",", ":"))
-    header += " " * (-len(header) % 8)
+    part = {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
+    header = _header({name: part})
     with path.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header.encode())
-        file.truncate(8 + len(header) + size)
-    return _mapped(path, 8 + len(header), {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}, "r+")
+        file.write(header)
+        file.truncate(len(header) + size)
+    return _mapped(path, len(header), part, "r+")
+
+
+def _header(parts: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """What begins a file with tensors at these places, as safetensors writes it."""
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 TYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
+    "I64": "<i8", "F64": "<f8", "F32": "<f4", "I32": "<i4", "F16": "<f2", "I16": "<i2", "I8": "i1", "U8": "u1",
     "BOOL": "?",
 }  # fmt: skip
-"""The types of safetensors that numpy has, too."""
+"""The types of safetensors that numpy has, too, in the order in which their tensors stand in a file."""
 
 
 def _mapped(
@@ -253,10 +274,31 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     """Raises:
     ArtifactError: the file cannot be written.
     """
+    whole = {name: np.ascontiguousarray(value) for name, value in tensors.items() if not isinstance(value, InParts)}
+    if len(whole) < len(tensors):
+        _write_in_parts(path, {**tensors, **whole})
+        return
     try:
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
+        save_file(whole, path)
     except SafetensorError as error:
         raise ArtifactError(f"Cannot write {str(path)!r}: {first_line(error)}") from None
+
+
+def _write_in_parts(path: Path, tensors: Tensors) -> None:
+    """The bytes that safetensors would write, without a whole copy of what comes in parts."""
+    kinds, places, end = {np.dtype(text): name for name, text in TYPES.items()}, dict[str, Any](), 0
+    for name in sorted(tensors, key=lambda name: ([*kinds].index(tensors[name].dtype), name.encode())):
+        begin, end = end, end + math.prod(tensors[name].shape) * tensors[name].dtype.itemsize
+        kind = kinds[tensors[name].dtype]
+        places[name] = {"dtype": kind, "shape": tensors[name].shape, "data_offsets": [begin, end]}
+    header = _header(places)
+    with path.open("wb") as file:
+        file.write(header)
+        for name, place in places.items():
+            tensor = tensors[name]
+            for part in tensor.parts if isinstance(tensor, InParts) else (tensor,):
+                file.write(np.ascontiguousarray(part).data)
+            assert file.tell() == len(header) + place["data_offsets"][1], f"the parts of {name!r} do not fill it"
 
 
 def write_table(

@@ -122,7 +122,7 @@ def test_reasoning_is_the_encoder_run_again_with_the_state_at_the_end() -> None:
 def test_the_ensemble_answers_with_the_mean_and_progress_with_the_last() -> None:
     for ensemble in (True, False):
         torch.manual_seed(0)
-        model = ReaRec(POPULARITY, config(tau=0.5), ensemble).eval()
+        model = ReaRec(POPULARITY, config(tau=0.5), ensemble=ensemble).eval()
         made = model(make_batch())
         torch.testing.assert_close(made.states, 2 * (made.steps.mean(0) if ensemble else made.steps[-1]))
 
@@ -131,7 +131,7 @@ def test_without_its_extras_reasoning_learns_by_plain_cross_entropy() -> None:
     """ERL with no weight on the divergence; PRL with one temperature for all and no noise."""
     for ensemble, objective in ((True, objective_scoring.rearec_erl), (False, objective_scoring.rearec_prl)):
         setting = config(diversity=0.0, growth=1.0, noise=0.0)
-        model = ReaRec(POPULARITY, setting, ensemble).eval()
+        model = ReaRec(POPULARITY, setting, ensemble=ensemble).eval()
         batch = make_batch()
         made = model(batch)
         each = [scoring.full_cross_entropy(step / setting.tau, made.embeddings, made.targets) for step in made.steps]

@@ -1,7 +1,7 @@
 """Losses of scorers: cross-entropies over a catalogue, and ReaRec's divergence."""
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +57,82 @@ def full_cross_entropy(
     return loss
 
 
+@runtime_checkable
+class Shards(Protocol):
+    """The processes that share out the rows of a catalogue (`layers.item_rows.RowShards`). begin: number of the first
+    row that this one keeps.
+    """
+
+    begin: int
+    rank: int
+
+    def everyone(self, own: Tensor) -> tuple[Tensor, list[int]]: ...
+    def stacked(self, own: Tensor) -> Tensor: ...
+    def summed(self, parts: Tensor, counts: list[int]) -> Tensor: ...
+
+
+class ShardedCrossEntropy(torch.autograd.Function):
+    """The loss over rows of several processes (Megatron-LM, arXiv 1909.08053, sec. 3): every process takes the states
+    of all, and the products of a block with its own rows. For each state it tells the logarithm of its part of the
+    softmax's denominator, and the target's product where it has the row.
+
+    A gradient of rows is that of the sum of all processes' losses, each with the same factor in what is minimised.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, rows: Tensor, targets: Tensor, shards: Shards) -> Tensor:
+        everyone, counts = shards.everyone(states)
+        places = shards.everyone(targets)[0][:, None] - shards.begin
+        own = (places >= 0) & (places < len(rows))
+        places = places.clamp(0, len(rows) - 1)
+        weights = torch.cat([states.new_full((count, 1), 1 / count) for count in counts])
+        losses, to_states, to_rows = torch.empty_like(weights), torch.empty_like(everyone), torch.zeros_like(rows)
+        for block in _blocks(len(everyone), len(rows)):
+            table = everyone[block] @ rows.T
+            chosen = table.gather(1, places[block]).where(own[block], -torch.inf)
+            highest = table.amax(1, keepdim=True)
+            table -= highest
+            part = table.exp_().sum(1, keepdim=True).log() + highest
+            parts = shards.stacked(torch.stack([part, chosen]))
+            whole = parts[:, 0].logsumexp(0)
+            losses[block] = whole - parts[:, 1].amax(0)
+            table *= (highest - whole).exp() * weights[block]
+            table.scatter_add_(1, places[block], -weights[block] * own[block])
+            to_states[block] = table @ rows
+            to_rows.addmm_(table.T, everyone[block])
+        ctx.save_for_backward(shards.summed(to_states, counts), to_rows)
+        first = sum(counts[: shards.rank])
+        return losses[first : first + counts[shards.rank]].mean()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        to_states, to_rows = ctx.saved_tensors
+        return grads[0] * to_states, grads[0] * to_rows, None, None
+
+
+def sharded_cross_entropy(
+    states: Float[Tensor, "n D"], rows: Float[Tensor, "m D"], targets: Int[Tensor, " n"], shards: Shards
+) -> Float[Tensor, ""]:
+    """`full_cross_entropy` of this process's targets over a catalogue of which it keeps m rows; collective.
+
+    Memory: the states of all processes, and a block of at least `LEAST_ROWS` times m products.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = ShardedCrossEntropy.apply(states.float(), rows.float(), targets, shards)  # type: ignore[no-untyped-call]
+    return loss
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Embeddings of N items: a tensor `[N, D]`, or a table whose rows lie in several processes."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, items: Tensor, /) -> Tensor: ...
+
+
 def sampled_cross_entropy(
     states: Float[Tensor, "n D"],
-    embeddings: Float[Tensor, "N D"],
+    embeddings: Rows,
     targets: Int[Tensor, " n"],
     negatives: Int[Tensor, " m"],
 ) -> Float[Tensor, ""]:
@@ -76,7 +149,7 @@ def sampled_cross_entropy(
 
 def binary_cross_entropy(
     states: Float[Tensor, "n D"],
-    embeddings: Float[Tensor, "N D"],
+    embeddings: Rows,
     targets: Int[Tensor, " n"],
     negatives: Int[Tensor, "n m"],
 ) -> Float[Tensor, ""]:

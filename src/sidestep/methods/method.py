@@ -14,6 +14,7 @@ from sidestep.data.interactions import Interactions, Ints
 from sidestep.data.labels import ItemLabels
 from sidestep.data.splits import TrainingInteractions
 from sidestep.errors import ConfigError
+from sidestep.layers.item_rows import RowShards
 from sidestep.methods.recipe import Recipe
 from sidestep.methods.search_plan import SearchPlan
 from sidestep.methods.time import TimeConfig
@@ -55,7 +56,8 @@ class Materials:
     """What a model is built from, of the run's N items.
 
     popularity: occurrences in training, `[N]`. sids, vectors, labels: None where the method does not need them. titles:
-    there where labels are. timeline: the semantic IDs slice by slice, where they follow content.
+    there where labels are. timeline: the semantic IDs slice by slice, where they follow content. shards: the rows of
+    tables of items that this process trains; None for all.
     """
 
     popularity: Ints
@@ -64,6 +66,7 @@ class Materials:
     labels: ItemLabels | None = None
     titles: Sequence[str] | None = None
     timeline: Timeline | None = None
+    shards: RowShards | None = None
 
     @property
     def ids(self) -> SemanticIds:
@@ -208,6 +211,11 @@ class Method(ABC):
             ConfigError: the recipe names no such method.
         """
         return self
+
+    @property
+    def shards_items(self) -> bool:
+        """Whether its model takes `Materials.shards`, so that processes can share out its tables of items."""
+        return False
 
     @property
     def pre_ranker(self) -> "Method | None":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.errors import ConfigError
+from sidestep.layers.item_rows import RowShards
 from sidestep.methods.assembling import begin_from
 from sidestep.methods.method import FinishedRun, Materials, Method, Needs
 from sidestep.methods.recipe import Recipe
@@ -25,7 +26,7 @@ from sidestep.scorers.content import ContentSASRec
 from sidestep.scorers.gru4rec import GRU4Rec
 from sidestep.scorers.rearec import ReaRec
 from sidestep.scorers.sasrec import SASRec
-from sidestep.scorers.sequential import BaselineConfig
+from sidestep.scorers.sequential import BaselineConfig, SequentialBaseline
 from sidestep.scorers.towers import TwoTowers
 from sidestep.training.loop import Objective
 
@@ -52,6 +53,11 @@ class Scoring(Method):
     @property
     def needs(self) -> Needs:
         return Needs(vectors=self.reads_vectors)
+
+    @property
+    def shards_items(self) -> bool:
+        """ReaRec's divergence needs every item's probability in one process."""
+        return isinstance(self.model, OfNumbers) and self.loss is not scoring.rearec_erl
 
     def check(self, recipe: Recipe) -> None:
         loss = recipe.section(BaselineConfig).loss
@@ -103,8 +109,14 @@ class TimedScoring(Scoring):
         return model
 
 
-def _of_numbers(model: Callable[[Ints, BaselineConfig], nn.Module]) -> Build:
-    return lambda materials, config: model(materials.popularity, config)
+@dataclass(frozen=True)
+class OfNumbers:
+    """Builds a model that knows items by their numbers alone."""
+
+    model: Callable[[Ints, BaselineConfig, RowShards | None], SequentialBaseline]
+
+    def __call__(self, materials: Materials, config: BaselineConfig) -> nn.Module:
+        return self.model(materials.popularity, config, materials.shards)
 
 
 def content_sasrec(materials: Materials, config: BaselineConfig) -> ContentSASRec:
@@ -149,37 +161,37 @@ METHODS: dict[str, Method] = {
         "SASRec with full cross-entropy",
         f"{_SASREC}; Klenitskiy & Vasilev 2023, arXiv 2309.07602",
         _CE,
-        _of_numbers(SASRec),
+        OfNumbers(SASRec),
     ),
     "sasrec-clock": TimedScoring(
         "SASRec with full cross-entropy that is told the hour and the day of the history and of the request",
         f"{_SASREC}; ours",
         {**_CE, "time": {"history": True, "request": True}},
-        _of_numbers(SASRec),
+        OfNumbers(SASRec),
     ),
     "sasrec-bce": TimedScoring(
         "SASRec with its own loss, one sampled negative",
         _SASREC,
         {"baseline": {"loss": "bce"}, "train": {**_ITEMWISE, "epochs": 150}},
-        _of_numbers(SASRec),
+        OfNumbers(SASRec),
     ),
     "sasrec-sampled": TimedScoring(
         "SASRec with sampled cross-entropy, for large catalogues",
         f"{_SASREC}; Bengio & Senecal 2008",
         {"baseline": {"loss": "sampled", "negatives": 2048}, "train": _FULL},
-        _of_numbers(SASRec),
+        OfNumbers(SASRec),
     ),
     "gru4rec": Scoring(
         "a recurrent network",
         "Hidasi et al. 2016, arXiv 1511.06939",
         {"baseline": {"loss": "bce", "num_layers": 1, "inner": 128}, "train": {**_ITEMWISE, "epochs": 150}},
-        _of_numbers(GRU4Rec),
+        OfNumbers(GRU4Rec),
     ),
     "caser": Scoring(
         "convolutions over the last five items",
         "Tang & Wang 2018, arXiv 1809.07426",
         {"baseline": {"loss": "bce", "negatives": 2}, "train": {**_ITEMWISE, "epochs": 150, "lr": 5e-4}},
-        _of_numbers(Caser),
+        OfNumbers(Caser),
     ),
     "bert4rec": Scoring(
         "masked items filled in, looking both ways",
@@ -188,13 +200,13 @@ METHODS: dict[str, Method] = {
             "baseline": {"loss": "ce", "num_heads": 4, "dropout": 0.2, "mask_share": 0.2},
             "train": {**_ITEMWISE, "epochs": 300, "batch_size": 4096, "lr": 5e-3, "weight_decay": 1e-4, "patience": 20},
         },
-        _of_numbers(BERT4Rec),
+        OfNumbers(BERT4Rec),
     ),
     "rearec-erl": Scoring(
         "latent reasoning steps behind the history, all of them answer",
         _REAREC,
         _REASONING,
-        _of_numbers(partial(ReaRec, ensemble=True)),
+        OfNumbers(partial(ReaRec, ensemble=True)),
         scoring.rearec_erl,
         whole_catalogue=True,
     ),
@@ -202,7 +214,7 @@ METHODS: dict[str, Method] = {
         "latent reasoning steps behind the history, the last one answers",
         _REAREC,
         _REASONING,
-        _of_numbers(partial(ReaRec, ensemble=False)),
+        OfNumbers(partial(ReaRec, ensemble=False)),
         scoring.rearec_prl,
         whole_catalogue=True,
     ),

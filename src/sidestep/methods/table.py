@@ -82,6 +82,12 @@ def saved_recipe(values: Mapping[str, Any]) -> Recipe:
     method = method_of(recipe)
     method.check(recipe)
     slices.check(recipe, method)
+    if recipe.train.sharded_items and not method.shards_items:
+        able = ", ".join(name for name, each in METHODS.items() if each.shards_items)
+        raise ConfigError(
+            f"train.sharded_items = true does not suit method {recipe.method!r}, whose losses or inputs need whole "
+            f"tables; leave it out, or take one of {able}"
+        )
     return recipe
 
 

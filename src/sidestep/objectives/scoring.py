@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sidestep.data.sequences import SequenceBatch
+from sidestep.layers.item_rows import ShardedTable
 from sidestep.losses import contrastive, scoring
 from sidestep.objectives.levels import by_level
 from sidestep.scorers.rearec import ReasonedPrediction
@@ -30,9 +31,8 @@ def rearec_erl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig)
     """
     prediction: ReasonedPrediction = model(batch)
     steps = prediction.steps / baseline.tau
-    recommend = torch.stack(
-        [scoring.full_cross_entropy(step, prediction.embeddings, prediction.targets) for step in steps]
-    )
+    recommend = torch.stack([catalogue_loss(step, prediction.embeddings, prediction.targets) for step in steps])
+    assert isinstance(prediction.embeddings, Tensor)  # it needs whole rows of probabilities; methods/scoring.py refuses
     apart = scoring.divergence(steps, prediction.embeddings)
     total = recommend.sum() - baseline.diversity * apart
     return {**by_level("recommend", recommend), "divergence": apart.detach(), "total": total}
@@ -44,11 +44,11 @@ def rearec_prl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig)
     L = L_CE(r_K / tau) + mean_{i<K} L_CE(r_i / (tau alpha^(K-i))) + L_contrast.
     """
     prediction: ReasonedPrediction = model(batch)
-    final = scoring.full_cross_entropy(prediction.states, prediction.embeddings, prediction.targets)
+    final = catalogue_loss(prediction.states, prediction.embeddings, prediction.targets)
     earlier = prediction.steps[:-1]
     taus = [baseline.tau * baseline.growth ** (len(earlier) - step) for step in range(len(earlier))]
     progressive = torch.stack([
-        scoring.full_cross_entropy(step / tau, prediction.embeddings, prediction.targets)
+        catalogue_loss(step / tau, prediction.embeddings, prediction.targets)
         for step, tau in zip(earlier, taus, strict=True)
     ]).mean()  # fmt: skip
     contrast = final.new_zeros(())
@@ -59,12 +59,19 @@ def rearec_prl(model: nn.Module, batch: SequenceBatch, baseline: BaselineConfig)
     return {**{name: part.detach() for name, part in parts.items()}, "total": final + progressive + contrast}
 
 
+def catalogue_loss(states: Tensor, embeddings: Tensor | ShardedTable, targets: Tensor) -> Tensor:
+    """The full cross-entropy, wherever the rows of the embeddings are."""
+    if isinstance(embeddings, ShardedTable):
+        return scoring.sharded_cross_entropy(states, embeddings.own, targets, embeddings.shards)
+    return scoring.full_cross_entropy(states, embeddings, targets)
+
+
 def item_loss(prediction: ItemPrediction, baseline: BaselineConfig) -> Tensor:
     inputs = (prediction.states, prediction.embeddings, prediction.targets)
     num_items, num_targets = len(prediction.embeddings), len(prediction.targets)
     device = prediction.targets.device
     if baseline.loss == "ce":
-        return scoring.full_cross_entropy(*inputs)
+        return catalogue_loss(*inputs)
     if baseline.loss == "sampled":
         return scoring.sampled_cross_entropy(*inputs, torch.randint(num_items, (baseline.negatives,), device=device))
     drawn = torch.randint(num_items, (num_targets, baseline.negatives), device=device)

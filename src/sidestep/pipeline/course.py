@@ -18,6 +18,7 @@ from sidestep.methods.search_plan import SearchPlan
 from sidestep.pipeline.contents import RunContents
 from sidestep.recommenders.recommender import Recommender, Servable
 from sidestep.sids.semantic_ids import SemanticIds
+from sidestep.training.item_tables import num_parameters
 from sidestep.training.loop import Hooks, fit
 
 
@@ -90,7 +91,7 @@ class Course:
         if data is None:
             data = HistoryBatches.of(self.train, recipe, model)
             say(
-                f"{recipe.method}: {sum(p.numel() for p in model.parameters()):,} parameters, "
+                f"{recipe.method}: {num_parameters(model):,} parameters, "
                 f"{data.sequences.num_targets:,} targets in {len(data.sequences):,} histories"
             )
             for note in method.notes(model, self.train):

@@ -19,6 +19,7 @@ from sidestep import artifact
 from sidestep.data import sources
 from sidestep.data.splits import TrainingInteractions, split
 from sidestep.errors import ConfigError
+from sidestep.layers.item_rows import RowShards
 from sidestep.methods.method import Say
 from sidestep.methods.table import as_values, saved_recipe
 from sidestep.pipeline import apart, moving
@@ -201,9 +202,12 @@ def cases(run: Run, say: Say) -> None:
 
 def _untrained(contents: RunContents) -> nn.Module:
     """The run's model as far as it is counted, put together from finished runs, or begun with the weights of one."""
-    method, recipe = contents.method, contents.recipe
+    method, recipe, materials = contents.method, contents.recipe, contents.materials
+    if recipe.train.sharded_items:
+        processes = Processes.launched()
+        materials = replace(materials, shards=RowShards(len(contents.catalog), processes.rank, processes.size))
     torch.manual_seed(recipe.seed)
-    model = method.build(contents.materials, recipe)
+    model = method.build(materials, recipe)
     method.count(model, contents.split.train)
     if parts := {part: RunContents(Run.open(folder)) for part, folder in method.parts_of(recipe).items()}:
         method.assemble(model, contents, parts)

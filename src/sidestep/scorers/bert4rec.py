@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import NO_ITEM, SequenceBatch
 from sidestep.layers.dropout import Dropout
+from sidestep.layers.item_rows import RowShards
 from sidestep.layers.state import additive
 from sidestep.scorers.blocks import Stack
 from sidestep.scorers.sequential import BaselineConfig, ItemPrediction, SequentialBaseline
@@ -21,14 +22,16 @@ class BERT4Rec(SequentialBaseline):
     history's items are masked; in recommendation, a mask follows the history.
     """
 
-    def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
-        super().__init__(popularity, config)
+    item_tables = ("item_embedding.weight", "bias")
+
+    def __init__(self, popularity: Ints, config: BaselineConfig, shards: RowShards | None = None) -> None:
+        super().__init__(popularity, config, shards)
         self.position = nn.Parameter(torch.randn(config.max_history + 1, config.width) * 0.02)
         self.mask = nn.Parameter(torch.randn(config.width) * 0.02)
         self.norm, self.dropout = nn.LayerNorm(config.width), Dropout(config.dropout)
         self.stack = Stack(config, "post-norm", nn.GELU())
         self.head = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU(), nn.LayerNorm(config.width))
-        self.bias = nn.Parameter(torch.zeros(len(popularity)))
+        self.bias = nn.Parameter(torch.zeros(len(self.shards)))
 
     def encode(self, items: Int[Tensor, "B S"], masked: Bool[Tensor, "B S"]) -> Float[Tensor, "B S E"]:
         """The prediction for every position, in the space of `embeddings`; items at masked positions are ignored."""
@@ -46,7 +49,7 @@ class BERT4Rec(SequentialBaseline):
         masked = places == visible.flatten()[:, None]
         return self.encode(items, masked)[masked].view(*visible.shape, -1)
 
-    def embeddings(self) -> Float[Tensor, "N E"]:
+    def embeddings(self) -> Float[Tensor, "n E"]:
         """The embeddings with the bias as a last column, for which every state has a 1."""
         return torch.cat([self.item_embedding.weight, self.bias[:, None]], 1)
 
@@ -54,7 +57,7 @@ class BERT4Rec(SequentialBaseline):
         """The cloze: histories with their last target appended, and the states at masked positions."""
         items = with_last_target(batch)
         masked = cloze(items, self.config.mask_share)
-        return ItemPrediction(self.encode(items, masked)[masked], items[masked], self.embeddings())
+        return ItemPrediction(self.encode(items, masked)[masked], items[masked], self.table())
 
 
 def with_last_target(batch: SequenceBatch) -> Int[Tensor, "B S"]:

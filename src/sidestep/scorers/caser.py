@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch
 from sidestep.layers.dropout import Dropout
+from sidestep.layers.item_rows import RowShards
 from sidestep.scorers.sequential import BaselineConfig, ItemPrediction, SequentialBaseline
 
 
@@ -18,15 +19,17 @@ class Caser(SequentialBaseline):
     The outputs have their own embeddings and bias (eq. 10), and each state is trained on the next `ahead` items.
     """
 
-    def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
-        super().__init__(popularity, config)
+    item_tables = ("item_embedding.weight", "outputs", "bias")
+
+    def __init__(self, popularity: Ints, config: BaselineConfig, shards: RowShards | None = None) -> None:
+        super().__init__(popularity, config, shards)
         heights = range(1, config.window + 1)
         self.horizontal = nn.ModuleList(nn.Conv1d(config.width, config.horizontal, height) for height in heights)
         self.vertical = nn.Linear(config.window, config.vertical)
         features = config.horizontal * config.window + config.vertical * config.width
         self.dropout, self.mix = Dropout(config.dropout), nn.Linear(features, config.width)
-        self.outputs = nn.Parameter(torch.randn(len(popularity), config.width) * config.width**-0.5)
-        self.bias = nn.Parameter(torch.zeros(len(popularity)))
+        self.outputs = nn.Parameter(self.shards.normal(config.width, 1.0) * config.width**-0.5)
+        self.bias = nn.Parameter(torch.zeros(len(self.shards)))
 
     def after(self, batch: SequenceBatch, visible: Int[Tensor, "B P"]) -> Float[Tensor, "B P E"]:
         """The state after the first `visible` items; a short history is padded with zeros on the left."""
@@ -39,7 +42,7 @@ class Caser(SequentialBaseline):
         state = self.mix(self.dropout(features)).relu().view(*visible.shape, -1)
         return torch.cat([state, torch.ones_like(state[..., :1])], -1)
 
-    def embeddings(self) -> Float[Tensor, "N E"]:
+    def embeddings(self) -> Float[Tensor, "n E"]:
         """The output embeddings with the bias as a last column, for which every state has a 1."""
         return torch.cat([self.outputs, self.bias[:, None]], 1)
 
@@ -50,4 +53,4 @@ class Caser(SequentialBaseline):
             real = targets[:, ahead:] >= 0
             selected.append(states[:, : targets.shape[1] - ahead][real])
             of_selected.append(targets[:, ahead:][real])
-        return ItemPrediction(torch.cat(selected), torch.cat(of_selected), self.embeddings())
+        return ItemPrediction(torch.cat(selected), torch.cat(of_selected), self.table())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sidestep.data.interactions import Ints
 from sidestep.data.sequences import SequenceBatch
 from sidestep.layers.dropout import Dropout
+from sidestep.layers.item_rows import RowShards
 from sidestep.layers.state import KeysValues, additive
 from sidestep.scorers.blocks import Stack
 from sidestep.scorers.sequential import BaselineConfig, ItemPrediction, SequentialBaseline
@@ -35,8 +36,10 @@ class ReaRec(SequentialBaseline):
     `tau`. All positions of a history reason in parallel and independently.
     """
 
-    def __init__(self, popularity: Ints, config: BaselineConfig, ensemble: bool) -> None:
-        super().__init__(popularity, config)
+    def __init__(
+        self, popularity: Ints, config: BaselineConfig, shards: RowShards | None = None, *, ensemble: bool
+    ) -> None:
+        super().__init__(popularity, config, shards)
         self.ensemble = ensemble
         self.position = nn.Parameter(torch.randn(config.max_history, config.width) * INIT)
         self.reasoning_position = nn.Parameter(torch.randn(config.reasoning_steps, config.width) * INIT)
@@ -55,7 +58,7 @@ class ReaRec(SequentialBaseline):
         if self.config.noise and not self.ensemble:
             noisy = self._reason(first, kept, batch.visible, self.config.noise)[1:, real]
         states, rows = self._final(steps)[real], real.nonzero()[:, 0]
-        return ReasonedPrediction(states, batch.targets[real], self.embeddings(), steps[:, real], noisy, rows)
+        return ReasonedPrediction(states, batch.targets[real], self.table(), steps[:, real], noisy, rows)
 
     def _final(self, steps: Float[Tensor, "s B P D"]) -> Float[Tensor, "B P D"]:
         return (steps.mean(0) if self.ensemble else steps[-1]) / self.config.tau

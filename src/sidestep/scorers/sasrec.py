@@ -9,6 +9,7 @@ from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
 from sidestep.layers.clock import UNKNOWN, Clock
 from sidestep.layers.dropout import Dropout
+from sidestep.layers.item_rows import RowShards
 from sidestep.layers.state import additive
 from sidestep.scorers.blocks import Stack
 from sidestep.scorers.sequential import BaselineConfig, CausalBaseline
@@ -21,8 +22,8 @@ class SASRec(CausalBaseline):
     last item that it sees, where all blocks read it; to later targets it is the time of an item that they see anyway.
     """
 
-    def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
-        super().__init__(popularity, config)
+    def __init__(self, popularity: Ints, config: BaselineConfig, shards: RowShards | None = None) -> None:
+        super().__init__(popularity, config, shards)
         self.position = nn.Parameter(torch.randn(config.max_history, config.width) * 0.02)
         self.dropout = Dropout(config.dropout)
         self.stack = Stack(config, "pre-norm", nn.ReLU())

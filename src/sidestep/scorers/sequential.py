@@ -1,7 +1,7 @@
 """The base of the sequential baselines: item embeddings, one state for every target, settings."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,10 @@ from sidestep.config import Section
 from sidestep.data.interactions import Ints
 from sidestep.data.reads import Reads
 from sidestep.data.sequences import SequenceBatch
+from sidestep.layers.item_rows import RowShards, ShardedTable
+
+INIT = 0.02
+"""Standard deviation of the initial embeddings."""
 
 
 class BaselineConfig(Section):
@@ -60,30 +64,35 @@ class ItemPrediction:
     """A baseline's states for the n real targets of a batch.
 
     states: `[n, D]`; a target's score for item i is `states . embeddings[i]`. targets: item numbers `[n]`.
-    embeddings: of all items `[N, D]`.
+    embeddings: of all items `[N, D]`, possibly with rows in several processes.
     """
 
     states: Float[Tensor, "n D"]
     targets: Int[Tensor, " n"]
-    embeddings: Float[Tensor, "N D"]
+    embeddings: Float[Tensor, "N D"] | ShardedTable
 
 
 class SequentialBaseline(nn.Module):
     """Scores items by the inner product of a history's state with their embeddings.
 
-    popularity: `[N]`, the scores for an empty history.
+    popularity: `[N]`, the scores for an empty history. shards: the rows of its tables that this process keeps, all of
+    them if left out. With others, every call is collective, and all processes ask for scores of the same batch.
     """
 
     popularity: Int[Tensor, " N"]
     every_position = True
     """Whether every position of a history can be a target; otherwise each target is its own example."""
+    item_tables: ClassVar[tuple[str, ...]] = ("item_embedding.weight",)
+    """The parameters that have a row for every item."""
 
-    def __init__(self, popularity: Ints, config: BaselineConfig) -> None:
+    def __init__(self, popularity: Ints, config: BaselineConfig, shards: RowShards | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.shards = config, shards or RowShards(len(popularity))
         self.register_buffer("popularity", torch.from_numpy(popularity), persistent=False)
-        self.item_embedding = nn.Embedding(len(popularity), config.width)
-        nn.init.normal_(self.item_embedding.weight, std=0.02)
+        self.shards.normal(config.width, 1.0)  # as nn.Embedding draws: the same seeds give the weights of before
+        self.item_embedding = nn.Embedding(
+            len(self.shards), config.width, _weight=self.shards.normal(config.width, INIT)
+        )
 
     @property
     def reads(self) -> Reads:
@@ -104,21 +113,25 @@ class SequentialBaseline(nn.Module):
 
     def read(self, items: Int[Tensor, "*B"]) -> Float[Tensor, "*B D"]:
         """The input embeddings of items."""
-        out: Tensor = self.item_embedding(items)
-        return out
+        return self.shards.look_up(self.item_embedding.weight, items)
 
-    def embeddings(self) -> Float[Tensor, "N E"]:
-        """The output embeddings of all items."""
+    def embeddings(self) -> Float[Tensor, "n E"]:
+        """The output embeddings of all items, or of those whose rows this process keeps."""
         return self.item_embedding.weight
+
+    def table(self) -> Float[Tensor, "N E"] | ShardedTable:
+        """The output embeddings of all items, wherever they are."""
+        own = self.embeddings()
+        return own if self.shards.size == 1 else ShardedTable(own, self.shards)
 
     def forward(self, batch: SequenceBatch) -> ItemPrediction:
         real = batch.targets >= 0
-        return ItemPrediction(self.states(batch)[real], batch.targets[real], self.embeddings())
+        return ItemPrediction(self.states(batch)[real], batch.targets[real], self.table())
 
     def score(self, batch: SequenceBatch) -> Float[Tensor, "B N"]:
         """One score for every item, for `search.scoring.ItemScorer`, on the model's device."""
         batch = batch.to(self.popularity.device)
-        scores = self.last_states(batch) @ self.embeddings().T
+        scores = self.shards.columns(self.last_states(batch) @ self.embeddings().T)
         return torch.where((batch.lengths > 0)[:, None], scores, self.popularity.to(scores))
 
 

@@ -9,7 +9,7 @@ rest is in the checkpoint.
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ from sidestep.layers.products import fast_products
 from sidestep.progress import Meter, meter
 from sidestep.training import checkpoint
 from sidestep.training.averaging import Average
+from sidestep.training.item_tables import ItemTables, array
 from sidestep.training.log import JsonLog
 from sidestep.training.optim import TrainConfig, learning_rate, optimizer
 from sidestep.training.processes import Processes, keep_to_each
@@ -116,12 +117,14 @@ class Training:
         if config.log_with:
             self.accelerator.init_trackers("sidestep")
         self.shards: Sharded | None = None
+        self.tables = ItemTables.of_several(model)
+        self._until_closed = self.tables.begin() if self.tables is not None else ExitStack()
         if config.sharded and self.processes.size > 1:
             self.shards = Sharded(model.to(self.accelerator.device), self.accelerator.device, self.processes.size)
             self.bare, self.model = model, self.shards.module
             self.optimizer = self.accelerator.prepare(optimizer(self.model, config))
         else:
-            keep_to_each(model)
+            keep_to_each(model, self.tables.names if self.tables is not None else ())
             self.model, self.optimizer = self.accelerator.prepare(model, optimizer(model, config))
             self.bare = self.accelerator.unwrap_model(self.model)
         self.average = Average(self.bare, config.ema) if config.ema else None
@@ -134,7 +137,7 @@ class Training:
         self.steps_per_epoch = len(self.order(0))
         if self.folder is not None and artifact.exists(self.folder):
             trained = (self.bare if self.shards is None else self.model, self.optimizer.optimizer)
-            restored = checkpoint.restore(self.folder, *trained, self.identity, self.average)
+            restored = checkpoint.restore(self.folder, *trained, self.identity, self.average, self.tables)
             self.log.rewind(restored.progress.step)
             restored = restored.among(self.processes.size, self.steps_per_epoch)
             self.progress, self.best, self.totals = restored.progress, restored.best, restored.totals
@@ -208,7 +211,8 @@ class Training:
                 self.accelerator.backward(losses["total"])
         if self.config.clip:
             with record_function("clip"):
-                self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+                clip = self.accelerator.clip_grad_norm_ if self.tables is None else self.tables.clip
+                clip(self.model.parameters(), self.config.clip)
         with record_function("optimiser"):
             self.optimizer.step()
             if self.average is not None:
@@ -243,23 +247,33 @@ class Training:
         with torch.no_grad(), fast_products(), nullcontext() if self.shards is None else self.shards.gathered():
             return ask()
 
+    @property
+    def _save_together(self) -> bool:
+        """Whether the first process, which writes a checkpoint, needs the others' shares of it."""
+        return self.shards is not None or self.tables is not None
+
     def _due(self, seconds: float) -> bool:
         """Whether the last checkpoint is that old; where all processes save together, by the first one's clock."""
         due = time.monotonic() - self.saved_at > seconds
-        return due if self.shards is None else self.processes.of_first(due)
+        return self.processes.of_first(due) if self._save_together else due
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
-        if self.folder is None or not (self.processes.is_first or self.shards is not None):
+        if self.folder is None or not (self.processes.is_first or self._save_together):
             return
+        optimizer, average = self.optimizer.optimizer, self.average.tensors if self.average is not None else None
         weights = self.bare.state_dict() if self.shards is None else self.shards.state()
-        states = optimizer_state(self.optimizer.optimizer)  # in shards, all processes gather them
+        tensors = checkpoint.named(weights, optimizer_state(optimizer), self.best, average)  # collective in shards
+        arrays: artifact.Tensors
+        if self.tables is not None:
+            arrays = self.tables.saved(tensors, checkpoint.of_tables(tensors, self.tables, optimizer))
+        else:
+            arrays = {name: array(value) for name, value in tensors.items()}
         if self.processes.is_first:
-            average = self.average.tensors if self.average is not None else None
-            trained = (weights, states, self.progress, self.best, self.totals)
-            checkpoint.save(self.folder, *trained, self.identity, average)
+            checkpoint.save(self.folder, arrays, self.progress, self.totals, self.identity)
 
     def close(self) -> None:
+        self._until_closed.close()
         if self.shards is not None:
             self.shards.end()
         if self.best is not None or self.average is not None:

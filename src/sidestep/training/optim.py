@@ -33,13 +33,16 @@ class TrainConfig(Section):
     checkpoint_seconds: minimum time between checkpoints within an epoch.
     sharded: of several processes, each keeps a share of the weights, the gradients and the optimiser's state (FSDP2),
         for models that do not fit into one; a single process has no use for it.
+    sharded_items: of several processes, each keeps a share of the rows of the tables of items, with their gradients and
+        their optimiser's state, and all else whole; no process ever gathers a table. For baselines whose catalogue does
+        not fit into one process; a single one has no use for it.
     log_with: further places for the log of the training, each of which is an extra.
     start: a finished run whose weights this training begins with, instead of random ones; on the same log, and of the
         same shape but for thoughts, which it may lack.
     """
 
     idle = frozenset(
-        {"checkpoint_seconds", "log_with", "sharded", "start"}
+        {"checkpoint_seconds", "log_with", "sharded", "sharded_items", "start"}
     )  # of the start the weights count, not where they lie
 
     epochs: int = Field(100, ge=1)
@@ -57,6 +60,7 @@ class TrainConfig(Section):
     validate_every: int = Field(1, ge=1)
     checkpoint_seconds: float = Field(120.0, ge=0)
     sharded: bool = False
+    sharded_items: bool = False
     log_with: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     start: HomePath | None = None
 
@@ -68,6 +72,12 @@ class TrainConfig(Section):
                     f"sharded = true and {name} = {getattr(self, name)!r} do not go together, since it needs whole "
                     f"matrices in every process; use {name} = {type(self).model_fields[name].default!r}, or "
                     "sharded = false"
+                )
+        for name in ("sharded", "start"):
+            if self.sharded_items and (value := getattr(self, name)):
+                raise ValueError(
+                    f"sharded_items = true and {name} = {str(value)!r} do not go together, since it needs whole tables "
+                    "in every process; leave one of them out"
                 )
         return self
 

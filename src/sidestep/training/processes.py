@@ -3,7 +3,7 @@ on Accelerate and on torchrun's environment.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,11 +21,14 @@ LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK"
 """What a launcher sets in the environment of its processes."""
 
 
-def keep_to_each(model: nn.Module) -> None:
-    """Let DDP leave buffers of 16-bit integers to each process: gloo cannot send them, and they are the catalogue's
-    constants, alike everywhere.
+def keep_to_each(model: nn.Module, tables: Sequence[str] = ()) -> None:
+    """Let DDP leave to each process the parameters in `tables`, of which it has rows of its own, and the catalogue's
+    constants, alike everywhere: buffers that are not saved, as long as the catalogue, and those of 16-bit integers,
+    which gloo cannot send.
     """
-    names = [name for name, buffer in model.named_buffers() if buffer.dtype == torch.int16]
+    saved = model.state_dict(keep_vars=True)
+    names = [name for name, buffer in model.named_buffers() if buffer.dtype == torch.int16 or name not in saved]
+    names += [*tables, *(f".{name}" for name in tables)]  # DDP calls the model's own parameters by both
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)  # type: ignore[no-untyped-call]
 
 
