@@ -21,7 +21,7 @@ help:
 	@echo "make test-slow  the tests that take minutes, on real data where it is found"
 	@echo "make bench-decode, bench-train, bench-end-to-end, bench-tokenize, bench-graph, bench-graph-law,"
 	@echo "     bench-trie, bench-scale, bench-out-of-core, bench-ten-million, bench-serve, bench-long,"
-	@echo "     bench-rerank, bench-slices"
+	@echo "     bench-rerank, bench-slices, bench-item-tables"
 	@echo "                us and our peers on the same work, minutes each; see benchmarks/README.md"
 	@echo "make check-gpu  is a GPU's answer the CPU's, and what does it give? A minute where there is one"
 	@echo "make clean      remove .venv and caches; runs/ stays"

@@ -30,6 +30,21 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert loaded.table("t")["id"].to_list() == ["007", "ä,b"]
 
 
+def test_tensors_in_parts_have_the_bytes_of_whole_ones(tmp_path: Path) -> None:
+    """Of every type, in whatever order they are given; empty and with a name that JSON may escape."""
+    whole = {f"{name}/{place}": np.arange(6).reshape(3, 2).astype(kind) for place, (name, kind) in enumerate(TYPES)}
+    whole |= {"none": np.empty((0, 2), np.float32), 'ä"b': np.ones(5, np.float32)}
+    parts = {
+        name: artifact.InParts(value.shape, value.dtype, iter([value[:2], value[2:]])) for name, value in whole.items()
+    }
+    artifact.write_tensors(tmp_path / "whole", whole)
+    artifact.write_tensors(tmp_path / "parts", parts)
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+TYPES = [*artifact.TYPES.items()]
+
+
 def test_same_content_gives_the_same_digest_and_other_content_another(tmp_path: Path) -> None:
     first, again, other = write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", 9.0)
     assert first.digest == again.digest != other.digest

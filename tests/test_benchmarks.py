@@ -27,6 +27,7 @@ PEERS = {
     "long": (),
     "rerank": (),
     "slices": (),
+    "item_tables": (),
     "gpu": (),
     "fuzz": (),
     "crash": (),

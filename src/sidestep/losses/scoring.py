@@ -39,13 +39,14 @@ class FullCrossEntropy(torch.autograd.Function):
             table.scatter_add_(1, own, torch.full_like(chosen, -1.0))  # softmax minus the target's 1
             to_states[block] = table @ embeddings
             to_embeddings.addmm_(table.T, states[block])
-        ctx.save_for_backward(to_states / len(states), to_embeddings / len(states))
+        ctx.save_for_backward(to_states.div_(len(states)), to_embeddings.div_(len(states)))
         return total / len(states)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        """In place, since a gradient is as large as the catalogue's table; so a graph goes back once."""
         to_states, to_embeddings = ctx.saved_tensors
-        return grads[0] * to_states, grads[0] * to_embeddings, None
+        return to_states.mul_(grads[0]), to_embeddings.mul_(grads[0]), None
 
 
 def full_cross_entropy(
@@ -107,7 +108,7 @@ class ShardedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         to_states, to_rows = ctx.saved_tensors
-        return grads[0] * to_states, grads[0] * to_rows, None, None
+        return to_states.mul_(grads[0]), to_rows.mul_(grads[0]), None, None
 
 
 def sharded_cross_entropy(
