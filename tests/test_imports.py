@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "search": ("sids.trie", "data"),
     "objectives": ("generators", "scorers", "sids", "vectors", "data", "layers.item_rows", "losses", "config"),
     "rerankers": ("recommenders", "scorers", "layers.state", "data", "losses", *GROUND),
-    "llm": ("rerankers", "recommenders", "encoders.language_models", "data", "losses", "progress", *GROUND),
+    "llm": ("rerankers", "recommenders", "encoders.language_models", "vectors", "data", "losses", "progress", *GROUND),
     "methods": (
         *(
             "objectives",
@@ -64,7 +64,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "pipeline": (
         *("fast", "bundle"),
         *("recipes", "methods", "objectives", "training", "evaluation", "rerankers", "recommenders", "generators"),
-        *("scorers", "sids", "vectors", "encoders.directions", "data", "layers.products"),
+        *("llm.filter", "llm.teacher", "scorers", "sids", "vectors", "encoders.directions", "data", "layers.products"),
         *("layers.item_rows", "progress", *GROUND),
     ),
     "workshop": ("pipeline", "methods", "evaluation", "sids", "vectors", "encoders.directions", "data", *GROUND),

@@ -27,17 +27,15 @@ class ChatModel:
     added: tuple[int, ...] = ()
 
     @classmethod
-    def load(cls, name: str, dtype: str) -> "ChatModel":
-        """Weights of safetensors or GGUF alone, and no code from elsewhere.
+    def load(cls, name: str, dtype: str, key: str = "llm.model", user: str = "reranker.kind = 'llm'") -> "ChatModel":
+        """Weights of safetensors or GGUF alone, and no code from elsewhere. key, user: as in `language_models.load`.
 
         Raises:
             MissingExtraError: a library is not installed. ConfigError: no such model.
         """
-        model, tokenizer = language_models.load(
-            name, torch.bfloat16 if dtype == "bf16" else torch.float32, "llm.model", "reranker.kind = 'llm'"
-        )
+        model, tokenizer = language_models.load(name, torch.bfloat16 if dtype == "bf16" else torch.float32, key, user)
         if not tokenizer.chat_template:
-            raise ConfigError(f"llm.model = {name!r} has no chat template; take a model that was made to follow chats")
+            raise ConfigError(f"{key} = {name!r} has no chat template; take a model that was made to follow chats")
         return cls(model, tokenizer)
 
     @torch.no_grad()

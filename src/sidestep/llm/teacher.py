@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -55,10 +55,27 @@ class Endpoint:
         """Raises:
         TeacherError: the server refuses, cannot be reached, or answers something else.
         """
-        body = json.dumps({**self.settings, "messages": messages, "seed": draw}).encode()
+        return self._text(self._answer({**self.settings, "messages": messages, "seed": draw}))
+
+    def first_tokens(self, messages: Messages, most: int) -> dict[str, float]:
+        """The `most` likeliest first tokens of an answer, each with its log-probability. Raises as `ask`."""
+        asked = {"model": self.model, "temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": most}
+        content = self._answer({**asked, "messages": messages})
+        try:
+            first = json.loads(content)["choices"][0]["logprobs"]["content"][0]
+            return {entry["token"]: float(entry["logprob"]) for entry in first["top_logprobs"]}
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise TeacherError(
+                f"The server at {self.url!r} answers {brief(content.decode(errors='replace'))!r}; expected "
+                "choices[0].logprobs.content[0].top_logprobs, as OpenAI's interface has it; take a server that gives "
+                "log-probabilities"
+            ) from None
+
+    def _answer(self, asked: dict[str, Any]) -> bytes:
+        body = json.dumps(asked).encode()
         for wait in (*self.waits, None):
             try:
-                return self._text(self._post(body))
+                return self._post(body)
             except urllib.error.HTTPError as error:
                 problem = f"answers {error.code} ({brief(error.read().decode(errors='replace'), 200)})"
                 if error.code not in AGAIN:
@@ -68,8 +85,8 @@ class Endpoint:
             if wait is not None:
                 time.sleep(wait)
         raise TeacherError(
-            f"llm.endpoint = {self.url!r} {problem}; start a server there that serves {self.model!r}, or name another. "
-            "What it has answered is kept, and the same command goes on"
+            f"The server at {self.url!r} {problem}; start one there that serves {self.model!r}, or name another. What "
+            "it has answered is kept, and the same command goes on"
         )
 
     def _post(self, body: bytes) -> bytes:
@@ -86,7 +103,7 @@ class Endpoint:
             text = None
         if not isinstance(text, str):
             raise TeacherError(
-                f"llm.endpoint = {self.url!r} answers {brief(content.decode(errors='replace'))!r}; expected "
+                f"The server at {self.url!r} answers {brief(content.decode(errors='replace'))!r}; expected "
                 "choices[0].message.content, as OpenAI's interface has it"
             )
         return text
@@ -94,10 +111,10 @@ class Endpoint:
 
 class Answers:
     """What teachers have answered, a JSON line each, appended as it comes; a line that a killed process has cut is
-    asked for again.
+    asked for again. key: of the recipe, which may name another file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str = "llm.answers") -> None:
         self._path, self._lock, self._known = path, threading.Lock(), dict[str, str]()
         path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.is_file() else b""
@@ -112,7 +129,7 @@ class Answers:
             except (ValueError, KeyError, TypeError):
                 raise ArtifactError(
                     f"{str(path)!r}, line {number} is {brief(line.decode(errors='replace'), 60)!r}, no answer of a "
-                    "teacher; remove the line, or name another file in llm.answers"
+                    f"model; remove the line, or name another file in {key}"
                 ) from None
 
     def __len__(self) -> int:
@@ -120,11 +137,23 @@ class Answers:
 
     def ask(self, teacher: Teacher, messages: Messages, draw: int) -> str:
         """The answer that is kept, or else the teacher's, which is then kept."""
-        question = [teacher.settings, messages, draw]
-        key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
-        if key not in self._known:
-            text = teacher.ask(messages, draw)
-            with self._lock, self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "text": text}) + "\n")
-                self._known[key] = text
-        return self._known[key]
+        known = self.known(teacher.settings, messages, draw)
+        if known is None:
+            known = teacher.ask(messages, draw)
+            self.keep(teacher.settings, messages, draw, known)
+        return known
+
+    def known(self, settings: Mapping[str, Any], messages: Messages, draw: int) -> str | None:
+        """The answer of a teacher of these settings that is kept."""
+        return self._known.get(_key(settings, messages, draw))
+
+    def keep(self, settings: Mapping[str, Any], messages: Messages, draw: int, text: str) -> None:
+        """Keep an answer, here and in the file."""
+        key = _key(settings, messages, draw)
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "text": text}) + "\n")
+            self._known[key] = text
+
+
+def _key(settings: Mapping[str, Any], messages: Messages, draw: int) -> str:
+    return hashlib.sha256(json.dumps([settings, messages, draw], sort_keys=True).encode()).hexdigest()

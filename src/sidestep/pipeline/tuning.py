@@ -25,6 +25,7 @@ from sidestep.pipeline.run import Run
 from sidestep.progress import meter
 from sidestep.training.loop import fit
 from sidestep.training.optim import TrainConfig
+from sidestep.vectors.denoise import Denoiser, Scores
 from sidestep.vectors.edges import graph_of
 from sidestep.vectors.item_vectors import ItemVectors
 from sidestep.vectors.pair_batches import PairBatches, VectorPairBatches
@@ -46,6 +47,8 @@ FEW = 8
 """Of the few steps of an encoder, one in so many warms up."""
 JUDGED = 2_000
 """Validation cases whose next item is looked for, and items whose neighbours are compared with their categories."""
+JUDGMENTS = "judged.jsonl"
+"""What a language model has said of pairs, beside the training's folder."""
 CLIQUES = 0.3
 """Below this share of neighbours of an item's own category, vectors say who is bought together and little else."""
 
@@ -61,7 +64,7 @@ def tuned_map(
         As `training_pairs`.
     """
     config, seed = recipe.tune, _seed(recipe)
-    pairs = _pairs(train, catalog, vectors, recipe, say)
+    pairs = _pairs(train, catalog, vectors, recipe, folder, say)
     torch.manual_seed(seed)
     model = VectorMap(vectors.width, config.rank)
     _train(model, VectorPairBatches(pairs, vectors, config.batch_size, config.steps, seed), recipe, folder)
@@ -80,7 +83,7 @@ def tuned_language_model(
     """
     config, seed, texts = recipe.tune, _seed(recipe), texts_of(catalog)
     said = questions_of(catalog, config, recipe.data.path)
-    pairs = _pairs(train, catalog, vectors, recipe, say)
+    pairs = _pairs(train, catalog, vectors, recipe, folder, say)
     if said is not None:
         say(f"tune: questions about {sum(map(bool, said)):,} items")
     torch.manual_seed(seed)
@@ -101,7 +104,7 @@ def tuned_encoder(
         As `training_pairs`, `texts_of` and `TextTuner.of`.
     """
     config, seed, texts = recipe.tune, _seed(recipe), texts_of(catalog)
-    pairs = _pairs(train, catalog, vectors, recipe, say)
+    pairs = _pairs(train, catalog, vectors, recipe, folder, say)
     model = TextTuner.of(config)
     with meter("texts", len(texts)) as shown:
         states = model.text_model.states(texts, lambda done, total: shown.update(done))
@@ -115,13 +118,40 @@ def _seed(recipe: Recipe) -> int:
 
 
 def _pairs(
-    train: TrainingInteractions, catalog: Catalog, vectors: ItemVectors, recipe: Recipe, say: Callable[[str], None]
-) -> Pairs:
+    train: TrainingInteractions, catalog: Catalog, vectors: ItemVectors, recipe: Recipe, folder: Path,
+    say: Callable[[str], None],
+) -> Pairs:  # fmt: skip
     config = recipe.tune
     graph = graph_of(train, catalog, recipe.graph, recipe.data.path) if config.uses_graph else None
-    pairs = training_pairs(train, catalog, vectors, config, _seed(recipe), graph)
+    judge = _judge(train, catalog, recipe, folder, say) if config.denoise == "llm" else None
+    pairs = training_pairs(train, catalog, vectors, config, _seed(recipe), graph, judge)
     say(f"tune: {len(pairs):,} pairs of {pairs.num_items:,} items")
     return pairs
+
+
+def _judge(
+    train: TrainingInteractions, catalog: Catalog, recipe: Recipe, folder: Path, say: Callable[[str], None]
+) -> Denoiser:
+    """A language model as a filter, which says first whether it knows what belongs together."""
+    from sidestep.llm.filter import CLUELESS, by_model, judge_of, telling
+    from sidestep.llm.teacher import Answers
+
+    config, texts = recipe.tune, texts_of(catalog)
+    judge, answers = judge_of(config), Answers(config.judged or folder.parent / JUDGMENTS, "tune.judged")
+
+    def denoise(pairs: Pairs) -> Scores:
+        tried = telling(by_model(judge, answers, texts), train, pairs, len(catalog), _seed(recipe))
+        if not np.isnan(tried):
+            say(f"judge: tells pairs that users made from pairs at random with an AUC of {tried:.2f} (chance .50)")
+        if tried < CLUELESS:
+            say(
+                "warning: chance alone could do as well, so what this judge drops may be anything; take a larger "
+                "model, or tune.denoise=popularity"
+            )
+        with meter("judge", len(pairs)) as shown:
+            return by_model(judge, answers, texts, shown.update)(pairs)
+
+    return denoise
 
 
 def _train(model: nn.Module, data: PairBatches, recipe: Recipe, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Filters of pairs: a score for every pair, of which the lowest share is dropped (QARM V2's step before alignment).
 
-The paper asks a language model whether two items belong together. These filters cost no model; what one of them is
-worth shows beside `random`, which drops as many pairs.
+The paper asks a language model whether two items belong together, which `llm.filter` does. These filters cost no model;
+what one of them is worth shows beside `random`, which drops as many pairs.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from sidestep.vectors.pairs import Pairs, num_users_of
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 Denoiser = Callable[[Pairs], Scores]
 """From pairs to scores `[M]`; a pair of a low score is taken for noise."""
-Filter = Literal["none", "users", "popularity", "text", "category", "random"]
+Filter = Literal["none", "users", "popularity", "text", "category", "llm", "random"]
 
 
 def by_users(interactions: TrainingInteractions, num_items: int) -> Denoiser:

@@ -47,8 +47,12 @@ class TuneConfig(Section):
     pairs: where pairs come from, each kind with the same share: "swing"; "cooccurring", all items of a history; or
         "u2i", a target with the most similar item before it. Training interactions only.
     denoise, drop: a filter of the pairs, and the share of lowest scores that it drops: by "users" in common,
-        "popularity" (lift), cosine of the vectors before tuning ("text"), or shared categories ("category"); "random"
-        is the control.
+        "popularity" (lift), cosine of the vectors before tuning ("text"), shared categories ("category"), or what a
+        language model says of their texts ("llm"); "random" is the control.
+    judge: of denoise = "llm", the model that is asked: a local folder, "smollm2", or the name that a server calls it
+        by. judge_endpoint: the address of that server, with OpenAI's interface; without it the model runs here.
+        key_env: the environment variable with the server's key. parallel: requests at once. judged: the file that keeps
+        what was said; the run's own by default.
     tau: temperature. steps, batch_size, lr: of the training; with 0 steps, vectors stay as they are. An encoder has 40
         steps of 128 pairs at 1e-4, a language model 200 of 16.
     rank: of the difference between the map and the identity; 0 for a full matrix. Of a language model, of the matrices
@@ -66,10 +70,17 @@ class TuneConfig(Section):
     fewest: with fewer pairs, nothing is tuned and the run is refused.
     """
 
+    idle = frozenset({"key_env", "parallel", "judged"})
+
     kind: Literal["none", "map", "encoder", "lm"] = "none"
     pairs: tuple[PairKind, ...] = Field(("swing",), min_length=1)
     denoise: Filter = "none"
     drop: float = Field(0.0, ge=0, lt=1)
+    judge: str = ""
+    judge_endpoint: str = ""
+    key_env: str = "OPENAI_API_KEY"
+    parallel: int = Field(8, ge=1)
+    judged: HomePath | None = None
     tau: float = Field(0.05, gt=0)
     steps: int = Field(1_000, ge=0)
     batch_size: int = Field(512, ge=2)
@@ -121,6 +132,17 @@ class TuneConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_judge_can_be_asked(self) -> "TuneConfig":
+        if self.denoise == "llm" and not self.judge:
+            raise ValueError(
+                "denoise = 'llm' asks a model without a name; set judge to a local folder, or to the model that "
+                "judge_endpoint serves"
+            )
+        if self.denoise != "llm" and (self.judge or self.judge_endpoint or self.judged):
+            raise ValueError(f"judge is of denoise = 'llm', not of {self.denoise!r}; leave it out")
+        return self
+
 
 class VectorMap(nn.Module):
     """A linear map of vectors `[n, D]` that keeps their lengths: `x -> |x| unit(W x)`, with W = I at the start.
@@ -169,10 +191,12 @@ def training_pairs(
     config: TuneConfig,
     seed: int,
     graph: Graph | None = None,
+    judge: Denoiser | None = None,
 ) -> Pairs:
     """The pairs to tune on, after the filter.
 
-    graph: of co-occurrence, whose spectral vectors say what is alike for "u2i"; no other kind of pairs needs it.
+    graph: of co-occurrence, whose spectral vectors say what is alike for "u2i"; no other kind of pairs needs it. judge:
+    the filter that a configuration by a language model names; no other needs it.
 
     Raises:
         DataError: too few of them. ConfigError: a filter by categories over a catalogue without any.
@@ -187,7 +211,8 @@ def training_pairs(
             groups.append((swing if kind == "swing" else cooccurring)(train, num_items))
     pairs = together(groups, num_items)
     if config.denoise != "none":
-        pairs = kept(pairs, _denoiser(config.denoise, train, catalog, vectors, seed), config.drop, seed)
+        denoiser = judge or _denoiser(config.denoise, train, catalog, vectors, seed)
+        pairs = kept(pairs, denoiser, config.drop, seed)
     if len(pairs) < config.fewest:
         raise DataError(
             f"Training interactions make {len(pairs):,} pairs of items (tune.pairs = {', '.join(config.pairs)}), too "
