@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +34,8 @@ from sidestep.serving.settings import Settings
 from sidestep.studies import times
 from sidestep.studies.cells import Cell, run_folder
 from sidestep.studies.child import ENDS_WITH_INPUT
+from sidestep.studies.executing import Crew, Process
+from sidestep.studies.judging import Making, judge
 from sidestep.studies.running import State, run_cells
 
 ray = pytest.importorskip("ray", reason="no Ray; pip install 'sidestep[ray]'")
@@ -157,6 +159,26 @@ def test_a_study_has_the_cells_of_one_in_processes_though_a_worker_is_killed(tmp
     made = {name: found for name, found in contents(files).items() if not name.endswith(times.SUFFIX)}
     assert len(made) == 4  # a seed is another world, with other cases
     assert made == {name: found for name, found in contents(tmp_path / "processes").items() if name in made}
+
+
+def test_a_study_of_tokenizers_has_the_ids_and_figures_of_one_in_processes(tmp_path: Path) -> None:
+    only = ["rq-kmeans", "pq"]
+    for name, by in (("processes", Process), ("ray", None)):
+        with trainings(2, ENDS_WITH_INPUT) if by is None else nullcontext(by) as begin:
+            judge(
+                "table3",
+                "s2gr-planted",
+                WORLD,
+                [0, 1],
+                tmp_path / name,
+                print,
+                only=only,
+                making=Making(crew=Crew(begin, 2)),
+            )
+    made, other = contents(tmp_path / "processes"), contents(tmp_path / "ray")
+    kept = [name for name in made if name.endswith((".safetensors", "study.json"))]
+    assert len(kept) > 4
+    assert {name: made[name] for name in kept} == {name: other[name] for name in kept}
 
 
 def workers_of(folder: Path) -> list[int]:

@@ -53,6 +53,8 @@ def test_every_search_with_every_input_and_a_second_run_reads_what_is_there(fold
     assert contents(tmp_path / "ids-0") == before
     assert "nearest, ids + codes" in shown
     assert (tmp_path / "study.md").read_text().count("\n") == 14
+    succeed(*words(folder, tmp_path / "here"), "--seeds", "0,1", "--cores", "1")
+    assert contents(tmp_path / "here")["study.json"] == contents(tmp_path)["study.json"]
 
 
 def test_without_impressions_the_study_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -280,7 +280,6 @@ def test_table_3_is_the_study_of_tokenizers(tmp_path: Path) -> None:
         (("table2", "--only", "sasrec"), "has no row 'sasrec'"),
         (("table2", "--against", "sasrec"), "has no row 'sasrec'"),
         (("table3", "--against", "pq"), "--against tests accuracy"),
-        (("table3", "--executor", "ray"), "--executor ray shares trainings out, and table3 has none"),
         (("table2", "--seeds", "0;1"), "Cannot read --seeds '0;1'"),
         (("table2", "--recipe", "s2gr-plantd"), "did you mean 's2gr-planted'"),
         (("table2", "train.epoch=2"), "did you mean 'epochs'"),

@@ -1,7 +1,9 @@
 """Studies of tokenizers: every row runs, a cell is what its recipe alone would give, and a stopped study goes on."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from command import WORLD, contents, refuse, succeed
 from sidestep import recipes
 from sidestep.data.interactions import Interactions
 from sidestep.data.splits import SplitConfig, split
+from sidestep.errors import TrainingError
+from sidestep.evaluation.seeds import summaries
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
-from sidestep.studies.judging import COLD, folder_of, id_slots, judge, of_vectors
+from sidestep.studies.executing import Begin, Crew, Process
+from sidestep.studies.judging import COLD, Making, folder_of, id_slots, judge, of_vectors
 from sidestep.studies.rows import TEXT_ALONE
 from sidestep.studies.tokenizers import STUDIES
 from sidestep.vectors.item_vectors import ItemVectors
@@ -32,6 +37,85 @@ def test_every_row_gives_ids(name: str, tmp_path: Path) -> None:
     assert [row["row"] for row in rows] == [row.name for row in STUDIES[name].rows]
     assert all(0 < row["mean"]["ICR"] <= 1 and row["deviation"]["ICR"] == 0 for row in rows)
     assert json.loads((tmp_path / "study.json").read_text())["rows"] == rows
+
+
+ONLY = ["rq-kmeans", "pq"]
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    """The arrays and the figures below a study's folder."""
+    kept = [path for path in sorted(out.rglob("*")) if path.name == "study.json" or path.suffix == ".safetensors"]
+    return {str(path.relative_to(out)): path.read_bytes() for path in kept}
+
+
+def test_cells_of_ids_are_the_same_whoever_makes_them_and_are_made_once(tmp_path: Path) -> None:
+    said, begun = list[str](), list[tuple[str, ...]]()
+
+    def begin(words: Sequence[str], output: Path, held: Path, threads: int) -> Process:
+        begun.append(tuple(words))
+        assert threads == 1
+        return Process(words, output, held, threads)
+
+    here = judge("table3", "s2gr-planted", WORLD, [0], tmp_path / "here", said.append, only=ONLY)
+    there = judge(
+        "table3",
+        "s2gr-planted",
+        WORLD,
+        [0],
+        tmp_path / "there",
+        said.append,
+        only=ONLY,
+        making=Making(crew=Crew(begin, 2)),
+    )
+    assert here == there
+    assert [row["mean"] for row in here] == [summaries(row["cells"])["mean"] for row in here]
+    assert len(files_of(tmp_path / "here")) > 4
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+    assert [words[0] for words in begun] == ["tokenize"] * 2
+    assert {"rq-kmeans, seed 0: begun", "pq, seed 0: done"} <= {*said}
+    again = judge(
+        "table3",
+        "s2gr-planted",
+        WORLD,
+        [0],
+        tmp_path / "there",
+        said.append,
+        only=ONLY,
+        making=Making(crew=Crew(begin, 2)),
+    )
+    assert len(begun) == 2
+    assert again == there
+
+
+def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
+    def judged(begin: Begin) -> list[dict[str, Any]]:
+        return judge(
+            "table3",
+            "s2gr-planted",
+            WORLD,
+            [0],
+            tmp_path,
+            lambda _: None,
+            only=ONLY,
+            making=Making(crew=Crew(begin, 1)),
+        )
+
+    def broken(words: Sequence[str], output: Path, held: Path, threads: int) -> Process:
+        wrong = [*words, "tokenizer.kmeans_rounds=many"] if "tokenizer.kind=rq-kmeans" in words else words
+        return Process(wrong, output, held, threads)
+
+    with pytest.raises(TrainingError, match=r"1 of 2 cells failed, the first: rq-kmeans, seed 0: error: .*\.log\)"):
+        judged(broken)
+    assert (tmp_path / "pq-0" / "sids").exists()
+    assert not (tmp_path / "rq-kmeans-0" / "sids").exists()
+    assert [row["row"] for row in judged(Process)] == ONLY
+
+
+def test_mistakes_are_told_before_any_process_begins(tmp_path: Path) -> None:
+    words = ("sids", "study", "table3", "s2gr-beauty", "--cores", "2", "--out", tmp_path / "out")
+    assert "No file '/no/beauty/interactions.csv.gz'" in refuse(*words, "data.path=/no/beauty")
+    assert "did you mean 'num_levels'" in refuse(*words, "tokenizer.level=2")
+    assert not list(tmp_path.glob("out/*.log"))
 
 
 def test_vectors_are_judged_by_the_next_item_and_without_ids_where_none_are_asked_for(tmp_path: Path) -> None:

@@ -1,13 +1,12 @@
 """`sidestep reproduce`: the tables and figures of a paper on your recipe, cell by cell."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidestep.cli.executors import CoresOption, Executor, ExecutorOption, cores_of, crew_of, trainings
 from sidestep.cli.options import JsonOption, OverridesArgument, say, show
 from sidestep.cli.parsing import read_seeds
 from sidestep.errors import ConfigError
@@ -15,15 +14,9 @@ from sidestep.errors import ConfigError
 if TYPE_CHECKING:
     from sidestep.errors import SidestepError
     from sidestep.pipeline.run import Run
-    from sidestep.studies.executing import Begin
     from sidestep.studies.outcome import Outcome
     from sidestep.studies.reproduce import Request
     from sidestep.studies.running import State
-
-Executor = Literal["processes", "ray"]
-ExecutorOption = Annotated[
-    Executor, typer.Option(help="Who trains: processes of this machine, or Ray (RAY_ADDRESS). The cells are the same.")
-]
 
 
 def reproduce(
@@ -44,7 +37,7 @@ def reproduce(
     against: Annotated[
         str | None, typer.Option(metavar="ROW", help="Test every row against this one [default: set by the study].")
     ] = None,
-    cores: Annotated[int | None, typer.Option(min=1, help="Processor cores to share [default: all].")] = None,
+    cores: CoresOption = None,
     executor: ExecutorOption = "processes",
     dry_run: Annotated[
         bool,
@@ -70,29 +63,22 @@ def reproduce(
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {str(out)!r} is a file; expected a folder for {name}.md and {name}.html")
-    settings = (tuple(overrides or ()), read_seeds(seeds), tuple(only or ()))
-    failure = None
+    settings, failure = (tuple(overrides or ()), read_seeds(seeds), tuple(only or ())), None
     if name == TABLE3.name:
-        _check_table3(against, executor)
-        outcome = table3(recipe or TABLE3.recipe, *settings, runs, say, dry_run)
+        if against is not None:
+            raise ConfigError("--against tests accuracy between rows, and table3 has none")
+        with crew_of(executor, cores) as crew:
+            outcome = table3(recipe or TABLE3.recipe, *settings, runs, say, dry_run, crew)
     else:
         recipe = recipe or study_named(name).recipe
         request = studies.Request(name, recipe, settings[0], settings[1], cells, runs, settings[2], against)
-        outcome, failure = _outcome(request, dry_run, cores or os.cpu_count() or 1, executor, as_json)
+        outcome, failure = _outcome(request, dry_run, cores_of(cores), executor, as_json)
     write_text(out / f"{name}.md", markdown(outcome))
     write_text(out / f"{name}.html", render(outcome))
     show(as_json, outcome.as_json(), study_text(outcome))
     say(f"written: {out / name}.md and .html")
     if failure is not None:
         raise failure
-
-
-def _check_table3(against: str | None, executor: Executor) -> None:
-    """Refuse options of studies of trainings for the table of tokenizers."""
-    if against is not None:
-        raise ConfigError("--against tests accuracy between rows, and table3 has none")
-    if executor != "processes":
-        raise ConfigError(f"--executor {executor} shares trainings out, and table3 has none; leave it out")
 
 
 def _outcome(
@@ -103,26 +89,12 @@ def _outcome(
     from sidestep.studies.running import table
 
     if not dry_run:
-        with _trainings(executor, cores) as begin:
+        with trainings(executor, cores) as begin:
             return studies.reproduce(request, cores, _watch(table), say, _inside, begin)
     outcome = studies.status(request)
     if not as_json:
         print(table(studies.progress(request)))
     return outcome, None
-
-
-@contextmanager
-def _trainings(executor: Executor, cores: int) -> "Iterator[Begin]":
-    from sidestep.studies.child import ENDS_WITH_INPUT
-    from sidestep.studies.executing import Process
-
-    if executor == "processes":
-        yield Process
-        return
-    from sidestep.launch.ray_cells import trainings
-
-    with trainings(cores, ENDS_WITH_INPUT) as begin:
-        yield begin
 
 
 def record(

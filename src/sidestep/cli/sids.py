@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sidestep.cli.executors import CoresOption, ExecutorOption, crew_of
 from sidestep.cli.options import JsonOption, OverridesArgument, RunArgument, check_file, say, show
 from sidestep.cli.parsing import read_prefix, read_seeds, read_source
 
@@ -80,17 +81,22 @@ def study(
     seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",
     row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
     downstream: Annotated[bool, typer.Option("--downstream", help="Train and evaluate a generator on each.")] = False,
+    cores: CoresOption = None,
+    executor: ExecutorOption = "processes",
     out: Annotated[Path | None, typer.Option(help="[default: runs/STUDY-RECIPE]")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """One recipe with other tokenizers, or without some of its parts: a table over seeds. Resumes where it stopped."""
     from sidestep.durable import write_text
     from sidestep.report.terminal import study_markdown, study_table
-    from sidestep.studies.judging import judge
+    from sidestep.studies.judging import Making, judge
 
     numbers = read_seeds(seeds)
     folder = out or Path("runs") / f"{name}-{Path(recipe).stem}"
-    rows = judge(name, recipe, overrides or (), numbers, folder, say, only=row or (), downstream=downstream)
+    with crew_of(executor, cores) as crew:
+        rows = judge(
+            name, recipe, overrides or (), numbers, folder, say, only=row or (), making=Making(downstream, crew),
+        )  # fmt: skip
     write_text(folder / "study.md", study_markdown(rows))
     show(as_json, rows, study_table(rows))
 
@@ -101,6 +107,8 @@ def ranking(
     overrides: OverridesArgument = None,
     label: Annotated[str, typer.Option(help="The impressions' column of what was taken.")] = "is_click",
     seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0,1,2",
+    cores: CoresOption = None,
+    executor: ExecutorOption = "processes",
     out: Annotated[Path | None, typer.Option(help="[default: runs/ranking-RECIPE]")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,7 +118,8 @@ def ranking(
     from sidestep.studies.ranking import judge_rankers
 
     folder = out or Path("runs") / f"ranking-{Path(recipe).stem}"
-    rows = judge_rankers(recipe, overrides or (), read_seeds(seeds), folder, say, label)
+    with crew_of(executor, cores) as crew:
+        rows = judge_rankers(recipe, overrides or (), read_seeds(seeds), folder, say, label, crew=crew)
     write_text(folder / "study.md", ranking_table(rows))
     show(as_json, rows, ranking_table(rows))
 

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from sidestep.errors import TrainingError
+from sidestep.pipeline.run import LOCK
 from sidestep.studies.child import ENDS_WITH_INPUT
 
-STOP_SECONDS = 20.0
+STOP_SECONDS, POLL_SECONDS = 20.0, 0.2
 
 
 @runtime_checkable
@@ -55,3 +59,74 @@ class Process:
             self._child.wait()
         if self._child.stdin is not None:
             self._child.stdin.close()
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who makes cells, and how many cores they have."""
+
+    begin: Begin
+    cores: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """`sidestep WORDS... --out FOLDER`. name: for the lines about it. held: the run folder that it writes."""
+
+    name: str
+    words: tuple[str, ...]
+    held: Path
+
+    def begin(self, begin: Begin, threads: int) -> Child:
+        """Begin it; its output is appended to `log_of` the folder."""
+        self.held.parent.mkdir(parents=True, exist_ok=True)
+        return begin(self.words, log_of(self.held), self.held / LOCK, threads)
+
+
+def log_of(folder: Path) -> Path:
+    """Where the output of a training in a run folder goes: beside it."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+def problem_of(folder: Path, code: int) -> str:
+    """What the training in a run folder said last, and where the rest stands."""
+    lines = log_of(folder).read_text(encoding="utf-8", errors="replace").splitlines()
+    last = lines[-1] if lines else f"it ended with code {code}"
+    return f"{last} (its output: {log_of(folder)})"
+
+
+def carry_out(jobs: Sequence[Job], crew: Crew, say: Callable[[str], None]) -> None:
+    """Do all jobs, as many as cores at a time, which share the cores. They end with the caller.
+
+    Raises:
+        TrainingError: some failed; the others are done.
+    """
+    waiting, running, failed = list(jobs), dict[Job, Child](), list[str]()
+    threads = max(1, crew.cores // max(min(len(jobs), crew.cores), 1))
+    try:
+        while waiting or running:
+            while waiting and len(running) < crew.cores:
+                job = waiting.pop(0)
+                say(f"{job.name}: begun")
+                running[job] = job.begin(crew.begin, threads)
+            for job, child in list(running.items()):
+                code = child.poll()
+                if code is None:
+                    continue
+                child.close()
+                del running[job]
+                if code:
+                    failed.append(f"{job.name}: {problem_of(job.held, code)}")
+                say(failed[-1] if code else f"{job.name}: done")
+            if running:
+                time.sleep(POLL_SECONDS)
+    finally:
+        for child in running.values():
+            child.terminate()
+        for child in running.values():
+            child.close()
+    if failed:
+        raise TrainingError(
+            f"{len(failed)} of {len(jobs)} cells failed, the first: {failed[0]}; the others are done, and the same "
+            "command retries the failed ones"
+        )

@@ -1,10 +1,11 @@
 """Cells of tokenizers: semantic IDs in run folders, their quality, and averages over seeds."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sidestep import durable
+from sidestep import artifact, durable
 from sidestep.data.interactions import Ints
 from sidestep.data.splits import Cases
 from sidestep.evaluation.metrics import hit_rate
@@ -13,7 +14,9 @@ from sidestep.evaluation.seeds import summaries
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.evaluate import evaluate
 from sidestep.pipeline.run import Run
+from sidestep.pipeline.stage import Stage, stage_named
 from sidestep.pipeline.stages import run_until
+from sidestep.studies.executing import Crew, Job, carry_out
 from sidestep.studies.rows import Row, Slot, slots, study_of
 from sidestep.studies.tokenizers import STUDIES
 from sidestep.vectors.item_vectors import ItemVectors
@@ -25,6 +28,21 @@ COLD = 3
 """Training interactions of a cold target, at most."""
 
 
+@dataclass(frozen=True)
+class Making:
+    """How the cells of a study are made.
+
+    downstream: whether the recipe's generator is trained on every cell's IDs, and evaluated. crew: makes what is
+    missing, as many cells as it has cores at a time; without one they are made in this process, one by one.
+    """
+
+    downstream: bool = False
+    crew: Crew | None = None
+
+
+HERE = Making()
+
+
 def judge(
     name: str,
     recipe: str,
@@ -34,24 +52,26 @@ def judge(
     say: Say,
     *,
     only: Sequence[str] = (),
-    downstream: bool = False,
+    making: Making = HERE,
 ) -> list[dict[str, Any]]:
     """The figures of every row of a study of tokenizers: means and standard deviations over the seeds.
 
     Every cell is a run folder, `folder_of` its slot; finished stages are skipped, so a stopped study resumes. The
-    figures are also written to `out/study.json`.
+    figures, with those of every seed as `cells`, are also written to `out/study.json`.
 
-    only: only these rows. downstream: also train the recipe's generator on every cell's IDs, and evaluate it.
+    only: only these rows. making: how cells are made.
 
     Raises:
-        ConfigError: an unknown study or row, or a recipe that does not run.
+        ConfigError: an unknown study or row, or a recipe that does not run. TrainingError: as `carry_out`.
     """
     study, planned = study_of(STUDIES, name), id_slots(name, recipe, overrides, seeds, only)
+    if making.crew is not None:
+        _make(planned, _last(study.judges, making.downstream), out, making.crew, say)
     cells: dict[str, list[dict[str, float]]] = {}
     for number, slot in enumerate(planned, start=1):
         say(f"cell {number} of {len(planned)}: {slot.row.name}, seed {slot.seed}")
         run = Run.open(folder_of(out, slot), slot.cell.read())
-        cells.setdefault(slot.row.name, []).append(_figures(run, study.judges, downstream, say))
+        cells.setdefault(slot.row.name, []).append(_figures(run, study.judges, making.downstream, say))
     table = [_summary(study.row(row), seeds, group) for row, group in cells.items()]
     durable.write_json(out / "study.json", {"study": name, "recipe": recipe, "overrides": [*overrides], "rows": table})
     return table
@@ -69,9 +89,35 @@ def folder_of(out: Path, slot: Slot) -> Path:
     return out / f"{_slug(slot.row.name)}-{slot.seed}"
 
 
+def _last(judges: Judges, downstream: bool) -> str:
+    """The last stage of a cell."""
+    if downstream:
+        return "train"
+    return "propagate" if judges == "vectors" else "tokenize"
+
+
+def _make(planned: Sequence[Slot], last: str, out: Path, crew: Crew, say: Say) -> None:
+    """Make what is missing of the cells, up to a stage."""
+    stage, opened = stage_named(last), [(slot, Run.open(folder_of(out, slot), slot.cell.read())) for slot in planned]
+    missing = [(slot, run) for slot, run in opened if not (_all_exist(run, stage) and stage.done(run))]
+    if missing:
+        run_until(missing[0][1], "prepare", say)  # what is wrong with the data is said once
+    carry_out([_job(slot, last, out) for slot, _ in missing], crew, say)
+
+
+def _all_exist(run: Run, stage: Stage) -> bool:
+    """Whether a run has what a stage makes, under whatever settings."""
+    return all(artifact.exists(run.path(name)) for name in stage.makes)
+
+
+def _job(slot: Slot, last: str, out: Path) -> Job:
+    cell, folder = slot.cell, folder_of(out, slot)
+    words = (last, cell.recipe, *cell.overrides, "--out", str(folder))
+    return Job(f"{slot.row.name}, seed {slot.seed}", words, folder)
+
+
 def _figures(run: Run, judges: Judges, downstream: bool, say: Say) -> dict[str, float]:
-    last = "propagate" if judges == "vectors" else "tokenize"
-    run_until(run, "train" if downstream else last, say)
+    run_until(run, _last(judges, downstream), say)
     figures = {} if judges == "vectors" else _of_ids(run, with_labels=judges != "ids")
     if judges in ("vectors", "both"):
         contents = RunContents(run)
@@ -109,7 +155,9 @@ def of_vectors(vectors: ItemVectors, cases: Cases, popularity: Ints) -> dict[str
 
 
 def _summary(row: Row, seeds: Sequence[int], cells: Sequence[dict[str, float]]) -> dict[str, Any]:
-    return {"row": row.name, "sets": list(row.sets), "seeds": list(seeds), **summaries(cells)}
+    return {
+        "row": row.name, "sets": list(row.sets), "seeds": list(seeds), "cells": list(cells), **summaries(cells),
+    }  # fmt: skip
 
 
 def _slug(row: str) -> str:

@@ -15,6 +15,7 @@ from sidestep.pipeline.ranking import SearchName, looked_up, rank_impressions, s
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.scorers.target_attention import RankerConfig
+from sidestep.studies.executing import Crew, Job, carry_out
 
 Say = Callable[[str], None]
 INPUTS = {"ids": RankerConfig(codes=False), "ids + codes": RankerConfig(), "codes": RankerConfig(ids=False)}
@@ -23,20 +24,28 @@ PARTS = ("val", "test")
 
 
 def judge_rankers(
-    recipe: str, overrides: Sequence[str], seeds: Sequence[int], out: Path, say: Say, label: str = "is_click"
-) -> list[dict[str, Any]]:
+    recipe: str, overrides: Sequence[str], seeds: Sequence[int], out: Path, say: Say, label: str = "is_click",
+    *, crew: Crew | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
     """AUC, GAUC and UAUC of every search with every input, means and standard deviations over the seeds; and for each
     row with codes, the difference of its GAUC to that of ids alone, by a paired bootstrap over users.
 
     A seed is that of the tokenizer, the ranker and the order of its batches. The figures of a seed are kept in `out`,
-    so that a stopped study goes on. label: the column of what was taken.
+    so that a stopped study goes on. label: the column of what was taken. crew: makes the seeds that are
+    missing, as many as it has cores at a time; without one they are made here, one by one.
 
     Raises:
-        DataError: no impressions beside the log. As `run_until`.
+        DataError: no impressions beside the log. TrainingError: as `carry_out`. As `run_until`.
     """
+    if crew is not None:
+        carry_out(
+            [_job(recipe, overrides, seed, out, label) for seed in seeds if not _file(out, seed, label).is_file()],
+            crew,
+            say,
+        )
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for seed in seeds:
-        kept = out / f"seed-{seed}-{label}.json"
+        kept = _file(out, seed, label)
         if not kept.is_file():
             durable.write_json(kept, _of_seed(recipe, overrides, seed, out / f"ids-{seed}", say, label))
         for cell in durable.read_json(kept):
@@ -44,6 +53,15 @@ def judge_rankers(
     rows = [_row(search, inputs, group, cells[search, "ids"]) for (search, inputs), group in cells.items()]
     durable.write_json(out / "study.json", {"recipe": recipe, "overrides": [*overrides], "label": label, "rows": rows})
     return rows
+
+
+def _file(out: Path, seed: int, label: str) -> Path:
+    return out / f"seed-{seed}-{label}.json"
+
+
+def _job(recipe: str, overrides: Sequence[str], seed: int, out: Path, label: str) -> Job:
+    words = ("sids", "ranking", recipe, *overrides, "--label", label, "--seeds", str(seed), "--out", str(out))
+    return Job(f"seed {seed}", (*words, "--cores", "1"), out / f"ids-{seed}")
 
 
 def _of_seed(

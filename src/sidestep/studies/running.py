@@ -10,11 +10,11 @@ from typing import Any, Literal
 from sidestep import artifact, durable
 from sidestep.errors import ArtifactError, TrainingError
 from sidestep.methods.table import METHODS, NON_NEURAL
-from sidestep.pipeline.run import LOCK, Run
+from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies import times
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
-from sidestep.studies.executing import Begin, Child, Process
+from sidestep.studies.executing import Begin, Child, Job, Process, problem_of
 from sidestep.studies.recording import Analyse, record
 from sidestep.training.log import read_log
 
@@ -190,9 +190,8 @@ class _Work:
 
     def _begin(self, cell: Cell) -> Child:
         folder = self._folder(cell)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        words = ["run", cell.recipe, *cell.overrides, "--out", str(folder)]
-        return self.begin(words, _log_file(folder), folder / LOCK, self.threads)
+        words = ("run", cell.recipe, *cell.overrides, "--out", str(folder))
+        return Job(f"{cell.method}, seed {cell.seed}", words, folder).begin(self.begin, self.threads)
 
     def _ended(self, cell: Cell, code: int) -> None:
         folder = self._folder(cell)
@@ -201,9 +200,7 @@ class _Work:
         if code == 0:
             self._write(cell, record(folder, recipe=cell.recipe, analyse=self.analyse))
             return
-        lines = _log_file(folder).read_text(encoding="utf-8", errors="replace").splitlines()
-        last = lines[-1] if lines else f"it ended with code {code}"
-        self.failed[cell] = f"{cell.method}, seed {cell.seed}: {last} (its output: {_log_file(folder)})"
+        self.failed[cell] = f"{cell.method}, seed {cell.seed}: {problem_of(folder, code)}"
         self.say(self.failed[cell])
 
     def _rank(self, cell: Cell) -> None:
@@ -216,10 +213,6 @@ class _Work:
     def _write(self, cell: Cell, result: CellResult) -> None:
         written = result.save(self.files)
         assert written == self.paths[cell], f"{written} is not the path of {cell}"
-
-
-def _log_file(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.log")
 
 
 def _state(cell: Cell, condition: Condition, log: Sequence[Mapping[str, Any]], seconds: float | None) -> State:

@@ -8,8 +8,9 @@ from sidestep import artifact, recipes
 from sidestep.evaluation.seeds import Spread
 from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
+from sidestep.studies.executing import Crew
 from sidestep.studies.identity import data_name, file_name, identity
-from sidestep.studies.judging import Say, folder_of, id_slots, judge
+from sidestep.studies.judging import Making, Say, folder_of, id_slots, judge
 from sidestep.studies.outcome import CellStatus, Outcome
 from sidestep.studies.papers import is_beauty
 from sidestep.studies.rows import S2GR
@@ -24,19 +25,22 @@ def table3(
     runs: Path,
     say: Say,
     dry_run: bool = False,
+    crew: Crew | None = None,
 ) -> Outcome:
     """ICR and CUR of every kind of tokenizer, in percent. Its runs are in `runs/DATA/table3-SETTINGS`.
 
-    only: only these rows. dry_run: only list the finished cells.
+    only: only these rows. dry_run: only list the finished cells. crew: as `judge`.
 
     Raises:
-        ConfigError: an unknown row, or a recipe that does not run.
+        ConfigError: an unknown row, or a recipe that does not run. TrainingError: as `judge`.
     """
     planned = id_slots(TABLE3.name, recipe, overrides, seeds, only)
     read = recipes.read(recipe, overrides)
     name = data_name(read)
     out = runs / name / f"table3-{Path(file_name(identity(read))).stem}"
-    judged = [] if dry_run else judge(TABLE3.name, recipe, overrides, seeds, out, say, only=only)
+    judged = []
+    if not dry_run:
+        judged = judge(TABLE3.name, recipe, overrides, seeds, out, say, only=only, making=Making(crew=crew))
     folders = [folder_of(out, slot) for slot in planned]
     finished = [artifact.exists(folder / "sids") for folder in folders]
     data, beauty = f"{name}, not read", False

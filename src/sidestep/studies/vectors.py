@@ -10,11 +10,16 @@ _SPACES: dict[str, tuple[str, ...]] = {
     "raw": _PLAIN,
     "graph": TEXT_ALONE,
     "map": (*_PLAIN, _MAP),
+    "encoder": (*_PLAIN, "tune.kind=encoder"),
     "behaviour": (*_PLAIN, _BEHAVIOUR),
     "map + behaviour": (*_PLAIN, _MAP, _BEHAVIOUR),
     "map + behaviour + graph": (_MAP, _BEHAVIOUR),
 }
-_TOKENIZERS = {"res-kmeans-fsq": ("tokenizer.kind=res-kmeans-fsq",), "coba": ()}
+_TOKENIZERS = {
+    "res-kmeans-fsq": ("tokenizer.kind=res-kmeans-fsq",),
+    "coba": (),
+    "unisid": ("tokenizer.kind=unisid", "tokenizer.collisions=keep"),
+}
 
 VECTORS = Study(
     "vectors",
