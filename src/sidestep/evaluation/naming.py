@@ -7,6 +7,7 @@ import numpy as np
 
 from sidestep.data.interactions import Ints
 from sidestep.sids.path_names import Left, PathNames
+from sidestep.sids.thought_names import Probabilities, thinks_of
 
 Shown = Sequence[Left | None]
 """The name that an explanation shows at each level; None where it shows none."""
@@ -25,12 +26,39 @@ def names_of_clusters(names: PathNames, codes: Sequence[int], clusters: Sequence
     items, and those that leave none.
     """
     shown: list[Left | None] = []
-    for level, cluster in enumerate(clusters):
-        prefix = tuple(codes[:level])
-        decides = names.code((*prefix, codes[level])).num_items < names.code(prefix).num_items
-        left = names.cluster(prefix, cluster)
+    for level, (cluster, decides) in enumerate(zip(clusters, deciding(names, codes), strict=False)):
+        left = names.cluster(tuple(codes[:level]), cluster)
         shown.append(left if decides and left.num_items else None)
     return shown
+
+
+def names_of_thoughts(names: PathNames, codes: Sequence[int], thoughts: Sequence[Probabilities]) -> Shown:
+    """What the thoughts of a path are named, see `thinks_of`. Not shown: those at levels whose code leaves all items,
+    and those that are undecided. thoughts: for each level the probabilities of its clusters.
+    """
+    shown: list[Left | None] = []
+    for level, (thought, decides) in enumerate(zip(thoughts, deciding(names, codes), strict=False)):
+        held = thinks_of(names, tuple(codes[:level]), thought) if decides else None
+        shown.append(held and held.left)
+    return shown
+
+
+def deciding(names: PathNames, codes: Sequence[int]) -> list[bool]:
+    """Whether each code of a path leaves fewer items than those before it."""
+    counts = [names.code(tuple(codes[:depth])).num_items for depth in range(len(codes) + 1)]
+    return [after < before for before, after in pairwise(counts)]
+
+
+def share_shown(names: PathNames, shown: Sequence[Shown], paths: Sequence[Sequence[int]]) -> list[float | None]:
+    """For each level, the share of the paths with a name there, of those whose code decides something; None where none
+    does. paths: their codes.
+    """
+    decide = np.array([deciding(names, path) for path in paths], dtype=np.bool_).reshape(-1, names.num_levels)
+    named = np.array([[left is not None for left in path] for path in shown], dtype=np.bool_)
+    return [
+        float(named[decide[:, level], level].mean()) if decide[:, level].any() else None
+        for level in range(names.num_levels)
+    ]
 
 
 def true_of_items(

@@ -43,7 +43,9 @@ class LevelReasoning:
         most frequent category of the recommendations.
     code_named: share of the names of codes, on the paths of recommendations, that are true of the recommended item, see
         `naming.true_of_items`; code_named_by_chance: the same with names dealt out at random. thought_named,
-        thought_named_by_chance: of the cluster nearest to each thought.
+        thought_named_by_chance: of thoughts, see `sids.thought_names.thinks_of`. nearest_named,
+        nearest_named_by_chance: of the cluster nearest to each thought. code_shown, thought_shown, nearest_shown: the
+        share of the names that are shown, where the code decides something.
     """
 
     level: int
@@ -63,8 +65,13 @@ class LevelReasoning:
     answer_by_chance: float | None = None
     code_named: float | None = None
     code_named_by_chance: float | None = None
+    code_shown: float | None = None
     thought_named: float | None = None
     thought_named_by_chance: float | None = None
+    thought_shown: float | None = None
+    nearest_named: float | None = None
+    nearest_named_by_chance: float | None = None
+    nearest_shown: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,14 @@ from sidestep.data.labels import labels
 from sidestep.data.sequences import SequenceBatch, question_of
 from sidestep.data.splits import Cases
 from sidestep.errors import ConfigError
-from sidestep.evaluation.naming import names_of_clusters, names_of_codes, true_of_items
+from sidestep.evaluation.naming import (
+    Shown,
+    names_of_clusters,
+    names_of_codes,
+    names_of_thoughts,
+    share_shown,
+    true_of_items,
+)
 from sidestep.evaluation.purity import NO_LABEL, label_numbers
 from sidestep.evaluation.reasoning import (
     Drift,
@@ -77,13 +84,19 @@ class _Forced:
 
 @dataclass(frozen=True)
 class _Answers:
-    """The first ten answers to n cases, `[n, 10]`, and the clusters nearest to the thoughts on the way to each of them,
-    `[n, 10, L]`, -1 where there is no answer. seconds: of processor time for a case.
+    """The first ten answers to n cases, `[n, 10]`, -1 where there is none. thoughts: of the m that there are, row by
+    row, for each level the probabilities of its clusters, `[m, C]`; empty without thoughts. seconds: of processor time
+    for a case.
     """
 
     items: Tensor
-    named: Tensor | None
+    thoughts: list[Tensor]
     seconds: float
+
+    @property
+    def nearest(self) -> Ints:
+        """The cluster nearest to each thought, `[m, L]`."""
+        return torch.stack([probs.argmax(-1) for probs in self.thoughts], 1).numpy()
 
 
 def analyse(run: Run, users: int = USERS) -> Analysis:
@@ -108,7 +121,7 @@ def analyse(run: Run, users: int = USERS) -> Analysis:
     codes: dict[str, list[Any]] = _codes(contents, cases, forced, answers)
     thoughts: dict[str, list[Any]] = _clusters(contents, cases, forced) | _categories(contents, cases, forced, answers)
     for name, figures in _names(contents, answers).items():
-        (thoughts if name.startswith("thought") else codes)[name] = figures
+        (codes if name.startswith("code") else thoughts)[name] = figures
     thinking = recommender.model.levels if isinstance(recommender.model, Thinker) else ()
     levels = [
         LevelReasoning(
@@ -164,7 +177,7 @@ def _forced(recommender: GenerativeRecommender, cases: Cases) -> _Forced:
         log_probs.append(prediction.code_log_probs().sum(1).cpu())
         if isinstance(prediction, ThoughtfulPrediction):
             thoughts.append(prediction.thoughts.float().cpu())
-            named.append(_nearest(recommender, prediction))
+            named.append(torch.stack([probs.argmax(-1) for probs in _probs(recommender, prediction)], 1))
     thinks = bool(thoughts)
     return _Forced(
         torch.cat(right),
@@ -186,7 +199,7 @@ def _among_followers(recommender: GenerativeRecommender, prediction: Prediction,
 
 def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answers:
     """k items as in the evaluation: seen items are masked, the target is not."""
-    answers, named, seconds = [], [], 0.0
+    answers, thoughts, seconds = [], [], 0.0
     for batch, chosen in _portions(recommender, cases):
         barred = ItemFilter.masking(cases, chosen)
         before = time.process_time()
@@ -197,10 +210,9 @@ def _answers(recommender: GenerativeRecommender, cases: Cases, k: int) -> _Answe
             recommender, batch, items
         )  # forced along an answer's path, its thoughts are those of the search
         if isinstance(prediction, ThoughtfulPrediction):
-            clusters = torch.full((*items.shape, prediction.codes.shape[1]), NO_LABEL)
-            clusters[items >= 0] = _nearest(recommender, prediction)
-            named.append(clusters)
-    return _Answers(torch.cat(answers), torch.cat(named) if named else None, seconds / len(cases))
+            thoughts.append(_probs(recommender, prediction))
+    by_level = [torch.cat(probs) for probs in zip(*thoughts, strict=True)]
+    return _Answers(torch.cat(answers), by_level, seconds / len(cases))
 
 
 def _portions(recommender: GenerativeRecommender, cases: Cases) -> Iterator[tuple[SequenceBatch, Ints]]:
@@ -222,11 +234,11 @@ def _predict(recommender: GenerativeRecommender, batch: SequenceBatch, items: Te
 
 
 @torch.no_grad()
-def _nearest(recommender: GenerativeRecommender, prediction: ThoughtfulPrediction) -> Tensor:
-    """The cluster nearest to each thought, `[n, L]`."""
+def _probs(recommender: GenerativeRecommender, prediction: ThoughtfulPrediction) -> list[Tensor]:
+    """For each level the probabilities of its clusters, `[n, C]`, by the thought there."""
     model = cast(Thinker, recommender.model)
     levels = enumerate(prediction.thoughts.unbind(1))
-    return torch.stack([model.cluster_probs(level, thoughts).argmax(-1) for level, thoughts in levels], 1).cpu()
+    return [model.cluster_probs(level, thoughts).float().cpu() for level, thoughts in levels]
 
 
 def _codes(contents: RunContents, cases: Cases, forced: _Forced, answers: _Answers) -> dict[str, list[Any]]:
@@ -258,7 +270,7 @@ def _clusters(contents: RunContents, cases: Cases, forced: _Forced) -> dict[str,
 def _categories(contents: RunContents, cases: Cases, forced: _Forced, answers: _Answers) -> dict[str, list[float]]:
     """How often the usual category of a thought's cluster is that of the target; nothing without either of them."""
     labels = _labels(contents)
-    if forced.named is None or answers.named is None or labels is None:
+    if forced.named is None or labels is None:
         return {}
     sids, clusters = contents.materials.ids, contents.materials.ids.clusters_of_items
     real = (answers.items >= 0).numpy()
@@ -267,7 +279,7 @@ def _categories(contents: RunContents, cases: Cases, forced: _Forced, answers: _
     shares: dict[str, list[float]] = {name: [] for name in ("category", "answer", "answer_target")}
     for level, count in enumerate(sids.num_clusters):
         usual = commonest(labels, clusters[:, level], count)
-        named, on_the_way = usual[forced.named[:, level].numpy()], usual[answers.named[:, :, level].numpy()[real]]
+        named, on_the_way = usual[forced.named[:, level].numpy()], usual[answers.nearest[:, level]]
         shares["category"].append(_agree(named, wanted))
         shares["answer"].append(_agree(on_the_way, answered))
         shares["answer_target"].append(_agree(on_the_way, wanted_there))
@@ -277,19 +289,25 @@ def _categories(contents: RunContents, cases: Cases, forced: _Forced, answers: _
 
 
 def _names(contents: RunContents, answers: _Answers) -> dict[str, list[float | None]]:
-    """How often the names on the paths of recommendations are true of the recommended items."""
+    """How often the names on the paths of recommendations are true of the recommended items, and how many are shown."""
     names, codes = contents.path_names, contents.materials.ids.codes
     real = (answers.items >= 0).numpy()
     items = answers.items.numpy()[real]
     paths = codes[items].tolist()
-    shown = {"code_named": [names_of_codes(names, path) for path in paths]}
-    if answers.named is not None:
-        nearest = answers.named.numpy()[real].tolist()
-        shown["thought_named"] = [names_of_clusters(names, *each) for each in zip(paths, nearest, strict=True)]
+    shown: dict[str, list[Shown]] = {"code": [names_of_codes(names, path) for path in paths]}
+    if answers.thoughts:
+        thoughts = zip(*(probs.double().numpy() for probs in answers.thoughts), strict=True)
+        shown["thought"] = [names_of_thoughts(names, *each) for each in zip(paths, thoughts, strict=True)]
+        nearest = answers.nearest.tolist()
+        shown["nearest"] = [names_of_clusters(names, *each) for each in zip(paths, nearest, strict=True)]
     figures: dict[str, list[float | None]] = {}
     for name, of_items in shown.items():
         shares = true_of_items(names, of_items, items, contents.recipe.seed)
-        figures |= {name: [own for own, _ in shares], f"{name}_by_chance": [chance for _, chance in shares]}
+        figures |= {
+            f"{name}_named": [own for own, _ in shares],
+            f"{name}_named_by_chance": [chance for _, chance in shares],
+            f"{name}_shown": share_shown(names, of_items, paths),
+        }
     return figures
 
 

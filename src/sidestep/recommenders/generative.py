@@ -25,12 +25,8 @@ from sidestep.sids.trie import Trie
 
 Precision = Literal["fp32", "bf16"]
 
-NAMED_CLUSTERS = 3
-"""How many of a thought's nearest clusters an explanation names."""
-
-
-Named = dict[int, tuple[list[list[list[int]]], list[list[list[float]]]]]
-"""By level with a thought, `[B, W, n]`: the numbers of the clusters nearest to it, and their probabilities."""
+Named = dict[int, tuple[Int[Tensor, "B W C"], Float[Tensor, "B W C"]]]
+"""By level with a thought: the numbers of all clusters, nearest to it first, and their probabilities."""
 
 
 @runtime_checkable
@@ -234,15 +230,15 @@ class GenerativeRecommender:
         return Recommendations(items.cpu(), scores.cpu(), paths)
 
     def _named(self, state: Any, num_beams: int) -> Named:
-        """The clusters nearest to each beam's thoughts, from the state before the last code is fed in."""
+        """The clusters by nearness to each beam's thoughts, from the state before the last code is fed in."""
         if not isinstance(self.model, Thinker):
             return {}
         named = {}
         for level, thought in enumerate(state.thoughts):
             if level in self.model.levels:
                 probs = self.model.cluster_probs(level, thought).expand(-1, num_beams, -1)
-                top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
-                named[level] = top.indices.tolist(), top.values.tolist()
+                nearest = probs.cpu().sort(dim=-1, descending=True, stable=True)
+                named[level] = nearest.indices, nearest.values
         return named
 
 
@@ -260,7 +256,7 @@ def _paths(
         if level not in named:
             return []
         numbers, probs = named[level]
-        return list(map(NamedCluster, numbers[row][w], probs[row][w]))
+        return list(map(NamedCluster, numbers[row, w].tolist(), probs[row, w].tolist()))
 
     return [[path(row, w) for w in chosen] for row, chosen in enumerate(places)]
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from sidestep.data.sequences import SequenceBatch
-from sidestep.recommenders.generative import NAMED_CLUSTERS, Thinker, best_first
+from sidestep.recommenders.generative import Thinker, best_first
 from sidestep.search.beam import Beams, advanced, extended, first_beams, totals_of
 from sidestep.search.steppable import Steppable
 from sidestep.sids.flat_trie import FlatTrie
@@ -103,7 +103,8 @@ class SearchGraph(nn.Module):
 
         Returns:
             items, scores: `[B, k]`, -1 and `-inf` where fewer are permitted. codes, log_probs: `[B, k, L]`. For a model
-            with thoughts, of every level that has one the nearest clusters and their probabilities, `[B, k, n]` each.
+            with thoughts, of every level that has one all clusters, nearest first, and their probabilities, `[B, k, C]`
+            each.
             needed: `[B]`, how many paths are as good as the k-th of them or better. Where it is more than S, the order
             among equal paths is not decided: ask again with so many.
         """
@@ -139,8 +140,8 @@ class SearchGraph(nn.Module):
                 if level not in self.model.levels:
                     continue
                 probs = self.model.cluster_probs(level, _at(thought, beam))
-                top = probs.topk(min(NAMED_CLUSTERS, probs.shape[-1]), dim=-1)
-                outputs |= {f"clusters_{level + 1}": top.indices, f"cluster_probs_{level + 1}": top.values}
+                nearest = probs.topk(probs.shape[-1], dim=-1)
+                outputs |= {f"clusters_{level + 1}": nearest.indices, f"cluster_probs_{level + 1}": nearest.values}
         return outputs
 
 

@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sidestep.sids.path_names import PathNames
+import numpy as np
+
+from sidestep.sids.path_names import PathNames, Prefix
+from sidestep.sids.thought_names import ThinksOf, thinks_of
+
+NAMED_CLUSTERS = 3
+"""How many of a thought's nearest clusters an explanation names."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,10 @@ class Step:
     """One level of a path.
 
     level: from 1. code: the code taken. log_prob: its log-probability given the codes before it, as the generator's
-        softmax gives it. clusters: those nearest to the thought, nearest first; empty without thoughts.
+        softmax gives it. clusters: all of the level, nearest to the thought first, and once the path is named the first
+        few; empty without thoughts.
+    thinks_of: what the thought holds likely; None without thoughts, until the path is named, and of a graph that tells
+        the nearest clusters alone.
     looked_up: the items of the long history that the generator read before it took the code, the last first; empty
         where it does not look back or found none.
     name, num_items: what the code leaves of the items that the codes before it allow, as `PathNames` names it; empty
@@ -48,6 +57,7 @@ class Step:
     log_prob: float
     clusters: list[NamedCluster] = field(default_factory=list)
     looked_up: list[OlderItem] = field(default_factory=list)
+    thinks_of: ThinksOf | None = None
     name: str = ""
     num_items: int = 0
     decides: bool = True
@@ -74,19 +84,36 @@ Path = list[Step]
 
 
 def named(path: Path, names: PathNames) -> Path:
-    """The path with the names of its codes and clusters, each within the codes before it."""
+    """The path with the names of its codes, its thoughts and their nearest clusters, each within the codes before it."""
     codes = tuple(step.code for step in path)
     result, before = [], names.code(())
     for level, step in enumerate(path):
         left = names.code(codes[: level + 1])
         clusters = []
-        for each in step.clusters:
+        for each in step.clusters[:NAMED_CLUSTERS]:
             of_cluster = names.cluster(codes[:level], each.number)
             clusters.append(replace(each, name=of_cluster.name, num_items=of_cluster.num_items))
-        decides = left.num_items < before.num_items
-        result.append(replace(step, clusters=clusters, name=left.name, num_items=left.num_items, decides=decides))
+        result.append(
+            replace(
+                step,
+                clusters=clusters,
+                thinks_of=_thinks_of(step, codes[:level], names),
+                name=left.name,
+                num_items=left.num_items,
+                decides=left.num_items < before.num_items,
+            )
+        )
         before = left
     return result
+
+
+def _thinks_of(step: Step, prefix: Prefix, names: PathNames) -> ThinksOf | None:
+    probabilities = np.zeros(names.num_clusters[step.level - 1])
+    if len(step.clusters) < len(probabilities):
+        return None
+    for each in step.clusters:
+        probabilities[each.number] = each.probability
+    return thinks_of(names, prefix, probabilities)
 
 
 class RankedRow(NamedTuple):

@@ -29,8 +29,13 @@ CATEGORIES = {
 NAMES = {
     "code_named": "of codes",
     "code_named_by_chance": "at random",
+    "code_shown": "shown",
     "thought_named": "of thoughts",
     "thought_named_by_chance": "at random",
+    "thought_shown": "shown",
+    "nearest_named": "of nearest clusters",
+    "nearest_named_by_chance": "at random",
+    "nearest_shown": "shown",
 }
 
 
@@ -50,7 +55,9 @@ def analysis_text(analysis: Analysis) -> str:
         "\nNames on the paths of recommendations that are true of the recommended item:",
         _table(analysis, NAMES),
         "true: one of the name's terms is a word of the item's title or a step of its category; at random: the same",
-        "names, dealt out among these items at random. Names that are not shown do not count.",
+        "names, dealt out among these items at random. Names that are not shown do not count; shown: how many are, of the",
+        "levels that decide something. Of thoughts: what their likely clusters leave together; those that leave half of",
+        "the items that are possible, or more, are undecided and not shown.",
     ]
     lines += _recall(analysis) if analysis.recall else []
     ms = 1000 * analysis.seconds_per_user

@@ -72,7 +72,7 @@ class PathNames:
         self, sids: SemanticIds, titles: Sequence[str], categories: Sequence[str | None] | None, popularity: Ints
     ) -> None:
         self._titles, self._popularity, self._clusters = titles, popularity, sids.clusters
-        self.num_levels = sids.num_levels
+        self.num_levels, self.num_clusters = sids.num_levels, sids.num_clusters
         self.order = np.lexsort((-popularity, *sids.codes.T[::-1]))
         """The items by path, those that share an ID by popularity; `codes` are theirs, `[N, L]`."""
         self.codes = sids.codes[self.order]
@@ -81,7 +81,8 @@ class PathNames:
         self._starts = np.searchsorted(self._rows, np.arange(len(self.order) + 1))
         self._common = np.bincount(self._numbers, minlength=len(self._terms)) / max(len(self.order), 1)
         self.code = lru_cache(KEPT_NAMES)(self._code)
-        self.cluster = lru_cache(KEPT_NAMES)(self._cluster)
+        self.clusters = lru_cache(KEPT_NAMES)(self._of_clusters)
+        self.counts = lru_cache(KEPT_PREFIXES)(self._counted)
         self._group = lru_cache(KEPT_PREFIXES)(self._grouped)
 
     def span(self, prefix: Prefix) -> tuple[int, int]:
@@ -91,6 +92,10 @@ class PathNames:
             column = self.codes[begin:end, level]
             begin, end = (begin + int(column.searchsorted(code, side)) for side in ("left", "right"))
         return begin, end
+
+    def cluster(self, prefix: Prefix, cluster: int) -> Left:
+        """What a cluster leaves of the items with this prefix, which has fewer than L codes."""
+        return self.clusters(prefix, (cluster,))
 
     def holds(self, left: Left, item: int) -> bool:
         """Whether a term of the name is one of the item's, or the name is its title."""
@@ -110,12 +115,19 @@ class PathNames:
         pairs = slice(*(self._starts[[begin, end]] - self._starts[group.begin]).tolist())
         return self._left(prefix[:-1], group, inside, group.rows[pairs], group.numbers[pairs])
 
-    def _cluster(self, prefix: Prefix, cluster: int) -> Left:
-        """What the codes of a cluster leave of the items with this prefix, which has fewer than L codes."""
-        group, level = self._group(prefix), len(prefix)
-        inside = self._clusters[level][self.codes[group.begin : group.end, level]] == cluster
+    def _of_clusters(self, prefix: Prefix, clusters: tuple[int, ...]) -> Left:
+        """What the codes of some clusters leave of the items with this prefix, which has fewer than L codes."""
+        group = self._group(prefix)
+        inside = np.isin(self._clusters_of(group.begin, group.end, len(prefix)), clusters)
         pairs = inside[group.rows]
         return self._left(prefix, group, inside, group.rows[pairs], group.numbers[pairs])
+
+    def _counted(self, prefix: Prefix) -> Ints:
+        """How many of the items with this prefix each cluster of the next level leaves."""
+        return np.bincount(self._clusters_of(*self.span(prefix), len(prefix)), minlength=self.num_clusters[len(prefix)])
+
+    def _clusters_of(self, begin: int, end: int, level: int) -> Ints:
+        return self._clusters[level][self.codes[begin:end, level]]
 
     def _grouped(self, prefix: Prefix) -> _Group:
         begin, end = self.span(prefix)
