@@ -219,6 +219,7 @@ def _steps(path: list[Step]) -> list[dict[str, Any]]:
         {
             "level": step.level,
             "clusters": [[each.name, each.probability] for each in step.clusters],
+            "thinks_of": None if step.thinks_of is None else step.thinks_of.as_json(),
             "code": step.code,
             "log_prob": step.log_prob,
             "name": step.name,

@@ -30,6 +30,8 @@ NAMES = {
     "code_named": "of codes",
     "code_named_by_chance": "at random",
     "code_shown": "shown",
+}
+NAMES_OF_THOUGHTS = {
     "thought_named": "of thoughts",
     "thought_named_by_chance": "at random",
     "thought_shown": "shown",
@@ -37,6 +39,10 @@ NAMES = {
     "nearest_named_by_chance": "at random",
     "nearest_shown": "shown",
 }
+UNDECIDED = [
+    "Of thoughts: of what the fewest clusters with half of a thought's probability leave together. Where that is half",
+    "of the items that are possible there, or more, the thought is undecided and has no name.",
+]
 
 
 def analysis_text(analysis: Analysis) -> str:
@@ -54,11 +60,12 @@ def analysis_text(analysis: Analysis) -> str:
     lines += [
         "\nNames on the paths of recommendations that are true of the recommended item:",
         _table(analysis, NAMES),
+        *([_table(analysis, NAMES_OF_THOUGHTS)] if thinks else []),
         "true: one of the name's terms is a word of the item's title or a step of its category; at random: the same",
-        "names, dealt out among these items at random. Names that are not shown do not count; shown: how many are, of the",
-        "levels that decide something. Of thoughts: what their likely clusters leave together; those that leave half of",
-        "the items that are possible, or more, are undecided and not shown.",
+        "names, dealt out among these items at random; shown: the share of the names that are, where the code decides",
+        "something. Names that are not shown do not count as true or false.",
     ]
+    lines += UNDECIDED if thinks else []
     lines += _recall(analysis) if analysis.recall else []
     ms = 1000 * analysis.seconds_per_user
     lines.append(f"{analysis.users:,} test users; {ms:.1f} ms of processor time each, {analysis.beams} beams.")

@@ -210,14 +210,23 @@ def path_lines(path: "Sequence[Step]") -> list[str]:
 
 
 def _step_text(step: "Step") -> str:
-    possible = [each for each in step.clusters if each.num_items]
-    clusters = " | ".join(f"{each.name} {each.probability:.0%}" for each in possible)
-    prefix = f"thought {clusters} -> " if clusters else ""
+    prefix = _thought_text(step)
     if step.looked_up:
         last = ", ".join(each.title for each in step.looked_up[:LOOKED_UP])
         prefix += f"{len(step.looked_up)} looked up, the last: {last} -> "
     left = "this item" if step.num_items == 1 else f"{step.num_items:,} items: {step.name}"
     return f"level {step.level}: {prefix}code {step.code} (log p {step.log_prob:.2f}) leaves {left}"
+
+
+def _thought_text(step: "Step") -> str:
+    """What the thought holds likely, and the nearest clusters that lead anywhere; empty without a thought."""
+    nearest = " | ".join(f"{each.name} {each.probability:.0%}" for each in step.clusters if each.num_items)
+    held = step.thinks_of
+    if held is None:
+        return f"thought {nearest} -> " if nearest else ""
+    share = f"{held.probability:.0%} of its probability in {len(held.clusters)} of {held.possible} clusters"
+    said = f"thinks of {held.name} ({share})" if held.name else f"undecided ({share}, of {held.num_items:,} items)"
+    return f"{said}, nearest {nearest} -> " if nearest else f"{said} -> "
 
 
 def figure(value: float | None) -> str:

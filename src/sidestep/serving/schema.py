@@ -104,8 +104,25 @@ class NamedCluster(BaseModel):
     num_items: int
 
 
+class ThinksOf(BaseModel):
+    """What a thought holds likely: the fewest clusters with half of its probability, of that of all clusters that leave
+    any of the items that the codes before it allow.
+
+    name: of what they leave of these items; null where that is half of them or more, so that the thought is undecided.
+    probability: theirs. num_items: how many items they leave. clusters: their numbers, most likely first. possible: how
+    many clusters leave any.
+    """
+
+    name: str | None
+    probability: float
+    num_items: int
+    clusters: list[int]
+    possible: int
+
+
 class Step(BaseModel):
     """One level of a path. thought: the clusters nearest to the thought, in order; empty for a model without thoughts.
+    thinks_of: what the thought holds likely; null without thoughts, or if the bundle is of an older release.
 
     looked_up: the items before the model's window that it read before it took the code, the last first.
     probability: of the code, given those before it. name, num_items: of what it leaves of the items that the codes
@@ -119,6 +136,7 @@ class Step(BaseModel):
     num_items: int
     decides: bool
     thought: list[NamedCluster]
+    thinks_of: ThinksOf | None = None
     looked_up: list[Card] = []
 
 

@@ -243,6 +243,7 @@ def _path(edition: Edition, path: Sequence[Sequence[Any]]) -> list[dict[str, Any
                 }
                 for each in step.clusters
             ],
+            "thinks_of": None if step.thinks_of is None else step.thinks_of.as_json(),
             "looked_up": edition.shelf.cards([each.number for each in step.looked_up]),
         }
         for step in named([Step.of_numbers(numbers) for numbers in path], edition.shelf.bundle.path_names)

@@ -35,6 +35,16 @@ class ThinksOf:
     def name(self) -> str:
         return "" if self.left is None else self.left.name
 
+    def as_json(self) -> dict[str, Any]:
+        """As the command line and the server answer it. name: null where the thought is undecided."""
+        return {
+            "name": self.name or None,
+            "probability": self.probability,
+            "num_items": self.num_items,
+            "clusters": list(self.clusters),
+            "possible": self.possible,
+        }
+
 
 def thinks_of(names: PathNames, prefix: Prefix, probabilities: Probabilities) -> ThinksOf | None:
     """What a thought behind a prefix holds likely, within what the prefix leaves. probabilities: of all clusters of the

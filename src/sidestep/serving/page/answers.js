@@ -86,15 +86,22 @@ function path(found) {
   return [element("ol", { class: "path" }, steps), folded];
 }
 
-// Clusters that lead to no item here are left out.
+// What the thought holds likely, then the nearest clusters; those that lead to no item here are left out.
 function thought(step) {
   const possible = step.thought.filter((cluster) => cluster.num_items);
-  if (!possible.length) return null;
+  const held = step.thinks_of;
+  if (!possible.length && !held) return null;
+  const nearest = possible.map((cluster) => named(cluster.name, cluster.probability));
+  if (!held) return element("div", { class: "thought" }, element("p", { class: "quiet" }, "thought"), nearest);
+  const clusters = `${count(held.clusters.length)} of ${count(held.possible)} clusters`;
+  const spread = `${percent(held.probability)} of its probability, ${clusters}, ${items(held.num_items)}`;
   return element(
     "div",
     { class: "thought" },
-    element("p", { class: "quiet" }, "thought"),
-    possible.map((cluster) => named(cluster.name, cluster.probability)),
+    element("p", { class: "quiet" }, held.name ? "thinks of" : "the thought is"),
+    element("p", { class: "held" }, held.name || "undecided"),
+    element("p", { class: "quiet" }, spread),
+    nearest.length ? element("details", {}, element("summary", { class: "quiet" }, "nearest clusters"), nearest) : null,
   );
 }
 
