@@ -16,6 +16,7 @@ from sidestep.pipeline.contents import RunContents
 from sidestep.pipeline.run import Run
 from sidestep.recommenders.generative import GenerativeRecommender
 from sidestep.recommenders.recommender import ItemFilter
+from sidestep.recommenders.step import named
 
 
 def test_every_level_of_a_thinking_generator_is_told(finished: Path) -> None:
@@ -33,6 +34,11 @@ def test_every_level_of_a_thinking_generator_is_told(finished: Path) -> None:
     told = succeed("analyse", finished).out
     assert "The cluster nearest to each thought" in told
     assert "Cosine of each thought with the next" in told
+    assert "the thought is undecided and has no name" in told
+    for level in found["levels"][:2]:
+        for name in ("code", "thought", "nearest"):
+            assert level[f"{name}_shown"] is not None
+            assert (level[f"{name}_named"] is None) == (level[f"{name}_shown"] == 0)
 
 
 def test_the_last_prefix_is_the_hit_rate_at_the_level_of_ids(finished: Path) -> None:
@@ -84,6 +90,44 @@ def test_forced_along_an_answer_the_generator_thinks_what_led_there(finished: Pa
     assert [level.answer for level in levels[:2]] == pytest.approx(agree / int((found.items[:, :10] >= 0).sum()))
 
 
+def test_names_are_judged_as_the_search_shows_them(finished: Path) -> None:
+    """Two roads: here by teacher forcing on the answers, there by the named paths of what the library recommends."""
+    run = Run.open(finished)
+    contents = RunContents(run)
+    cases, names = contents.split.test, contents.path_names
+    asked = question_of(cases, np.arange(len(cases)), contents.trained().reads)
+    seen = [np.setdiff1d(cases.history(case), cases.targets[case]) for case in range(len(cases))]
+    found = contents.trained().rank(asked, run.recipe.evaluate.k, ItemFilter(pad(seen)), explain=True)
+    shown, true, decide = np.zeros(2), np.zeros(2), np.zeros(2)
+    for row, paths in zip(found.items.tolist(), found.paths or [], strict=True):
+        for item, path in zip(row[:10], paths[:10], strict=False):
+            for level, step in enumerate(named(path, names)[:2]):
+                assert step.thinks_of is not None
+                left = step.thinks_of.left if step.decides else None
+                decide[level] += step.decides
+                shown[level] += left is not None
+                true[level] += left is not None and names.holds(left, item)
+    levels = analyse(run, users=10_000).levels[:2]
+    assert shown.all()
+    assert [level.thought_shown for level in levels] == pytest.approx(shown / decide)
+    assert [level.thought_named for level in levels] == pytest.approx(true / shown)
+
+
+@pytest.mark.slow
+def test_names_of_thoughts_are_true_in_the_planted_shop(tmp_path: Path) -> None:
+    """The aims: 80 and 70 % of the names are true of the recommended item, and nearly all thoughts have one."""
+    succeed("run", "s2gr-planted", "train.epochs=4", "--out", tmp_path / "run")
+    first, second, third = analyse(Run.open(tmp_path / "run"), 300).levels
+    assert third.thought_named is None
+    for level, aim in ((first, 0.8), (second, 0.7)):
+        assert level.thought_named is not None
+        assert level.thought_named_by_chance is not None
+        assert level.thought_shown is not None
+        assert level.thought_named >= aim
+        assert level.thought_named_by_chance < 0.4
+        assert level.thought_shown > 0.9
+
+
 def test_a_generator_that_searches_in_bf16_is_looked_at_in_bf16(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
@@ -101,7 +145,7 @@ def test_two_users_are_too_few_to_tell_easy_from_hard(finished: Path) -> None:
 
 
 def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_path: Path) -> None:
-    names = {"code_named_1", "thought_named_1", "thought_named_by_chance_1"}
+    names = {"code_named_1", "thought_named_1", "thought_named_by_chance_1", "thought_shown_1", "nearest_named_2"}
     assert {"code_1", "prefix_3", "cluster_2", "drift_1_own", "seconds_per_user", *names} <= set(
         as_numbers(analyse(Run.open(finished), 20))
     )
@@ -109,7 +153,7 @@ def test_numbers_are_flat_and_leave_out_what_is_not_known(finished: Path, tmp_pa
     numbers = as_numbers(analyse(Run.open(tmp_path / "tiger"), 20))
     assert "code_1" in numbers
     assert "code_named_1" in numbers
-    assert not any(name.startswith(("cluster", "drift", "category", "thought")) for name in numbers)
+    assert not any(name.startswith(("cluster", "drift", "category", "thought", "nearest")) for name in numbers)
     assert "has no thoughts" in succeed("analyse", tmp_path / "tiger").out
 
 

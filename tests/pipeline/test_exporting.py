@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,10 @@ def close(one: TrainedModel, other: TrainedModel) -> None:
             for step, same in zip(a.path or [], b.path or [], strict=True):
                 assert (step.code, step.level) == (same.code, same.level)
                 assert [each.name for each in step.clusters] == [each.name for each in same.clusters]
+                assert (step.thinks_of is None) == (same.thinks_of is None)
+                if step.thinks_of is not None and same.thinks_of is not None:
+                    assert replace(step.thinks_of, probability=0.0) == replace(same.thinks_of, probability=0.0)
+                    assert step.thinks_of.probability == pytest.approx(same.thinks_of.probability, abs=1e-5)
                 assert (step.name, step.num_items, step.decides) == (same.name, same.num_items, same.decides)
 
 

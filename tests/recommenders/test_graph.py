@@ -3,6 +3,7 @@ pipeline by ONNX Runtime.
 """
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,17 @@ from torch import nn
 
 from graph_world import Eager, agree, asks
 from sidestep.data.reads import Reads
+from sidestep.data.sequences import question
 from sidestep.fast.recommender import GraphRecommender
 from sidestep.fast.session import Array
 from sidestep.layers.clock import Clock
 from sidestep.pipeline.exporting import trie_tensors
 from sidestep.recommenders.generative import GenerativeRecommender, Thinker, trie_of
 from sidestep.recommenders.graph import SearchGraph
+from sidestep.recommenders.step import named
 from sidestep.search.scoring import PathScores
 from sidestep.sids.flat_trie import FlatTrie
+from sidestep.sids.path_names import PathNames
 from small_world import THINKING, awake, make, make_batch, make_sids
 
 N = 40
@@ -54,6 +58,26 @@ def both(kind: str, num_beams: int = 7, clock: Clock | None = None, absolute: bo
 def test_every_generator_answers_as_its_search_does(kind: str) -> None:
     softmax = ["codebook", "trie"][KINDS.index(kind) % 2]
     agree(*both(f"{kind}, {softmax}"), asks(12, N, longest=8))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("s2gr")])
+def test_thoughts_have_the_same_names_by_both_roads(kind: str) -> None:
+    eager, graph = both(kind)
+    words = ["soap", "comb", "oil", "nail", "balm", "dye", "wax"]
+    titles = [f"{words[item % 7]} {words[item // 7 % 7]} no{item % 3}" for item in range(N)]
+    names, histories = PathNames(make_sids(), titles, None, POPULARITY), [np.arange(3), np.array([7])]
+    theirs = eager.rank(question(histories, eager.reads), 5, explain=True)
+    compared = []
+    for ours, paths in zip(graph.rank(histories, [[], []], 5, explain=True), theirs.paths or [], strict=True):
+        for path, same in zip(ours.paths or [], paths, strict=True):
+            for step, other in zip(named(path, names), named(same, names), strict=True):
+                one, two = step.thinks_of, other.thinks_of
+                assert (one is None) == (two is None) == (not other.clusters)
+                if one is not None and two is not None:
+                    assert replace(one, probability=0.0) == replace(two, probability=0.0)
+                    assert one.probability == pytest.approx(two.probability, abs=1e-5)
+                    compared.append(one.name)
+    assert len(compared) >= 10
 
 
 @pytest.mark.parametrize(

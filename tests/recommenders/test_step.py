@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from sidestep.recommenders.step import NamedCluster, OlderItem, Step, named
+from sidestep.recommenders.step import NAMED_CLUSTERS, NamedCluster, OlderItem, Step, named
 from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 
@@ -31,6 +31,9 @@ def test_codes_and_clusters_are_named_by_what_they_leave_under_the_codes_before_
     path = [PATH[0], Step(2, 3, -1.25, [NamedCluster(0, 0.9)])]
     first, second = named(path, names)
     assert (first.name, first.num_items, first.decides) == ("lipstick", 2, True)
+    assert first.thinks_of is not None
+    assert (first.thinks_of.clusters, first.thinks_of.probability, first.thinks_of.num_items) == ((1,), 0.75, 2)
+    assert second.thinks_of is None, "its graph tells one cluster of two"
     assert first.clusters == [NamedCluster(1, 0.75, "lipstick", 2), NamedCluster(0, 0.25, "comb", 2)]
     assert (second.name, second.num_items, second.decides) == ("red", 1, True)
     assert second.clusters == [NamedCluster(0, 0.9, "blue", 1)]
@@ -38,6 +41,23 @@ def test_codes_and_clusters_are_named_by_what_they_leave_under_the_codes_before_
     assert (nothing_left.name, nothing_left.num_items, nothing_left.decides) == ("comb", 2, False)
     assert nothing_left.clusters == [NamedCluster(0, 1.0, "no items", 0)]
     assert Step.of_numbers(first.as_numbers()) == PATH[0], "names do not travel between processes"
+
+
+def test_all_clusters_travel_a_few_are_shown_and_the_thought_is_named_by_the_likely_ones() -> None:
+    """Five words, a code and a cluster each."""
+    titles = ["soap", "soap", "comb", "comb", "oil", "oil", "oil", "nail", "nail", "balm"]
+    codes = np.array([[0], [0], [1], [1], [2], [2], [2], [3], [3], [4]])
+    sids = SemanticIds(codes, (5,), [np.zeros((5, 2), dtype=np.float32)], [np.arange(5)])
+    near = [NamedCluster(number, share) for number, share in ((0, 0.3), (1, 0.25), (2, 0.2), (3, 0.15), (4, 0.1))]
+    path = [Step(1, 2, -0.5, near)]
+    assert [Step.of_numbers(step.as_numbers()) for step in path] == path
+    [step] = named(path, PathNames(sids, titles, None, np.ones(10, dtype=np.int64)))
+    assert [each.name for each in step.clusters] == ["soap", "comb", "oil"]
+    assert len(step.clusters) == NAMED_CLUSTERS
+    assert step.thinks_of is not None
+    assert step.thinks_of.as_json() == {
+        "name": "soap, comb", "probability": 0.55, "num_items": 4, "clusters": [0, 1], "possible": 5,
+    }  # fmt: skip
 
 
 def test_what_was_looked_up_is_titled_and_the_step_itself_keeps_none() -> None:

@@ -51,6 +51,10 @@ def test_an_answer_is_the_librarys(shop: TestClient, model: TrainedModel) -> Non
                 assert [(each["name"], pytest.approx(each["probability"], abs=1e-5)) for each in step["thought"]] == [
                     (each.name, each.probability) for each in same.clusters
                 ]
+                held = None if same.thinks_of is None else same.thinks_of.as_json()
+                if held is not None:
+                    held["probability"] = pytest.approx(held["probability"], abs=1e-5)
+                assert step["thinks_of"] == held
                 assert (step["name"], step["num_items"]) == (same.name, same.num_items)
 
 

@@ -147,6 +147,13 @@ def test_a_first_visitor_sees_thoughts_without_doing_anything(page: Any) -> None
     for step, level in zip(deciding, path.locator("> li").all(), strict=True):
         text = level.inner_text()
         assert f"code {step['code']}" in text
+        held = step["thinks_of"]
+        assert (held is None) == (not step["thought"])
+        if held is not None:
+            assert (held["name"] or "undecided") in text
+            assert f"{len(held['clusters'])} of {held['possible']} clusters, {held['num_items']} item" in text
+            level.get_by_text("nearest clusters").click()
+            text = level.inner_text()
         assert all(cluster["name"] in text for cluster in step["thought"] if cluster["num_items"])
     rest = [f"{step['code']} at level {step['level']}" for step in first["path"] if not step["decides"]]
     folded = page.locator(".answers > li").first.locator(".path + p.quiet")
