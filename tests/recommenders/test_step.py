@@ -56,7 +56,7 @@ def test_all_clusters_travel_a_few_are_shown_and_the_thought_is_named_by_the_lik
     assert len(step.clusters) == NAMED_CLUSTERS
     assert step.thinks_of is not None
     assert step.thinks_of.as_json() == {
-        "name": "soap, comb", "probability": 0.55, "num_items": 4, "clusters": [0, 1], "possible": 5,
+        "name": "comb, soap", "probability": 0.55, "num_items": 4, "clusters": [0, 1], "possible": 5,
     }  # fmt: skip
 
 
