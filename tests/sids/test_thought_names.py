@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from sidestep.data.interactions import Ints
 from sidestep.sids.path_names import PathNames
 from sidestep.sids.semantic_ids import SemanticIds
 from sidestep.sids.thought_names import HELD, TOO_MANY, ThinksOf, thinks_of
@@ -12,15 +13,16 @@ from sidestep.sids.thought_names import HELD, TOO_MANY, ThinksOf, thinks_of
 WORDS = ["soap", "comb", "oil", "nail", "balm", "dye", "wax", "gel"]
 
 
-def eight(codes: list[list[int]] | None = None) -> PathNames:
+def eight(codes: list[list[int]] | None = None, taken: Ints | None = None) -> PathNames:
     """Sixteen items, two of each word; unless told otherwise, a word is a code of the first level, and its own cluster.
-    The last two clusters have codes but no items.
+    The last two clusters have codes but no items. taken: how often each was taken; all alike unless told otherwise.
     """
     table = np.array(codes or [[item // 2, item % 2] for item in range(16)])
     titles = [f"{WORDS[item // 2]} {'red' if item % 2 else 'blue'}" for item in range(16)]
     clusters = [np.arange(10), np.array([0, 1, 2])]
     codebooks = [np.zeros((len(each), 2), dtype=np.float32) for each in clusters]
-    return PathNames(SemanticIds(table, (10, 3), codebooks, clusters), titles, None, np.arange(16)[::-1].copy())
+    taken = np.full(16, 3) if taken is None else taken
+    return PathNames(SemanticIds(table, (10, 3), codebooks, clusters), titles, None, taken)
 
 
 def thought(*probabilities: float) -> np.ndarray:  # type: ignore[type-arg]
@@ -40,12 +42,12 @@ def test_a_thought_is_named_by_the_fewest_clusters_with_half_of_its_probability(
     assert told(thinks_of(eight(), (), thought(0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2)))[1] == (1, 7, 0)
 
 
-def test_one_likely_cluster_gives_the_name_of_that_cluster() -> None:
+def test_one_likely_cluster_gives_the_name_of_that_cluster_where_items_are_taken_alike() -> None:
     names = eight()
     for cluster in range(8):
         found = thinks_of(names, (), np.where(np.arange(10) == cluster, 0.6, 0.4 / 9))
         assert found is not None
-        assert found.left == names.cluster((), cluster) == names.clusters((), (cluster,))
+        assert found.left == names.cluster((), cluster)
         assert found.clusters == (cluster,)
 
 
@@ -83,8 +85,22 @@ def test_a_thought_that_is_spread_evenly_is_undecided() -> None:
 def test_all_clusters_of_a_prefix_leave_what_the_prefix_is_named() -> None:
     names = eight()
     for prefix, clusters in (((), tuple(range(8))), ((2,), (0, 1))):
-        left = names.clusters(prefix, clusters)
+        left = names.likely(prefix, clusters)
         assert (left.name, left.num_items) == (names.code(prefix).name, names.code(prefix).num_items)
+
+
+def test_what_is_often_taken_names_a_thought_and_not_a_cluster() -> None:
+    """Code 0 leaves three red soaps and a blue comb, of eight items; the comb was taken 63 times, the others never. So
+    combs count 8 of 11, and 9 of 15 among all items: "comb" comes first in the name of a thought, and not of a cluster.
+    """
+    titles = ["red soap", "red soap", "red soap", "blue comb", "blue oil", "blue oil", "red comb", "blue oil"]
+    table = np.array([[0], [0], [0], [0], [1], [1], [2], [2]])
+    sids = SemanticIds(table, (3,), [np.zeros((3, 2), dtype=np.float32)], [np.arange(3)])
+    names = PathNames(sids, titles, None, np.array([0, 0, 0, 63, 0, 0, 0, 0]))
+    assert names.cluster((), 0).name == "soap"
+    assert names.likely((), (0,)).name == "comb, soap"
+    alike = PathNames(sids, titles, None, np.full(8, 7))
+    assert names.cluster((), 0) == alike.cluster((), 0) == alike.likely((), (0,))
 
 
 def test_no_smaller_set_has_as_much_and_what_is_named_is_less_than_half() -> None:

@@ -1,7 +1,7 @@
 """Names for the codes and clusters of a path: what each of them leaves of the items that the codes before it allow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +17,12 @@ LEAST = 1e-6
 CLEARLY = float(np.log(1.3))
 """A second or third term needs at least this log(share_S / share_G)."""
 NEWLY = 0.1
-"""... and must hold of at least this share of the items that no term before it holds of."""
+"""... and must hold of at least this share of S outside of what the terms before it hold of."""
 KEPT_NAMES, KEPT_PREFIXES = 100_000, 1_000
 ALL_ITEMS, NO_ITEMS = "all items", "no items"
 
 Prefix = tuple[int, ...]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -42,14 +43,16 @@ class Left:
 class _Group:
     """The items with a prefix, at the places begin .. end - 1 of the path order, and the pairs of an item and a term.
 
-    terms: the distinct terms, rising. counts: the items that each of them holds of. rows, numbers: of each pair, the
-    item (from 0) and the term (its place in `terms`), in the order of the items.
+    weights: what each item counts. terms: the distinct terms, rising. counts: what the items that each of them holds of
+    count together. rows, numbers: of each pair, the item (from 0) and the term (its place in `terms`), in the order of
+    the items.
     """
 
     begin: int
     end: int
+    weights: Floats
     terms: Ints
-    counts: Ints
+    counts: Floats
     rows: Ints
     numbers: Ints
 
@@ -65,6 +68,10 @@ class PathNames:
     nothing is decided, and the name is that of the prefix. Where no term distinguishes S, its name consists of its most
     popular titles.
 
+    Several clusters are named together as what a model holds likely. It meets some of their items much more often than
+    others: an item then counts the square root of how often it was taken in training, and once more, in S and in G. So
+    what is often taken has a say in the name, and no bestseller has it alone.
+
     Names are computed when they are asked for, and kept.
     """
 
@@ -78,12 +85,15 @@ class PathNames:
         self.codes = sids.codes[self.order]
         self._terms = Terms.of(titles, categories)
         self._rows, self._numbers = self._terms.of_items(self.order)
+        self._taken = np.sqrt(1.0 + popularity[self.order])
         self._starts = np.searchsorted(self._rows, np.arange(len(self.order) + 1))
         self._common = np.bincount(self._numbers, minlength=len(self._terms)) / max(len(self.order), 1)
         self.code = lru_cache(KEPT_NAMES)(self._code)
-        self.clusters = lru_cache(KEPT_NAMES)(self._of_clusters)
+        self.cluster = lru_cache(KEPT_NAMES)(self._cluster)
+        self.likely = lru_cache(KEPT_NAMES)(self._likely)
         self.counts = lru_cache(KEPT_PREFIXES)(self._counted)
         self._group = lru_cache(KEPT_PREFIXES)(self._grouped)
+        self._taken_group = lru_cache(KEPT_PREFIXES)(self._grouped_as_taken)
 
     def span(self, prefix: Prefix) -> tuple[int, int]:
         """The places in `order` where the items with this prefix begin and end; they are equal where there are none."""
@@ -92,10 +102,6 @@ class PathNames:
             column = self.codes[begin:end, level]
             begin, end = (begin + int(column.searchsorted(code, side)) for side in ("left", "right"))
         return begin, end
-
-    def cluster(self, prefix: Prefix, cluster: int) -> Left:
-        """What a cluster leaves of the items with this prefix, which has fewer than L codes."""
-        return self.clusters(prefix, (cluster,))
 
     def holds(self, left: Left, item: int) -> bool:
         """Whether a term of the name is one of the item's, or the name is its title."""
@@ -115,9 +121,15 @@ class PathNames:
         pairs = slice(*(self._starts[[begin, end]] - self._starts[group.begin]).tolist())
         return self._left(prefix[:-1], group, inside, group.rows[pairs], group.numbers[pairs])
 
-    def _of_clusters(self, prefix: Prefix, clusters: tuple[int, ...]) -> Left:
-        """What the codes of some clusters leave of the items with this prefix, which has fewer than L codes."""
-        group = self._group(prefix)
+    def _cluster(self, prefix: Prefix, cluster: int) -> Left:
+        """What the codes of a cluster leave of the items with this prefix, which has fewer than L codes."""
+        return self._of_clusters(prefix, self._group(prefix), (cluster,))
+
+    def _likely(self, prefix: Prefix, clusters: tuple[int, ...]) -> Left:
+        """What the codes of likely clusters leave together of the items with this prefix."""
+        return self._of_clusters(prefix, self._taken_group(prefix), clusters)
+
+    def _of_clusters(self, prefix: Prefix, group: _Group, clusters: tuple[int, ...]) -> Left:
         inside = np.isin(self._clusters_of(group.begin, group.end, len(prefix)), clusters)
         pairs = inside[group.rows]
         return self._left(prefix, group, inside, group.rows[pairs], group.numbers[pairs])
@@ -133,7 +145,13 @@ class PathNames:
         begin, end = self.span(prefix)
         pairs = slice(*self._starts[[begin, end]].tolist())
         terms, numbers = np.unique(self._numbers[pairs], return_inverse=True)
-        return _Group(begin, end, terms, np.bincount(numbers), self._rows[pairs] - begin, numbers)
+        counts = np.bincount(numbers).astype(np.float64)
+        return _Group(begin, end, np.ones(end - begin), terms, counts, self._rows[pairs] - begin, numbers)
+
+    def _grouped_as_taken(self, prefix: Prefix) -> _Group:
+        group = self._group(prefix)
+        weights = self._taken[group.begin : group.end]
+        return replace(group, weights=weights, counts=np.bincount(group.numbers, weights[group.rows]))
 
     def _left(self, prefix: Prefix, group: _Group, inside: Flags, rows: Ints, numbers: Ints) -> Left:
         """inside: of the group's items, those that are left. rows, numbers: their pairs."""
@@ -143,18 +161,18 @@ class PathNames:
         if left == len(inside):
             whole = self.code(prefix)
             return Left(whole.name, left, whole.terms)
-        chosen = [int(group.terms[number]) for number in self._distinctive(group, left, rows, numbers)]
+        chosen = [int(group.terms[number]) for number in self._distinctive(group, inside, rows, numbers)]
         if chosen:
             return Left(", ".join(self._terms.terms[term] for term in chosen), left, tuple(chosen))
         items = self.order[group.begin : group.end][inside]
         first = [self._titles[item] for item in items[by_popularity(left, self._popularity[items])[:2]]]
         return Left(first[0] if left == 1 else "like " + " and ".join(first), left)
 
-    def _distinctive(self, group: _Group, left: int, rows: Ints, numbers: Ints) -> list[int]:
+    def _distinctive(self, group: _Group, inside: Flags, rows: Ints, numbers: Ints) -> list[int]:
         """The terms that name the items of these pairs, as their places in the group's."""
-        num_terms = len(group.terms)
-        counts = np.bincount(numbers, minlength=num_terms)
-        gain = np.log(np.maximum(counts, 1) * ((group.end - group.begin) / left) / group.counts)
+        num_terms, left = len(group.terms), group.weights[inside].sum()
+        counts = np.bincount(numbers, group.weights[rows], num_terms)
+        gain = np.log(np.maximum(counts, 1) * (group.weights.sum() / left) / group.counts)
         equals = 1e-9 * self._common[group.terms]
         chosen: list[int] = []
         while len(chosen) < NUM_TERMS and counts.any():
@@ -166,10 +184,10 @@ class PathNames:
             if score[best] <= LEAST:
                 break
             chosen.append(best)
-            if left > 1:
+            if inside.sum() > 1:
                 covered = np.zeros(group.end - group.begin, dtype=np.bool_)
                 covered[rows[numbers == best]] = True
                 rest = ~covered[rows]
                 rows, numbers = rows[rest], numbers[rest]
-                counts = np.bincount(numbers, minlength=num_terms)
+                counts = np.bincount(numbers, group.weights[rows], num_terms)
         return chosen

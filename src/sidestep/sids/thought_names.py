@@ -63,5 +63,5 @@ def thinks_of(names: PathNames, prefix: Prefix, probabilities: Probabilities) ->
     held, left = likely[:size], int(counts[likely[:size]].sum())
     decided = left < TOO_MANY * counts.sum()
     clusters = tuple(held.tolist())
-    name = names.clusters(prefix, tuple(sorted(clusters))) if decided else None
+    name = names.likely(prefix, tuple(sorted(clusters))) if decided else None
     return ThinksOf(clusters, min(float(reached[size - 1]), 1.0), left, len(possible), name)
