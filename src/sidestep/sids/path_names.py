@@ -17,7 +17,7 @@ LEAST = 1e-6
 CLEARLY = float(np.log(1.3))
 """A second or third term needs at least this log(share_S / share_G)."""
 NEWLY = 0.1
-"""... and must hold of at least this share of S outside of what the terms before it hold of."""
+"""... and must hold of at least this share of S outside of what the terms before it hold of, by number of clusters."""
 KEPT_NAMES, KEPT_PREFIXES = 100_000, 1_000
 ALL_ITEMS, NO_ITEMS = "all items", "no items"
 
@@ -70,7 +70,8 @@ class PathNames:
 
     Several clusters are named together as what a model holds likely. It meets some of their items much more often than
     others: an item then counts the square root of how often it was taken in training, and once more, in S and in G. So
-    what is often taken has a say in the name, and no bestseller has it alone.
+    what is often taken has a say in the name, and no bestseller has it alone. A further term needs less of S the more
+    clusters there are, since each of them is a smaller part of S.
 
     Names are computed when they are asked for, and kept.
     """
@@ -119,7 +120,7 @@ class PathNames:
         inside = np.zeros(group.end - group.begin, dtype=np.bool_)
         inside[begin - group.begin : end - group.begin] = True
         pairs = slice(*(self._starts[[begin, end]] - self._starts[group.begin]).tolist())
-        return self._left(prefix[:-1], group, inside, group.rows[pairs], group.numbers[pairs])
+        return self._left(prefix[:-1], group, inside, group.rows[pairs], group.numbers[pairs], NEWLY)
 
     def _cluster(self, prefix: Prefix, cluster: int) -> Left:
         """What the codes of a cluster leave of the items with this prefix, which has fewer than L codes."""
@@ -132,7 +133,7 @@ class PathNames:
     def _of_clusters(self, prefix: Prefix, group: _Group, clusters: tuple[int, ...]) -> Left:
         inside = np.isin(self._clusters_of(group.begin, group.end, len(prefix)), clusters)
         pairs = inside[group.rows]
-        return self._left(prefix, group, inside, group.rows[pairs], group.numbers[pairs])
+        return self._left(prefix, group, inside, group.rows[pairs], group.numbers[pairs], NEWLY / len(clusters))
 
     def _counted(self, prefix: Prefix) -> Ints:
         """How many of the items with this prefix each cluster of the next level leaves."""
@@ -153,22 +154,22 @@ class PathNames:
         weights = self._taken[group.begin : group.end]
         return replace(group, weights=weights, counts=np.bincount(group.numbers, weights[group.rows]))
 
-    def _left(self, prefix: Prefix, group: _Group, inside: Flags, rows: Ints, numbers: Ints) -> Left:
-        """inside: of the group's items, those that are left. rows, numbers: their pairs."""
+    def _left(self, prefix: Prefix, group: _Group, inside: Flags, rows: Ints, numbers: Ints, newly: float) -> Left:
+        """inside: of the group's items, those that are left. rows, numbers: their pairs. newly: see `NEWLY`."""
         left = int(inside.sum())
         if not left:
             return Left(NO_ITEMS, 0)
         if left == len(inside):
             whole = self.code(prefix)
             return Left(whole.name, left, whole.terms)
-        chosen = [int(group.terms[number]) for number in self._distinctive(group, inside, rows, numbers)]
+        chosen = [int(group.terms[number]) for number in self._distinctive(group, inside, rows, numbers, newly)]
         if chosen:
             return Left(", ".join(self._terms.terms[term] for term in chosen), left, tuple(chosen))
         items = self.order[group.begin : group.end][inside]
         first = [self._titles[item] for item in items[by_popularity(left, self._popularity[items])[:2]]]
         return Left(first[0] if left == 1 else "like " + " and ".join(first), left)
 
-    def _distinctive(self, group: _Group, inside: Flags, rows: Ints, numbers: Ints) -> list[int]:
+    def _distinctive(self, group: _Group, inside: Flags, rows: Ints, numbers: Ints, newly: float) -> list[int]:
         """The terms that name the items of these pairs, as their places in the group's."""
         num_terms, left = len(group.terms), group.weights[inside].sum()
         counts = np.bincount(numbers, group.weights[rows], num_terms)
@@ -178,7 +179,7 @@ class PathNames:
         while len(chosen) < NUM_TERMS and counts.any():
             score = counts / left * gain
             if chosen:
-                score[(gain < CLEARLY) | (counts < NEWLY * left)] = 0
+                score[(gain < CLEARLY) | (counts < newly * left)] = 0
                 score[chosen] = 0
             best = int((score + equals).argmax())
             if score[best] <= LEAST:

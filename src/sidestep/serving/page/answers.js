@@ -94,13 +94,12 @@ function thought(step) {
   const nearest = possible.map((cluster) => named(cluster.name, cluster.probability));
   if (!held) return element("div", { class: "thought" }, element("p", { class: "quiet" }, "thought"), nearest);
   const clusters = `${count(held.clusters.length)} of ${count(held.possible)} clusters`;
-  const spread = `${percent(held.probability)} of its probability, ${clusters}, ${items(held.num_items)}`;
   return element(
     "div",
     { class: "thought" },
     element("p", { class: "quiet" }, held.name ? "thinks of" : "the thought is"),
-    element("p", { class: "held" }, held.name || "undecided"),
-    element("p", { class: "quiet" }, spread),
+    element("div", { class: "held" }, named(held.name || "undecided", held.probability)),
+    element("p", { class: "quiet" }, `of its probability: ${clusters}, ${items(held.num_items)}`),
     nearest.length ? element("details", {}, element("summary", { class: "quiet" }, "nearest clusters"), nearest) : null,
   );
 }
