@@ -159,8 +159,8 @@ def test_same_run_gives_the_same_bytes(thinking: Run, page: str) -> None:
     assert render(gather(thinking)) == page
 
 
-def test_examples_show_what_the_model_answers_with_the_path_of_every_item(thinking: Run) -> None:
-    examples = gather(thinking).examples
+def test_examples_show_what_the_model_answers_with_the_path_of_every_item(thinking: Run, page: str) -> None:
+    examples, text = gather(thinking).examples, Reader(page).text
     assert len(examples) == 5
     assert len({example.user for example in examples}) == 5
     for example in examples:
@@ -173,6 +173,10 @@ def test_examples_show_what_the_model_answers_with_the_path_of_every_item(thinki
             assert found.score == pytest.approx(sum(step.log_prob for step in found.path), rel=1e-4)
             assert all(len(step.clusters) == 2 for step in found.path)
             assert all(step.name for step in found.path)
+            for step in found.path:
+                assert step.thinks_of is not None
+                if step.decides:
+                    assert (f"thinks of {step.thinks_of.name}" if step.thinks_of.name else "undecided") in text
 
 
 def test_lucky_examples_are_hits_and_say_how_they_were_drawn(thinking: Run) -> None:

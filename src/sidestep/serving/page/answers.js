@@ -94,12 +94,15 @@ function thought(step) {
   const nearest = possible.map((cluster) => named(cluster.name, cluster.probability));
   if (!held) return element("div", { class: "thought" }, element("p", { class: "quiet" }, "thought"), nearest);
   const clusters = `${count(held.clusters.length)} of ${count(held.possible)} clusters`;
+  const spread = `of its probability: ${clusters}, ${items(held.num_items)}`;
+  const told = held.name
+    ? [element("p", { class: "quiet" }, "thinks of"), element("div", { class: "held" }, named(held.name, held.probability))]
+    : [element("p", { class: "quiet" }, "the thought is"), element("p", { class: "held" }, "undecided")];
   return element(
     "div",
     { class: "thought" },
-    element("p", { class: "quiet" }, held.name ? "thinks of" : "the thought is"),
-    element("div", { class: "held" }, named(held.name || "undecided", held.probability)),
-    element("p", { class: "quiet" }, `of its probability: ${clusters}, ${items(held.num_items)}`),
+    told,
+    element("p", { class: "quiet" }, held.name ? spread : `${percent(held.probability)} ${spread}`),
     nearest.length ? element("details", {}, element("summary", { class: "quiet" }, "nearest clusters"), nearest) : null,
   );
 }
