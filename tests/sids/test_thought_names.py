@@ -60,7 +60,7 @@ def test_clusters_without_items_are_left_out_whatever_probability_they_have() ->
 
 
 def test_a_thought_within_a_prefix_tells_its_items_from_their_siblings_alone() -> None:
-    """Behind code 0 stand eight items of four words: code 0 takes the red ones, code 1 two of the blue, code 2 the rest."""
+    """Behind code 0 stand eight items of four words: code 0 takes the red ones, 1 two blue ones, 2 the rest."""
     rows = [[0, 0 if item % 2 else 1 + (item >= 4)] if item < 8 else [1, 0] for item in range(16)]
     names = eight(rows)
     assert told(thinks_of(names, (0,), np.array([0.3, 0.4, 0.3])))[1:] == ((1, 0), pytest.approx(0.7), 6, 3)

@@ -84,7 +84,7 @@ Path = list[Step]
 
 
 def named(path: Path, names: PathNames) -> Path:
-    """The path with the names of its codes, its thoughts and their nearest clusters, each within the codes before it."""
+    """The path with the names of its codes, thoughts and their nearest clusters, each within the codes before it."""
     codes = tuple(step.code for step in path)
     result, before = [], names.code(())
     for level, step in enumerate(path):
