@@ -39,7 +39,7 @@ def names_of_thoughts(names: PathNames, codes: Sequence[int], thoughts: Sequence
     shown: list[Left | None] = []
     for level, (thought, decides) in enumerate(zip(thoughts, deciding(names, codes), strict=False)):
         held = thinks_of(names, tuple(codes[:level]), thought) if decides else None
-        shown.append(held and held.left)
+        shown.append(None if held is None else held.left)
     return shown
 
 

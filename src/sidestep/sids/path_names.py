@@ -152,7 +152,8 @@ class PathNames:
     def _grouped_as_taken(self, prefix: Prefix) -> _Group:
         group = self._group(prefix)
         weights = self._taken[group.begin : group.end]
-        return replace(group, weights=weights, counts=np.bincount(group.numbers, weights[group.rows]))
+        counts = np.bincount(group.numbers, weights[group.rows]).astype(np.float64)
+        return replace(group, weights=weights, counts=counts)
 
     def _left(self, prefix: Prefix, group: _Group, inside: Flags, rows: Ints, numbers: Ints, newly: float) -> Left:
         """inside: of the group's items, those that are left. rows, numbers: their pairs. newly: see `NEWLY`."""
