@@ -32,7 +32,7 @@ def test_the_members_answer_together_from_the_run_and_from_its_bundle(
         for name, value in artifact.load(folder / "model", "weights").tensors.items():
             assert (tensors[f"members.{number}.{name}"] == value).all()
     assert (tensors["codes_1"] == sidestep.load(other).sids.codes).all()
-    assert ": thought " in succeed("recommend", out, "--user", "u01", "--explain").out
+    assert ", nearest " in succeed("recommend", out, "--user", "u01", "--explain").out
     succeed("export", out, "--to", tmp_path / "bundle")
     run, bundled = sidestep.load(out), sidestep.load(tmp_path / "bundle")
     history = [run.catalog.item_ids[item] for item in (3, 1, 4)]
