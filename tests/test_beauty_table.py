@@ -15,8 +15,8 @@ CELLS = ROOT / "docs" / "results" / "cells" / "beauty"
 ROWS = {
     "two SASRecs, one reads item vectors (`sasrec-towers`)": "sasrec-towers-0-e9f5f114 1-32909885 2-f7b842a4",
     "SASRec, full cross-entropy (`sasrec-ce`)": "sasrec-ce-0-d8ad3d6e 1-19644c45 2-5bc24d1e",
-    "S²GR's codes without thoughts, best base, by Muon": "s2gr-no-reason-0-a3a73630 1-9ea94d01 2-863da113",
-    "the same by AdamW, the default": "s2gr-no-reason-0-d3d10846 1-56db147f 2-cd0de57b",
+    "S²GR's codes, no thoughts, best base, Muon, averaged weights": "s2gr-no-reason-0-a3a73630 1-9ea94d01 2-863da113",
+    "the same by AdamW alone, the default": "s2gr-no-reason-0-d3d10846 1-56db147f 2-cd0de57b",
     "and with thoughts": "s2gr-0-1812cf53 1-7b85e786 2-b1aa47ca",
     "item-kNN that minds the order (`item-knn-recent`)": "item-knn-recent-0-15a40bc2",
     "TIGER, 60 epochs": "tiger-0-198df4ce 1-d56ae675 2-1b398051",

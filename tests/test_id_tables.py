@@ -14,7 +14,7 @@ from sidestep.report.terminal import study_markdown
 from sidestep.studies.tokenizers import STUDIES
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-PAGES = {"table3": "tokenizers", "balance": "tokenizers", "coba": "tokenizers", "gr2": "tokenizers"}
+PAGES = dict.fromkeys(("table3", "balance", "gr2"), "tokenizers")
 """The page of a study that has none of its own name."""
 
 

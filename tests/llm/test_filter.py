@@ -17,7 +17,7 @@ from sidestep.data.interactions import Interactions
 from sidestep.data.splits import SplitConfig, TrainingInteractions, split
 from sidestep.errors import ConfigError, TeacherError
 from sidestep.llm.chat import Messages
-from sidestep.llm.filter import AT_ONCE, LocalJudge, RemoteJudge, by_model, judge_of, question, telling
+from sidestep.llm.filter import AT_ONCE, LocalJudge, RemoteJudge, auc, by_model, judge_of, question
 from sidestep.llm.model import ChatModel
 from sidestep.llm.teacher import Answers, Endpoint
 from sidestep.vectors.pairs import Pairs, cooccurring
@@ -101,12 +101,12 @@ def test_a_judge_is_tried_on_pairs_of_users_against_pairs_at_random(tmp_path: Pa
     train = training(kinds_stay=True)
     pairs = cooccurring(train, 24)
     knowing = by_model(Spoken(), Answers(tmp_path / "a.jsonl"), TEXTS)
-    assert telling(knowing, train, pairs, 24, seed=0) == 1.0  # each pair of users is of one kind, no other pair is
+    assert auc(knowing, train, pairs, 24, seed=0) == 1.0  # each pair of users is of one kind, no other pair is
     reversed_ = by_model(Spoken(), Answers(tmp_path / "a.jsonl"), TEXTS)
-    assert telling(lambda each: -reversed_(each), train, pairs, 24, seed=0) == 0.0
-    assert telling(lambda each: np.zeros(len(each)), train, pairs, 24, seed=0) == 0.5
+    assert auc(lambda each: -reversed_(each), train, pairs, 24, seed=0) == 0.0
+    assert auc(lambda each: np.zeros(len(each)), train, pairs, 24, seed=0) == 0.5
     few = pairs.take(np.arange(5))
-    assert math.isnan(telling(knowing, train, few, 24, seed=0))
+    assert math.isnan(auc(knowing, train, few, 24, seed=0))
 
 
 def likely(**tokens: float) -> str:

@@ -4,7 +4,6 @@ before alignment), where the filters of `vectors.denoise` ask none.
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,7 +18,7 @@ from sidestep.encoders.language_models import SMOLLM2
 from sidestep.errors import ConfigError, TeacherError, brief
 from sidestep.llm.chat import Messages
 from sidestep.llm.model import AT_ONCE, ChatModel
-from sidestep.llm.teacher import Answers, Endpoint
+from sidestep.llm.teacher import Answers, Endpoint, in_parallel
 from sidestep.vectors.denoise import Denoiser, Scores
 from sidestep.vectors.pairs import Pairs, num_users_of
 from sidestep.vectors.tuning import TuneConfig
@@ -32,9 +31,9 @@ SPELLED = {"yes": ("Yes", " Yes", "yes", " yes", "YES"), "no": ("No", " No", "no
 PART = 64
 """Pairs between two looks at the file of margins."""
 TRIED, JOINED, FEWEST = 60, 4, 20
-"""Pairs that are tried before all are judged; the users who make a pair certain; with fewer pairs, none is tried."""
+"""Pairs of which the AUC is computed before all are judged; users who took both items of one; with fewer, none is."""
 CLUELESS = 0.6
-"""Below this, two standard errors above chance with so many pairs, a judge was not shown to know anything."""
+"""An AUC below this, which is two standard errors above chance with so many pairs, may be chance."""
 MOST_UNDECIDED = 0.1
 
 
@@ -69,19 +68,15 @@ class LocalJudge:
         ConfigError: a tokenizer that does not tell Yes from No.
         """
         yes, no = self._tokens()
-        prompts, found = [self.chat_model.prompt(chat) for chat in chats], list[float | None]()
-        device, pad = self.chat_model.model.device, self.chat_model.pad
+        model, margins = self.chat_model.model, list[float | None]()
+        prompts = [self.chat_model.prompt(chat) for chat in chats]
         for begin in range(0, len(prompts), AT_ONCE):
-            part = prompts[begin : begin + AT_ONCE]
-            width = max(map(len, part))
-            ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in part], device=device)
-            seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in part], device=device)
-            logits = self.chat_model.model(
-                input_ids=ids, attention_mask=seen, position_ids=(seen.cumsum(1) - 1).clamp(min=0), logits_to_keep=1
-            ).logits[:, -1]
-            logits = logits.float()
-            found += (logits[:, yes].logsumexp(1) - logits[:, no].logsumexp(1)).tolist()
-        return found
+            ids, mask = (each.to(model.device) for each in self.chat_model.padded(prompts[begin : begin + AT_ONCE]))
+            places = (mask.cumsum(1) - 1).clamp(min=0)
+            answer = model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=1)
+            logits = answer.logits[:, -1].float()
+            margins += (logits[:, yes].logsumexp(1) - logits[:, no].logsumexp(1)).tolist()
+        return margins
 
     def _tokens(self) -> tuple[list[int], list[int]]:
         """The tokens that begin Yes, and those that begin No."""
@@ -114,20 +109,17 @@ class RemoteJudge:
         Raises:
             TeacherError: as `Endpoint.first_tokens`.
         """
-        with ThreadPoolExecutor(self.parallel) as pool:
-            try:
-                return list(pool.map(self._margin, chats))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # what waits would be asked in vain
-                raise
+        return list(in_parallel(self._margin, chats, self.parallel))
 
     def _margin(self, chat: Messages) -> float | None:
-        found = self.endpoint.first_tokens(chat, LIKELIEST)
-        said = {word: [value for token, value in found.items() if token.strip().lower() == word] for word in SPELLED}
-        if not any(said.values()):
+        tokens = self.endpoint.first_tokens(chat, LIKELIEST)
+        of_word = {
+            word: [value for token, value in tokens.items() if token.strip().lower() == word] for word in SPELLED
+        }
+        if not any(of_word.values()):
             return None
-        least = min(found.values())
-        yes, no = (float(logsumexp(said[word] or [least])) for word in SPELLED)
+        least = min(tokens.values())
+        yes, no = (float(logsumexp(of_word[word] or [least])) for word in SPELLED)
         return yes - no
 
 
@@ -170,21 +162,19 @@ def by_model(
         As the judge. TeacherError: it leaves more than a tenth open.
     """
 
-    def margins(pairs: Pairs) -> Scores:
+    def judged(pairs: Pairs) -> Scores:
         scores, undecided = np.zeros(len(pairs)), 0
         for begin in range(0, len(pairs), PART):
             ends = zip(pairs.first[begin : begin + PART], pairs.second[begin : begin + PART], strict=True)
             chats = [question(texts[first], texts[second]) for first, second in ends]
-            found = [answers.known(judge.settings, chat, 0) for chat in chats]
-            asked = [chat for chat, known in zip(chats, found, strict=True) if known is None]
-            said = iter(judge.margins(asked) if asked else ())
-            for place, (chat, known) in enumerate(zip(chats, found, strict=True)):
-                if known is None:
-                    margin = next(said)
-                    known = "" if margin is None else repr(margin)
-                    answers.keep(judge.settings, chat, 0, known)
-                undecided += not known
-                scores[begin + place] = float(known or 0)
+            kept = [answers.known(judge.settings, chat, 0) for chat in chats]
+            missing = [place for place, text in enumerate(kept) if text is None]
+            margins = judge.margins([chats[place] for place in missing]) if missing else []
+            for place, margin in zip(missing, margins, strict=True):
+                kept[place] = "" if margin is None else repr(margin)
+                answers.keep(judge.settings, chats[place], 0, kept[place] or "")
+            undecided += sum(not text for text in kept)
+            scores[begin : begin + len(chats)] = [float(text or 0) for text in kept]
             progress(begin + len(chats))
         if undecided > MOST_UNDECIDED * len(pairs):
             raise TeacherError(
@@ -193,12 +183,12 @@ def by_model(
             )
         return scores
 
-    return margins
+    return judged
 
 
-def telling(denoiser: Denoiser, interactions: TrainingInteractions, pairs: Pairs, num_items: int, seed: int) -> float:
-    """How well a filter that sees no users tells pairs that at least `JOINED` users made from items drawn at random:
-    the share of comparisons that it gets right (AUC); .5 is chance. NaN where users made too few such pairs.
+def auc(denoiser: Denoiser, interactions: TrainingInteractions, pairs: Pairs, num_items: int, seed: int) -> float:
+    """The area under the ROC curve of a filter that sees no users: how often a pair that at least `JOINED` users took
+    has a higher score than two items drawn at random. .5 is chance; NaN where there are too few such pairs.
     """
     rng = np.random.default_rng(seed)
     certain = np.flatnonzero(num_users_of(interactions, num_items, pairs) >= JOINED)

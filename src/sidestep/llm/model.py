@@ -113,6 +113,16 @@ class ChatModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Prompts in rows of one width, shorter ones filled up on the left, and the mask of their own tokens; both
+        `[n, W]`, on the CPU.
+        """
+        width = max(map(len, prompts))
+        gaps = [width - len(prompt) for prompt in prompts]
+        ids = [[self.pad] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)]
+        mask = [[0] * gap + [1] * (width - gap) for gap in gaps]
+        return torch.tensor(ids), torch.tensor(mask)
+
     def text(self, completion: Sequence[int]) -> str:
         """An answer's tokens as text, without what ends it. Other special tokens stay."""
         ends = set(self.ends)
@@ -131,17 +141,14 @@ class ChatModel:
         drawing: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         if temperature > 0:
             drawing = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-        pad, ends, written = self.pad, set(self.ends), list[list[int]]()
+        ends, written = set(self.ends), list[list[int]]()
         for begin in range(0, len(prompts), AT_ONCE):
-            part = prompts[begin : begin + AT_ONCE]
-            width = max(map(len, part))
-            ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in part], device=model.device)
-            seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in part]).to(ids.device)
+            ids, mask = (each.to(model.device) for each in self.padded(prompts[begin : begin + AT_ONCE]))
             found = model.generate(
-                input_ids=ids, attention_mask=seen, max_new_tokens=max_tokens, pad_token_id=pad,
+                input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=self.pad,
                 eos_token_id=self.ends, **drawing,
             )  # fmt: skip
-            written += [until(tokens, ends) for tokens in found[:, width:].tolist()]
+            written += [until(tokens, ends) for tokens in found[:, ids.shape[1] :].tolist()]
         return written
 
 

@@ -1,13 +1,12 @@
 """Traces to learn from: a teacher's, by targeted or rejection sampling (GR2, section 3), or those of our own rules."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from sidestep.llm.chat import Answer, Chat, Question
-from sidestep.llm.teacher import Answers, Teacher
+from sidestep.llm.teacher import Answers, Teacher, in_parallel
 from sidestep.rerankers.policy import Traces
 from sidestep.rerankers.traces import Trace, accepted, executed, justifying
 from sidestep.rerankers.words import Names, looked_for
@@ -53,14 +52,9 @@ class Sampling:
             return Lesson(question, place, None)
 
         lessons = []
-        with ThreadPoolExecutor(self.parallel) as pool:
-            try:
-                for lesson in pool.map(taught, questions):
-                    lessons.append(lesson)
-                    progress(len(lessons))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # what waits would be asked in vain
-                raise
+        for lesson in in_parallel(taught, questions, self.parallel):
+            lessons.append(lesson)
+            progress(len(lessons))
         return lessons
 
 

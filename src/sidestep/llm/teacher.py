@@ -6,14 +6,17 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sidestep.errors import ArtifactError, TeacherError, brief
 from sidestep.llm.chat import Messages
 
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Answers of a server that may be another the next time."""
 
@@ -59,8 +62,8 @@ class Endpoint:
 
     def first_tokens(self, messages: Messages, most: int) -> dict[str, float]:
         """The `most` likeliest first tokens of an answer, each with its log-probability. Raises as `ask`."""
-        asked = {"model": self.model, "temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": most}
-        content = self._answer({**asked, "messages": messages})
+        settings = {"model": self.model, "temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": most}
+        content = self._answer({**settings, "messages": messages})
         try:
             first = json.loads(content)["choices"][0]["logprobs"]["content"][0]
             return {entry["token"]: float(entry["logprob"]) for entry in first["top_logprobs"]}
@@ -71,8 +74,8 @@ class Endpoint:
                 "log-probabilities"
             ) from None
 
-    def _answer(self, asked: dict[str, Any]) -> bytes:
-        body = json.dumps(asked).encode()
+    def _answer(self, request: dict[str, Any]) -> bytes:
+        body = json.dumps(request).encode()
         for wait in (*self.waits, None):
             try:
                 return self._post(body)
@@ -153,6 +156,16 @@ class Answers:
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "text": text}) + "\n")
             self._known[key] = text
+
+
+def in_parallel(function: Callable[[Given], Result], each: Sequence[Given], parallel: int) -> Iterator[Result]:
+    """The results in the order of what is given, so many at a time. After an error, what waits is not begun."""
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            yield from pool.map(function, each)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _key(settings: Mapping[str, Any], messages: Messages, draw: int) -> str:

@@ -132,18 +132,18 @@ def _pairs(
 def _judge(
     train: TrainingInteractions, catalog: Catalog, recipe: Recipe, folder: Path, say: Callable[[str], None]
 ) -> Denoiser:
-    """A language model as a filter, which says first whether it knows what belongs together."""
-    from sidestep.llm.filter import CLUELESS, by_model, judge_of, telling
+    """A language model as a filter. Before it judges all pairs, its AUC on some is printed."""
+    from sidestep.llm.filter import CLUELESS, auc, by_model, judge_of
     from sidestep.llm.teacher import Answers
 
     config, texts = recipe.tune, texts_of(catalog)
     judge, answers = judge_of(config), Answers(config.judged or folder.parent / JUDGMENTS, "tune.judged")
 
     def denoise(pairs: Pairs) -> Scores:
-        tried = telling(by_model(judge, answers, texts), train, pairs, len(catalog), _seed(recipe))
-        if not np.isnan(tried):
-            say(f"judge: tells pairs that users made from pairs at random with an AUC of {tried:.2f} (chance .50)")
-        if tried < CLUELESS:
+        area = auc(by_model(judge, answers, texts), train, pairs, len(catalog), _seed(recipe))
+        if not np.isnan(area):
+            say(f"judge: tells pairs that users made from pairs at random with an AUC of {area:.2f} (chance .50)")
+        if area < CLUELESS:
             say(
                 "warning: chance alone could do as well, so what this judge drops may be anything; take a larger "
                 "model, or tune.denoise=popularity"

@@ -172,7 +172,7 @@ class PathNames:
 
     def _distinctive(self, group: _Group, inside: Flags, rows: Ints, numbers: Ints, newly: float) -> list[int]:
         """The terms that name the items of these pairs, as their places in the group's."""
-        num_terms, left = len(group.terms), group.weights[inside].sum()
+        num_terms, left, several = len(group.terms), group.weights[inside].sum(), inside.sum() > 1
         counts = np.bincount(numbers, group.weights[rows], num_terms)
         gain = np.log(np.maximum(counts, 1) * (group.weights.sum() / left) / group.counts)
         equals = 1e-9 * self._common[group.terms]
@@ -186,7 +186,7 @@ class PathNames:
             if score[best] <= LEAST:
                 break
             chosen.append(best)
-            if inside.sum() > 1:
+            if several:
                 covered = np.zeros(group.end - group.begin, dtype=np.bool_)
                 covered[rows[numbers == best]] = True
                 rest = ~covered[rows]

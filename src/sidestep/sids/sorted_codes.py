@@ -8,9 +8,8 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 
-from sidestep.data.sources.files import reading, scan
-from sidestep.data.sources.pages import check_pages
-from sidestep.errors import DataError, did_you_mean, listed
+from sidestep.data.sources.files import parquet_shape, reading, scan
+from sidestep.errors import DataError
 from sidestep.sids.semantic_ids import Ints
 from sidestep.sids.trie import Trie
 
@@ -49,14 +48,8 @@ def sorted_blocks(path: Path, num_levels: int) -> Iterator[Block]:
     names = [ITEM, *(f"code_{level}" for level in range(1, num_levels + 1))]
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}; expected Parquet with columns {', '.join(names)}")
-    with reading(path):
-        schema = scan(path).collect_schema()
-        check_pages(path)
-        rows = scan(path).select(pl.len()).collect().item()
+    schema, rows = parquet_shape(path, names)
     for name in names:
-        if name not in schema:
-            hint = did_you_mean(name, list(schema))
-            raise DataError(f"{str(path)!r} has no column {name!r}{hint}; it holds {listed(list(schema))}")
         if not schema[name].is_integer():
             raise DataError(f"{str(path)!r}: column {name!r} holds {schema[name]}, expected whole numbers")
     for begin in range(0, rows, AT_ONCE):

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -95,6 +95,22 @@ def problem_of(folder: Path, code: int) -> str:
     return f"{last} (its output: {log_of(folder)})"
 
 
+def stop(children: Collection[Child]) -> None:
+    """End all of them, and wait until they have ended."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.close()
+
+
+def failure(failed: Collection[str], total: int) -> TrainingError:
+    """That some of so many cells failed. failed: each with what it said."""
+    return TrainingError(
+        f"{len(failed)} of {total} cells failed, the first: {next(iter(failed))}; the others are written, and the same "
+        "command retries the failed ones"
+    )
+
+
 def carry_out(jobs: Sequence[Job], crew: Crew, say: Callable[[str], None]) -> None:
     """Do all jobs, as many as cores at a time, which share the cores. They end with the caller.
 
@@ -121,12 +137,6 @@ def carry_out(jobs: Sequence[Job], crew: Crew, say: Callable[[str], None]) -> No
             if running:
                 time.sleep(POLL_SECONDS)
     finally:
-        for child in running.values():
-            child.terminate()
-        for child in running.values():
-            child.close()
+        stop(running.values())
     if failed:
-        raise TrainingError(
-            f"{len(failed)} of {len(jobs)} cells failed, the first: {failed[0]}; the others are done, and the same "
-            "command retries the failed ones"
-        )
+        raise failure(failed, len(jobs))

@@ -31,18 +31,15 @@ def judge_rankers(
     row with codes, the difference of its GAUC to that of ids alone, by a paired bootstrap over users.
 
     A seed is that of the tokenizer, the ranker and the order of its batches. The figures of a seed are kept in `out`,
-    so that a stopped study goes on. label: the column of what was taken. crew: makes the seeds that are
-    missing, as many as it has cores at a time; without one they are made here, one by one.
+    so that a stopped study goes on. label: the column of what was taken. crew: makes the seeds that are missing, as
+    many as it has cores at a time; without one they are made here, one by one.
 
     Raises:
         DataError: no impressions beside the log. TrainingError: as `carry_out`. As `run_until`.
     """
     if crew is not None:
-        carry_out(
-            [_job(recipe, overrides, seed, out, label) for seed in seeds if not _file(out, seed, label).is_file()],
-            crew,
-            say,
-        )
+        missing = [seed for seed in seeds if not _file(out, seed, label).is_file()]
+        carry_out([_job(recipe, overrides, seed, out, label) for seed in missing], crew, say)
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for seed in seeds:
         kept = _file(out, seed, label)

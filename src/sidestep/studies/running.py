@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sidestep import artifact, durable
-from sidestep.errors import ArtifactError, TrainingError
+from sidestep.errors import ArtifactError
 from sidestep.methods.table import METHODS, NON_NEURAL
 from sidestep.pipeline.run import Run
 from sidestep.pipeline.stages import run_until
 from sidestep.studies import times
 from sidestep.studies.cells import RUNS, Cell, CellResult, run_folder
-from sidestep.studies.executing import Begin, Child, Job, Process, problem_of
+from sidestep.studies.executing import Begin, Child, Job, Process, failure, problem_of, stop
 from sidestep.studies.recording import Analyse, record
 from sidestep.training.log import read_log
 
@@ -74,10 +74,7 @@ def run_cells(
     finally:
         work.stop()
     if work.failed:
-        raise TrainingError(
-            f"{len(work.failed)} of {len(paths)} cells failed, the first: {next(iter(work.failed.values()))}; the "
-            "others are written, and the same command retries the failed ones"
-        )
+        raise failure(work.failed.values(), len(paths))
     return {cell: CellResult.load(path) for cell, path in paths.items()}
 
 
@@ -183,10 +180,7 @@ class _Work:
 
     def stop(self) -> None:
         """End all runs."""
-        for child in self.children.values():
-            child.terminate()
-        for child in self.children.values():
-            child.close()
+        stop(self.children.values())
 
     def _begin(self, cell: Cell) -> Child:
         folder = self._folder(cell)

@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 
 from sidestep.data.catalog import ITEM_ID, Catalog
-from sidestep.data.sources.files import reading, scan
-from sidestep.data.sources.pages import check_pages
+from sidestep.data.sources.files import parquet_shape, reading, scan
 from sidestep.data.splits import TrainingInteractions
-from sidestep.errors import DataError, brief, did_you_mean, listed
+from sidestep.errors import DataError, brief
 from sidestep.vectors.files import located
 from sidestep.vectors.graph import Graph, GraphConfig, cooccurrence
 from sidestep.vectors.rows import AT_ONCE, Edges, Ints, graph_of_edges
@@ -71,20 +70,13 @@ def read_edges(path: Path, catalog: Catalog) -> Graph:
 
 def _rows_of(path: Path) -> int:
     """The number of rows of a list of edges, whose columns are checked."""
-    with reading(path):
-        schema = scan(path).collect_schema()
-        check_pages(path)
-        rows = scan(path).select(pl.len()).collect().item()
-    for name in (SRC, DST, COUNT):
-        if name not in schema:
-            hint = did_you_mean(name, list(schema))
-            raise DataError(f"{str(path)!r} has no column {name!r}{hint}; it holds {listed(list(schema))}")
+    schema, rows = parquet_shape(path, (SRC, DST, COUNT))
     for name in (SRC, DST):
         if not (schema[name].is_integer() or schema[name] in (pl.String, pl.Categorical, pl.Enum)):
             raise DataError(f"{str(path)!r}: column {name!r} holds {schema[name]}, expected the ids of items as text")
     if not schema[COUNT].is_numeric():
         raise DataError(f"{str(path)!r}: column 'count' holds {schema[COUNT]}, expected numbers")
-    return int(rows)
+    return rows
 
 
 def _numbered(path: Path, begin: int, numbers: "_Numbers") -> Edges:

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.exceptions import NoDataError, PanicException, PolarsError
@@ -99,6 +100,23 @@ def require(path: Path, columns: Sequence[str], wanted: str, key: str) -> None:
             f"{str(path)!r} has no column {brief(wanted)!r} (data.{key}){did_you_mean(wanted, columns)}; "
             f"its columns are {listed(columns)}"
         )
+
+
+def parquet_shape(path: Path, columns: Sequence[str]) -> tuple[Mapping[str, Any], int]:
+    """The types of the columns of a Parquet file that has these, and its number of rows.
+
+    Raises:
+        DataError: it is damaged, or has no such column.
+    """
+    with reading(path):
+        schema = scan(path).collect_schema()
+        check_pages(path)
+        rows = int(scan(path).select(pl.len()).collect().item())
+    for name in columns:
+        if name not in schema:
+            hint = did_you_mean(name, list(schema))
+            raise DataError(f"{str(path)!r} has no column {name!r}{hint}; it holds {listed(list(schema))}")
+    return schema, rows
 
 
 @contextmanager
